@@ -1,0 +1,216 @@
+"""The feature table: every feature's name, definition, unit, window and exactness, in one place.
+
+A feature vector is one block per declared entity kind (the same block for each), then a block that counts a user's
+linked entities kind by kind, then the event's own fields. Names are `<kind>.<feature>` and `event.<feature>`.
+The kernel fills vectors in exactly this order; `FeatureSchema.hash` ties stored vectors and models to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from ringwatch.model import BUILTIN_KINDS, MAX_KINDS, Kind, type_names
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    name: str
+    definition: str
+    unit: str
+    window: str = ""
+    exact: str = "exact"
+    """"exact", or how it is approximate."""
+    decomposable: bool = False
+    """Changes when one link is removed, so that a counterfactual can be computed from the stored links."""
+
+
+_RING = "exact up to 10 events in the window, above it a lower bound"
+_BUCKETS = "bucketed: error at most the weight of the oldest bucket"
+_LINKS = "exact up to 16 links, above it a lower bound"
+_PRIOR = "the entity's history before this event"
+
+
+def _slot_block() -> tuple[Feature, ...]:
+    rows: list[Feature] = []
+    for window in ("1m", "10m"):
+        rows.append(Feature(f"count_{window}", "events of the entity, this one included", "events", window, _RING))
+    rows.append(
+        Feature("count_1h", "events of the entity, this one included", "events", "1h", f"{_RING}; then {_BUCKETS}")
+    )
+    for window in ("24h", "7d", "30d"):
+        rows.append(Feature(f"count_{window}", "events of the entity, this one included", "events", window, _BUCKETS))
+    rows.append(Feature("count_all", "events of the entity ever, this one included", "events", "all"))
+    rows.append(Feature("amount_1h_minor", "sum of amounts, this one included", "minor units", "1h", _RING))
+    for window in ("24h", "7d", "30d"):
+        rows.append(
+            Feature(f"amount_{window}_minor", "sum of amounts, this one included", "minor units", window, _BUCKETS)
+        )
+    rows += [
+        Feature("age_s", "time since the entity was first seen; 0 on its first event", "s"),
+        Feature("gap_s", "time since the entity's previous event; missing on its first", "s"),
+        Feature("amount_z", f"log amount against the mean and deviation of {_PRIOR}; from 3 amounts", "deviations"),
+        Feature("amount_robust_z", "log amount against median and MAD of the last 10 amounts; from 5", "deviations"),
+        Feature("amount_iqr_excess", "log amount beyond the quartiles of the last 10, in IQRs; from 5", "IQRs"),
+        Feature("amount_median_ratio", "log of amount over the median of the last 10 amounts; from 1", "log ratio"),
+        Feature("amount_ratio_30d", "log of amount over the prior mean amount", "log ratio", "30d", _BUCKETS),
+        Feature(
+            "velocity_ratio", "log of (events in 24 h + 1) over (prior daily mean + 1)", "log ratio", "30d", _BUCKETS
+        ),
+        Feature("hour_share", f"smoothed share of {_PRIOR} in this 2-hour slot of the day (UTC)", "share"),
+        Feature("category_share", f"smoothed share of {_PRIOR} in this category", "share", "", "16 hashed bins"),
+        Feature("fails_10m", "declined or failed events, this one included", "events", "10m", _RING),
+        Feature("fails_1h", "declined or failed events, this one included", "events", "1h", _RING),
+        Feature("fail_run", "declined or failed events in a row up to this one", "events"),
+        Feature("fail_share", "share of declined or failed among events with an outcome, ever", "share"),
+        Feature("distance_km", "great-circle distance from the entity's last place", "km"),
+        Feature("speed_kmh", "that distance over the time since, at least one minute", "km/h"),
+        Feature("country_changed", "1 when the country differs from the last known one", "0/1"),
+        Feature(
+            "link_new",
+            "1 when this event made the link between its user and the entity",
+            "0/1",
+            "",
+            _LINKS + ", then a filter",
+            True,
+        ),
+        Feature("link_age_s", "age of the link between the event's user and the entity", "s", "", _LINKS, True),
+        Feature("link_count", "events on the link between the event's user and the entity", "events", "", _LINKS, True),
+    ]
+    for window in ("1h", "24h", "7d", "30d"):
+        rows.append(
+            Feature(
+                f"neighbours_{window}",
+                "distinct linked entities active in the window",
+                "entities",
+                window,
+                _LINKS,
+                True,
+            )
+        )
+    rows += [
+        Feature(
+            "neighbours_all", "distinct linked entities ever", "entities", "all", "exact up to 16, then a sketch", True
+        ),
+        Feature("new_neighbours_24h", "links first seen in the window", "links", "24h", _LINKS, True),
+        Feature("new_neighbours_7d", "links first seen in the window", "links", "7d", _LINKS, True),
+        Feature(
+            "young_neighbours", "kept links made while the other end was under a day old", "links", "", _LINKS, True
+        ),
+        Feature(
+            "top_share", "share of the busiest kept link in the events of all kept links", "share", "", _LINKS, True
+        ),
+        Feature("fraud_labels", "events of the entity confirmed as fraud so far", "events"),
+        Feature("good_labels", "events of the entity confirmed as good so far", "events"),
+        Feature(
+            "fraud_rate", "confirmed fraud over confirmed, 30-day half-life, smoothed to 1 % with weight 2", "share"
+        ),
+        Feature("fraud_label_age_s", "time since the last confirmed fraud became known", "s"),
+        Feature("fraud_neighbours", "kept links to an entity confirmed as fraud", "entities", "", _LINKS, True),
+        Feature(
+            "good_neighbours",
+            "kept links to an entity confirmed as good and never as fraud",
+            "entities",
+            "",
+            _LINKS,
+            True,
+        ),
+    ]
+    return tuple(rows)
+
+
+SLOT_BLOCK = _slot_block()
+
+EVENT_BLOCK: tuple[Feature, ...] = (
+    Feature("type", "code of the event type, in the order of the type list", "code"),
+    Feature("amount_minor", "amount in the tenant's currency", "minor units"),
+    Feature("amount_log", "natural log of (amount + 1)", "log minor units"),
+    Feature("hour", "hour of the day (UTC), with fraction", "h"),
+    Feature("weekday", "day of the week, Monday is 0", "day"),
+    Feature("failed", "1 when declined or failed, 0 when approved or successful", "0/1"),
+    Feature("quantity", "quantity", "units"),
+    Feature("unit_price_minor", "unit price", "minor units"),
+    Feature("stock_after", "stock after the event", "units"),
+    Feature("entities", "entities the event names", "entities"),
+    Feature("new_links", "links to strong kinds that this event made", "links", "", _LINKS, True),
+    Feature("max_neighbours_24h", "highest neighbours_24h over its strong entities", "entities", "24h", _LINKS, True),
+    Feature("fraud_neighbours", "sum of fraud_neighbours over its strong entities", "entities", "", _LINKS, True),
+    Feature("late_s", "how far the event lies behind its user's last event", "s"),
+)
+
+
+class FeatureSchema:
+    """The layout of a feature vector for a list of declared kinds. Immutable.
+
+    `names`: all feature names in order; `size`: their number; `index`: name -> column.
+    """
+
+    def __init__(self, kinds: tuple[Kind, ...] = BUILTIN_KINDS) -> None:
+        if len(kinds) > MAX_KINDS:
+            raise ValueError(f"{len(kinds)} kinds declared, at most {MAX_KINDS} are possible")
+        if not kinds or kinds[0].name != "user":
+            raise ValueError("the first kind must be user")
+        self.kinds = kinds
+        self.kind_index = {kind.name: i for i, kind in enumerate(kinds)}
+        self.slot_size = len(SLOT_BLOCK)
+        self.user_offset = self.slot_size * len(kinds)
+        self.since_offset = self.user_offset + 2 * len(kinds)
+        self.event_offset = self.since_offset + len(type_names)
+
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        def under(prefix: str, f: Feature) -> Feature:
+            return Feature(f"{prefix}.{f.name}", f.definition, f.unit, f.window, f.exact, f.decomposable)
+
+        rows = [under(kind.name, f) for kind in self.kinds for f in SLOT_BLOCK]
+        for kind in self.kinds:
+            rows.append(
+                Feature(
+                    f"user.{kind.name}_links_24h",
+                    f"the user's {kind.name} links active in the window",
+                    "entities",
+                    "24h",
+                    _LINKS,
+                    True,
+                )
+            )
+            rows.append(
+                Feature(
+                    f"user.{kind.name}_links_all",
+                    f"the user's distinct {kind.name} links ever",
+                    "entities",
+                    "all",
+                    "exact up to 16, then a sketch",
+                    True,
+                )
+            )
+        for name in type_names:
+            rows.append(Feature(f"user.since_{name}_s", f"time since the user's last {name} before this event", "s"))
+        rows += [under("event", f) for f in EVENT_BLOCK]
+        return tuple(rows)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f.name for f in self.features)
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.names)}
+
+    @property
+    def size(self) -> int:
+        return self.event_offset + len(EVENT_BLOCK)
+
+    @cached_property
+    def hash(self) -> str:
+        """First 16 hex digits of a SHA-256 over kinds, names, definitions and units."""
+        digest = hashlib.sha256()
+        for kind in self.kinds:
+            digest.update(f"{kind.name}|{int(kind.strength)}|{kind.crowded}\n".encode())
+        for f in self.features:
+            digest.update(f"{f.name}|{f.definition}|{f.unit}|{f.window}|{f.exact}|{f.decomposable}\n".encode())
+        return digest.hexdigest()[:16]
+
+    def column(self, name: str) -> int:
+        return self.index[name]

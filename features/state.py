@@ -1,0 +1,53 @@
+"""Port: what is known about entities now.
+
+Called by the pipeline only, from one thread per store. A batch is applied in the order given: for each event the state of
+its entities is updated first, then its features are read; labels change counts of the labelled entities and of their
+neighbours. Results are the same to the bit however the same sequence is cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.schema import FeatureSchema
+from ringwatch.model import Event, Label
+
+
+class LabelTarget(Protocol):
+    """A label with the entities it is about, resolved by the pipeline."""
+
+    @property
+    def label(self) -> Label: ...
+
+    @property
+    def entities(self) -> dict[str, str]: ...
+
+
+class StateStore(Protocol):
+    schema: FeatureSchema
+
+    def apply(self, items: Sequence[Event | LabelTarget], *, commit: bool = True) -> NDArray[np.float32]:
+        """Apply events and labels in order; features of the events, float32 of shape (events, schema.size), NaN missing.
+
+        With `commit=False` nothing is changed (read-only scoring). Raises `Unavailable` when the store cannot be reached.
+        """
+        ...
+
+    def snapshot(self, path: Path, *, position: int) -> None:
+        """Write everything to `path` atomically, with the number of the last applied item."""
+        ...
+
+    def restore(self, path: Path) -> int:
+        """Load a snapshot and return its position. Raises `Corrupt` on a failed checksum or another schema."""
+        ...
+
+    def stats(self) -> dict[str, int]:
+        """entities, capacity, evicted, bytes."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,120 @@
+"""Port: the entity graph that investigators read.
+
+Written by one graph writer, after the decision, in micro-batches of aggregated links; read by investigators. Applying a
+batch and recording its position is one transaction, and a batch at or below the applied position changes nothing, so
+redelivery is harmless. Merging is order-independent: earliest first_seen, latest last_seen, summed counts and amounts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ringwatch.model import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class EntityRef:
+    tenant: str
+    kind: str
+    id: str
+
+
+@dataclass(slots=True)
+class EntityUpdate:
+    """What a batch adds to one entity."""
+
+    ref: EntityRef
+    first_seen_us: int
+    last_seen_us: int
+    events: int
+    amount_minor: int
+    alerts: int = 0
+
+
+@dataclass(slots=True)
+class LinkUpdate:
+    """What a batch adds to one link, from a user to another entity of the same tenant."""
+
+    user: EntityRef
+    other: EntityRef
+    first_seen_us: int
+    last_seen_us: int
+    events: int
+    amount_minor: int
+    fails: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GraphBatch:
+    """Aggregated updates of one stretch of the decisions stream, up to and including `position` of `partition`."""
+
+    entities: Sequence[EntityUpdate]
+    links: Sequence[LinkUpdate]
+    position: int
+    partition: str = "0"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    ref: EntityRef
+    first_seen_us: int
+    last_seen_us: int
+    events: int
+    amount_minor: int
+    alerts: int
+    depth: int
+    degree: int
+    """All links of the entity in the store, read or not."""
+    cut: bool = False
+    """True when some of its links were left out because of a bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    user: EntityRef
+    other: EntityRef
+    first_seen_us: int
+    last_seen_us: int
+    events: int
+    amount_minor: int
+    fails: int
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbourhood:
+    """A bounded piece of the graph around `root`, and where it was cut."""
+
+    root: EntityRef
+    nodes: Sequence[Node]
+    links: Sequence[Link]
+    cuts: Sequence[str] = field(default_factory=tuple)
+    """One sentence for each bound that left something out, for example "ip 1.2.3.4: 20 of 20,412 links read"."""
+
+
+class GraphStore(Protocol):
+    def prepare(self, kinds: Sequence[Kind]) -> None:
+        """Create or migrate the schema. Idempotent; called once at start-up."""
+        ...
+
+    def apply(self, batch: GraphBatch) -> bool:
+        """Apply in one transaction with the position; False when it was applied before. Raises `Unavailable`."""
+        ...
+
+    def applied_position(self, partition: str = "0") -> int:
+        """Position of the last applied batch, -1 when none."""
+        ...
+
+    def neighbourhood(self, root: EntityRef, *, hops: int = 2, degree_cap: int = 50, limit: int = 500) -> Neighbourhood:
+        """Links up to `hops` away, the most recent `degree_cap` of each entity, at most `limit` nodes in all.
+
+        Raises `NotFound` when the root is unknown.
+        """
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """entities, links, and entities by kind ("entities.user")."""
+        ...
+
+    def close(self) -> None: ...

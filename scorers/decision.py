@@ -1,0 +1,61 @@
+"""One batch of decisions in columns: what flows from scoring to the ledger, the graph and the consumers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.schema import FeatureSchema
+from ringwatch.model import Action, Assessment, Event, Level, Reason, Versions
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """Scored events in order, as columns.
+
+    `features` float32 (n, schema.size); `scores` float64 (n, scorers), NaN abstained; `score` float64 (n,) in [0, 1];
+    `level`, `action` uint8 (n,); `seq` int64 (n,), the running number of each event in this data folder.
+    """
+
+    events: Sequence[Event]
+    seq: NDArray[np.int64]
+    features: NDArray[np.float32]
+    schema: FeatureSchema
+    scorer_names: tuple[str, ...]
+    scores: NDArray[np.float64]
+    score: NDArray[np.float64]
+    level: NDArray[np.uint8]
+    action: NDArray[np.uint8]
+    reasons: Sequence[tuple[Reason, ...]]
+    """One entry an event; empty below the explained level."""
+    versions: Versions
+    timing_us: dict[str, float]
+    """stage -> microseconds, an event's share of the batch."""
+    degraded: Sequence[tuple[str, ...]]
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def assessment(self, row: int) -> Assessment:
+        event = self.events[row]
+        scores = {
+            name: (None if np.isnan(value) else float(value))
+            for name, value in zip(self.scorer_names, self.scores[row], strict=True)
+        }
+        return Assessment(
+            event_id=event.event_id,
+            tenant=event.tenant,
+            at_us=event.at_us,
+            user=event.user,
+            score=float(self.score[row]),
+            level=Level(int(self.level[row])).name,
+            action=Action(int(self.action[row])).name.lower(),
+            scores=scores,
+            reasons=tuple(self.reasons[row]),
+            versions=self.versions,
+            timing_us=self.timing_us,
+            degraded=tuple(self.degraded[row]),
+        )
