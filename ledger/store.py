@@ -69,8 +69,16 @@ class LedgerStore(Protocol):
 
     def watermark_us(self) -> int | None: ...
 
-    def pending_labels(self, *, known_after_us: int, limit: int) -> Sequence[tuple[int, Label]]:
-        """Labels with known_at above the time, in order (known_at, seq)."""
+    def pending_labels(self, known_after_us: int, up_to_seq: int) -> Sequence[tuple[int, Label]]:
+        """Labels read up to a running number but known only after a time, in order (known_at, seq)."""
+        ...
+
+    def replay(self, *, after_seq: int, chunk: int = 2000) -> Iterator[Sequence[tuple[int, Event | Label]]]:
+        """Events and labels after a running number, in running order: what rebuilds state after a crash."""
+        ...
+
+    def event_bodies(self, *, limit: int) -> Iterator[tuple[str, str, bytes]]:
+        """(tenant, event_id, body_hash) of the last `limit` events, oldest first."""
         ...
 
     def assessments(self, tenant: str, event_ids: Sequence[str]) -> dict[str, StoredAssessment]: ...

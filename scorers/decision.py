@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,48 @@ class Decisions:
 
     def __len__(self) -> int:
         return len(self.events)
+
+    def select(self, start: int, stop: int) -> Decisions:
+        """Rows start..stop, as views."""
+        if start == 0 and stop == len(self.events):
+            return self
+        cut = slice(start, stop)
+        return replace(
+            self,
+            events=self.events[cut],
+            seq=self.seq[cut],
+            features=self.features[cut],
+            scores=self.scores[cut],
+            score=self.score[cut],
+            level=self.level[cut],
+            action=self.action[cut],
+            reasons=self.reasons[cut],
+            degraded=self.degraded[cut],
+        )
+
+    @classmethod
+    def concatenate(cls, pieces: Sequence[Decisions]) -> Decisions:
+        """Consecutive pieces of one stream as one batch; timings are averaged over the events."""
+        if len(pieces) == 1:
+            return pieces[0]
+        total = max(1, sum(len(p) for p in pieces))
+        timing_us: dict[str, float] = {}
+        for piece in pieces:
+            for stage, value in piece.timing_us.items():
+                timing_us[stage] = timing_us.get(stage, 0.0) + value * len(piece) / total
+        return replace(
+            pieces[-1],
+            events=[e for p in pieces for e in p.events],
+            seq=np.concatenate([p.seq for p in pieces]),
+            features=np.concatenate([p.features for p in pieces]),
+            scores=np.concatenate([p.scores for p in pieces]),
+            score=np.concatenate([p.score for p in pieces]),
+            level=np.concatenate([p.level for p in pieces]),
+            action=np.concatenate([p.action for p in pieces]),
+            reasons=[r for p in pieces for r in p.reasons],
+            degraded=[d for p in pieces for d in p.degraded],
+            timing_us=timing_us,
+        )
 
     def assessment(self, row: int) -> Assessment:
         event = self.events[row]

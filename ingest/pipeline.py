@@ -1,0 +1,296 @@
+"""Records in, decisions out: the loop that joins source, state, scorers, ledger and graph.
+
+One chunk at a time: tell redeliveries and conflicts apart, resolve labels, score, group alerts, write the ledger (one transaction,
+with the position in the source), hand the decisions to the graph writer. Recovery is the last snapshot plus a replay of what
+the ledger holds after it, so after a crash at any moment nothing is lost, nothing counts twice, and no source is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import monotonic, perf_counter
+
+import msgspec
+
+from features.columns import Applied, ResolvedLabel
+from graph.writer import GraphWriter
+from ingest.dead_letter import DeadLetterFile
+from ingest.redelivery import CONFLICT, NEW, SeenEvents
+from ingest.snapshot import Position, Snapshots
+from ingest.source import Chunk, Source
+from ingest.stream import ScoringStream
+from ledger.alerting import AlertGrouper
+from ledger.store import LedgerStore, LedgerWrite, Progress
+from ringwatch.model import Event, Item, Label, Level, Refusal
+from scorers.decision import Decisions
+
+_encode = msgspec.json.Encoder().encode
+_SNAPSHOT_SHARE = 0.05
+"""Snapshots take at most about this share of the time."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run did, for people and programs."""
+
+    events: int = 0
+    labels: int = 0
+    refusals: int = 0
+    duplicates: int = 0
+    alerts: dict[str, int] = field(default_factory=dict)
+    """Alerts touched, by level of the alert."""
+    levels: dict[str, int] = field(default_factory=dict)
+    """Events by level."""
+    replayed: int = 0
+    """Events replayed from the ledger on start-up."""
+    troubles: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    done: float | None = 0.0
+    stage_s: dict[str, float] = field(default_factory=dict)
+    already_finished: bool = False
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """Where decisions go."""
+
+    ledger: LedgerStore
+    grouper: AlertGrouper
+    graph: GraphWriter | None
+    dead_letters: DeadLetterFile
+
+
+class Pipeline:
+    """Owns the order of things; everything else is handed in. Not thread-safe."""
+
+    def __init__(
+        self,
+        stream: ScoringStream,
+        outlets: Outlets,
+        *,
+        seen: SeenEvents,
+        snapshots: Snapshots,
+        snapshot_interval_s: float = 30.0,
+    ) -> None:
+        self.stream = stream
+        self.outlets = outlets
+        self.tally = Tally()
+        self._seen = seen
+        self._snapshots = snapshots
+        self._interval_s = snapshot_interval_s
+        self._seq = -1
+        self._snapshot_seq = -1
+        self._snapshot_due = monotonic() + snapshot_interval_s
+
+    def recover(self) -> None:
+        """Bring memory to where the ledger is. Call once, before the first item."""
+        ledger = self.outlets.ledger
+        position, self.tally.troubles = self._snapshots.restore(self.stream.state, self.stream.assessor)
+        last_seq = ledger.last_seq()
+        if position.seq > last_seq:
+            self.tally.troubles.append(f"the newest snapshot is ahead of the ledger ({position.seq} > {last_seq})")
+        pending = [] if position.watermark_us is None else ledger.pending_labels(position.watermark_us, position.seq)
+        self.stream.resume(
+            position.watermark_us,
+            [(label.known_at_us, seq, r) for seq, label in pending if (r := self._resolve(label, {})) is not None],
+        )
+        for items in ledger.replay(after_seq=position.seq):
+            self._replay(items)
+        for tenant, event_id, body in ledger.event_bodies(limit=self._seen.capacity):
+            self._seen.remember(tenant, event_id, body)
+        watermark_us = ledger.watermark_us()
+        if watermark_us is not None:
+            self.outlets.grouper.restore(
+                ledger.open_alerts(active_since_us=watermark_us - self.outlets.grouper.window_us)
+            )
+        self._seq = last_seq
+        self._snapshot_seq = position.seq
+
+    def _replay(self, items: Sequence[tuple[int, Event | Label]]) -> None:
+        entities = {item.event_id: item.entities for _, item in items if isinstance(item, Event)}
+        applied: list[tuple[int, Applied]] = []
+        for seq, item in items:
+            resolved = self._resolve(item, entities) if isinstance(item, Label) else item
+            if resolved is not None:
+                applied.append((seq, resolved))
+        decisions = self.stream.feed(applied)
+        if self.outlets.graph is not None and len(decisions):
+            self.outlets.graph.submit(decisions)
+        self.tally.replayed += len(decisions)
+
+    def run(
+        self,
+        source: Source,
+        *,
+        progress: Callable[[Tally], None] | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Tally:
+        """Read the source to its end, or until `stop` says so; continues where the ledger says it was left."""
+        started = perf_counter()
+        before = self.outlets.ledger.progress(source.source_id)
+        if before is not None and before.finished:
+            self.tally.already_finished = True
+            return self.tally
+        position = before.position if before else 0
+        for chunk in source.read(after=position):
+            self.process(chunk, source)
+            position = max(position, chunk.positions[-1] if chunk.positions else 0)
+            self.tally.seconds = perf_counter() - started
+            self.tally.done = chunk.done
+            if progress is not None:
+                progress(self.tally)
+            if stop():
+                self.tally.interrupted = True
+                break
+        else:
+            self._write(None, [], [], Progress(source.source_id, source.name, position, self._seq, finished=True))
+        self.checkpoint()
+        self.tally.seconds = perf_counter() - started
+        return self.tally
+
+    def process(self, chunk: Chunk, source: Source) -> Decisions:
+        """Take a chunk in order; the decisions of the new events in it. A redelivered event changes nothing."""
+        fresh, labels, refusals = self._sort(chunk, source.name)
+        progress = None
+        if chunk.positions:
+            progress = Progress(source.source_id, source.name, chunk.positions[-1], self._seq)
+        decisions = self.stream.feed(fresh)
+        self._write(decisions, labels, refusals, progress)
+        if self.outlets.graph is not None and len(decisions):
+            with _Stage(self.tally, "graph"):
+                self.outlets.graph.submit(decisions)
+        if monotonic() >= self._snapshot_due:
+            self.checkpoint()
+        return decisions
+
+    def _sort(
+        self, chunk: Chunk, source: str
+    ) -> tuple[list[tuple[int, Applied]], list[tuple[int, Label]], list[Refusal]]:
+        entities: dict[str, dict[str, str]] = {}
+        fresh: list[tuple[int, Applied]] = []
+        labels: list[tuple[int, Label]] = []
+        refusals: list[Refusal] = []
+        stored = self._entities_of_labelled(chunk.items)
+        for item, position in zip(chunk.items, chunk.positions, strict=True):
+            self._seq += 1
+            if isinstance(item, Refusal):
+                refusals.append(item)
+            elif isinstance(item, Label):
+                resolved = self._resolve(item, entities, stored)
+                if resolved is None:
+                    reason = f"label of unknown event {item.target_id!r}: send the event before its label"
+                    refusals.append(Refusal(reason, source, position, _encode(item), "unknown_event"))
+                else:
+                    fresh.append((self._seq, resolved))
+                    labels.append((self._seq, item))
+            else:
+                seen = self._seen.check(item)
+                if seen == NEW:
+                    entities[item.event_id] = item.entities
+                    fresh.append((self._seq, item))
+                elif seen == CONFLICT:
+                    reason = f"event id {item.event_id!r} was seen before with another content"
+                    refusals.append(Refusal(reason, source, position, _encode(item), "conflict"))
+                else:
+                    self.tally.duplicates += 1
+        return fresh, labels, refusals
+
+    def _entities_of_labelled(self, items: Sequence[Item]) -> dict[tuple[str, str], dict[str, str]]:
+        """From the ledger: the entities of labelled events that are not among the items themselves."""
+        here = {item.event_id for item in items if isinstance(item, Event)}
+        wanted: dict[str, list[str]] = {}
+        for item in items:
+            if isinstance(item, Label) and item.target_kind == "event" and item.target_id not in here:
+                wanted.setdefault(item.tenant, []).append(item.target_id)
+        return {
+            (tenant, event_id): entities
+            for tenant, ids in wanted.items()
+            for event_id, entities in self.outlets.ledger.events_entities(tenant, ids).items()
+        }
+
+    def _resolve(
+        self,
+        label: Label,
+        entities: dict[str, dict[str, str]],
+        stored: dict[tuple[str, str], dict[str, str]] | None = None,
+    ) -> ResolvedLabel | None:
+        if label.target_kind != "event":
+            return ResolvedLabel(label, {label.target_kind: label.target_id})
+        found = entities.get(label.target_id)
+        if found is None:
+            if stored is None:
+                found = self.outlets.ledger.events_entities(label.tenant, [label.target_id]).get(label.target_id)
+            else:
+                found = stored.get((label.tenant, label.target_id))
+        return None if found is None else ResolvedLabel(label, found)
+
+    def _write(
+        self,
+        decisions: Decisions | None,
+        labels: Sequence[tuple[int, Label]],
+        refusals: Sequence[Refusal],
+        progress: Progress | None,
+    ) -> None:
+        with _Stage(self.tally, "ledger"):
+            if refusals:
+                self.outlets.dead_letters.write(refusals)
+            write = LedgerWrite(decisions, progress=progress, labels=labels, refusals=refusals)
+            write.watermark_us = self.stream.watermark_us
+            if decisions is not None and len(decisions):
+                write.alerts, write.alert_events = self.outlets.grouper.add(decisions)
+            self.outlets.ledger.write(write)
+        self._count(decisions, write)
+
+    def _count(self, decisions: Decisions | None, write: LedgerWrite) -> None:
+        tally = self.tally
+        tally.labels += len(write.labels)
+        tally.refusals += len(write.refusals)
+        for alert in write.alerts:
+            if alert.events == 1 or alert.first_event_id == alert.top_event_id:
+                tally.alerts[alert.level] = tally.alerts.get(alert.level, 0) + 1
+        if decisions is None:
+            return
+        tally.events += len(decisions)
+        for level in Level:
+            n = int((decisions.level == level).sum())
+            tally.levels[level.name] = tally.levels.get(level.name, 0) + n
+        for stage, value in decisions.timing_us.items():
+            tally.stage_s[stage] = tally.stage_s.get(stage, 0.0) + value * len(decisions) / 1e6
+
+    def checkpoint(self) -> None:
+        """Snapshot everything in memory, after the graph has caught up."""
+        if self._seq == self._snapshot_seq:
+            return
+        started = perf_counter()
+        if self.outlets.graph is not None:
+            self.outlets.graph.flush()
+        position = Position(seq=self._seq, watermark_us=self.stream.watermark_us)
+        self._snapshots.write(position, self.stream.state, self.stream.assessor)
+        took_s = perf_counter() - started
+        self.tally.stage_s["snapshot"] = self.tally.stage_s.get("snapshot", 0.0) + took_s
+        self._snapshot_seq = self._seq
+        self._snapshot_due = monotonic() + max(self._interval_s, took_s / _SNAPSHOT_SHARE)
+
+    def close(self) -> None:
+        """Snapshot and close every store, in an order that leaves them consistent."""
+        self.checkpoint()
+        if self.outlets.graph is not None:
+            self.outlets.graph.close()
+        self.outlets.ledger.close()
+        self.stream.state.close()
+
+
+class _Stage:
+    """Adds the time inside to a stage of the tally."""
+
+    def __init__(self, tally: Tally, name: str) -> None:
+        self._tally, self._name = tally, name
+
+    def __enter__(self) -> None:
+        self._started = perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        took_s = perf_counter() - self._started
+        self._tally.stage_s[self._name] = self._tally.stage_s.get(self._name, 0.0) + took_s

@@ -1,0 +1,74 @@
+"""Snapshots of everything that is in memory, each in its own folder, the last two kept.
+
+A snapshot is the state, what the learners have learned, and the position: the running number of the last item it holds and,
+for each source, the record to continue after. It is complete or absent: written under another name, flushed, then renamed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from features.state import StateStore
+from ringwatch.errors import Corrupt
+from scorers.assess import Assessor
+
+_KEPT = 2
+
+
+class Position(msgspec.Struct, frozen=True):
+    seq: int = -1
+    """Running number of the last item applied."""
+    watermark_us: int | None = None
+    sources: dict[str, int] = {}
+    """source_id -> record to continue after."""
+
+
+class Snapshots:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(exist_ok=True)
+
+    def write(self, position: Position, state: StateStore, assessor: Assessor) -> None:
+        part = self._folder / "part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        state.snapshot(part / "state.bin", position=position.seq)
+        with (part / "learned.npz").open("wb") as file:
+            np.savez(file, **assessor.dump())
+            file.flush()
+            os.fsync(file.fileno())
+        with (part / "position.json").open("wb") as file:
+            file.write(msgspec.json.encode(position))
+            file.flush()
+            os.fsync(file.fileno())
+        target = self._folder / f"{position.seq:015d}"
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+        for old in self._present()[:-_KEPT]:
+            shutil.rmtree(old)
+
+    def restore(self, state: StateStore, assessor: Assessor) -> tuple[Position, list[str]]:
+        """The newest snapshot that can be read, and a sentence for each that could not. An empty `Position` without any."""
+        troubles: list[str] = []
+        for path in reversed(self._present()):
+            try:
+                position = msgspec.json.decode((path / "position.json").read_bytes(), type=Position)
+                with np.load(path / "learned.npz", allow_pickle=False) as arrays:
+                    learned = {name: arrays[name] for name in arrays.files}
+                state.restore(path / "state.bin")
+                assessor.load(learned)
+            except (OSError, ValueError, KeyError, EOFError, msgspec.MsgspecError) as error:
+                troubles.append(f"snapshot {path.name} cannot be read: {error}")
+            except Corrupt as error:
+                troubles.append(str(error))
+            else:
+                return position, troubles
+        return Position(), troubles
+
+    def _present(self) -> list[Path]:
+        return sorted(p for p in self._folder.iterdir() if p.name.isdigit())
