@@ -1,8 +1,9 @@
 """Records in, decisions out: the loop that joins source, state, scorers, ledger and graph.
 
-One chunk at a time: tell redeliveries and conflicts apart, resolve labels, score, group alerts, write the ledger (one transaction,
-with the position in the source), hand the decisions to the graph writer. Recovery is the last snapshot plus a replay of what
-the ledger holds after it, so after a crash at any moment nothing is lost, nothing counts twice, and no source is read again.
+One chunk at a time: tell redeliveries and conflicts apart, resolve labels, score, group alerts, write the ledger
+(one transaction, with the position in the source), hand the decisions to the graph writer. Recovery is the last
+snapshot plus a replay of what the ledger holds after it, so after a crash at any moment nothing is lost, nothing
+counts twice, and no source is read again.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 
 import msgspec
+from graph.writer import GraphWriter
+from ledger.alerting import AlertGrouper
 
 from features.columns import Applied, ResolvedLabel
-from graph.writer import GraphWriter
 from ingest.dead_letter import DeadLetterFile
 from ingest.redelivery import CONFLICT, NEW, SeenEvents
 from ingest.snapshot import Position, Snapshots
 from ingest.source import Chunk, Source
 from ingest.stream import ScoringStream
-from ledger.alerting import AlertGrouper
 from ledger.store import LedgerStore, LedgerWrite, Progress
 from ringwatch.model import Event, Item, Label, Level, Refusal
 from scorers.decision import Decisions

@@ -1,7 +1,8 @@
 """Snapshots of everything that is in memory, each in its own folder, the last two kept.
 
-A snapshot is the state, what the learners have learned, and the position: the running number of the last item it holds and,
-for each source, the record to continue after. It is complete or absent: written under another name, flushed, then renamed.
+A snapshot is the state, what the learners have learned, and the position: the running number of the last item it
+holds and, for each source, the record to continue after. It is complete or absent: written under another name,
+flushed, then renamed.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from scorers.assess import Assessor
 
 from features.state import StateStore
 from ringwatch.errors import Corrupt
-from scorers.assess import Assessor
 
 _KEPT = 2
 
@@ -53,7 +54,8 @@ class Snapshots:
             shutil.rmtree(old)
 
     def restore(self, state: StateStore, assessor: Assessor) -> tuple[Position, list[str]]:
-        """The newest snapshot that can be read, and a sentence for each that could not. An empty `Position` without any."""
+        """The newest snapshot that can be read, and a sentence for each that could not. An empty `Position` without
+        any."""
         troubles: list[str] = []
         for path in reversed(self._present()):
             try:

@@ -1,7 +1,7 @@
 """Port: where records come from.
 
-A source yields chunks of items in its own order, each with the position to continue after. Reading again from a position
-gives the same items again: that is what makes an interrupted ingest continue exactly.
+A source yields chunks of items in its own order, each with the position to continue after. Reading again from a
+position gives the same items again: that is what makes an interrupted ingest continue exactly.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Items in order -> state -> assessments. The one path that online scoring, ingest and backtest share.
 
-Everything follows event time: a label waits until the stream has reached the time it became known, then it is applied before
-the next event; learners are advanced at their marks. How the items are cut into batches changes nothing.
+Everything follows event time: a label waits until the stream has reached the time it became known, then it is
+applied before the next event; learners are advanced at their marks. How the items are cut into batches changes nothing.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
+from scorers.assess import Assessor
 
 from features.columns import Applied, ResolvedLabel
 from features.state import StateStore
 from ringwatch.model import Event
-from scorers.assess import Assessor
 from scorers.decision import Decisions
 
 Pending = tuple[int, int, ResolvedLabel]
