@@ -1,0 +1,102 @@
+"""An ingest killed at any moment and started again leaves the same ledger, state and graph as one that was not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ingest.folder import DataFolder
+from ingest.simulate.simulate import SimulationConfig, write_simulation
+from ringwatch.settings import Settings
+from ringwatch.wiring import open_pipeline
+
+EVENTS = 12_000
+
+
+@pytest.fixture(scope="module")
+def events_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("simulated")
+    write_simulation(SimulationConfig(events=EVENTS, seed=5, days=20), out, None)
+    return out / "events.jsonl"
+
+
+def _command(events: Path, data: Path) -> list[str]:
+    return [sys.executable, "-m", "ringwatch.cli", "ingest", str(events), "--data-dir", str(data), "--json"]
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return {
+        **os.environ,
+        "RINGWATCH_BATCH_EVENTS": "200",
+        "RINGWATCH_SNAPSHOT_INTERVAL_S": "0.2",
+        "RINGWATCH_GRAPH_BATCH_LINKS": "500",
+        "RINGWATCH_MAX_ENTITIES": "50000",
+    }
+
+
+def _run(events: Path, data: Path) -> None:
+    done = subprocess.run(_command(events, data), env=_environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def contents(data: Path) -> dict[str, str]:
+    """Digests of everything a run leaves behind, times of computing aside."""
+    pipeline = open_pipeline(Settings(data_dir=data, max_entities=50_000), DataFolder(data))
+    assert pipeline.pipeline.outlets.graph is not None
+    try:
+        return {
+            "ledger": pipeline.pipeline.outlets.ledger.logical_digest(),
+            "state": pipeline.pipeline.stream.state.digest(),
+            "graph": pipeline.pipeline.outlets.graph.store.logical_digest(),
+            "dead_letters": hashlib.sha256((data / "dead-letters.jsonl").read_bytes()).hexdigest()
+            if (data / "dead-letters.jsonl").exists()
+            else "",
+        }
+    finally:
+        pipeline.close()
+
+
+def test_killed_at_random_points_equals_undisturbed(events_file: Path, tmp_path: Path) -> None:
+    _run(events_file, tmp_path / "calm")
+    rng = random.Random(11)
+    kills = 0
+    for _ in range(40):
+        process = subprocess.Popen(
+            _command(events_file, tmp_path / "killed"), env=_environment(), stdout=subprocess.DEVNULL
+        )
+        try:
+            process.wait(timeout=rng.uniform(2.0, 4.5))
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+    _run(events_file, tmp_path / "killed")
+    assert kills >= 2
+    assert contents(tmp_path / "killed") == contents(tmp_path / "calm")
+
+
+def test_interrupt_says_how_to_continue_and_continues(events_file: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        _command(events_file, tmp_path / "data"), env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    time.sleep(3.0)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("the ingest ended before it could be interrupted")
+    assert process.returncode == 130
+    assert b"again" in err
+    assert b"Traceback" not in err
+    assert json.loads(out)["interrupted"] is True
+    _run(events_file, tmp_path / "data")
