@@ -103,9 +103,8 @@ class Pipeline:
             self._seen.remember(tenant, event_id, body)
         watermark_us = ledger.watermark_us()
         if watermark_us is not None:
-            self.outlets.grouper.restore(
-                ledger.open_alerts(active_since_us=watermark_us - self.outlets.grouper.window_us)
-            )
+            grouper = self.outlets.grouper
+            grouper.restore(ledger.open_alerts(active_since_us=watermark_us - grouper.memory_us), watermark_us)
         self._seq = last_seq
         self._snapshot_seq = position.seq
 

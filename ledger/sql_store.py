@@ -1,0 +1,349 @@
+"""LedgerStore on SQL, through SQLAlchemy Core. SQLite (WAL, every commit flushed to disk) is the embedded product mode."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import numpy as np
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, create_engine, event, func, insert, select, tuple_, update
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.pool import NullPool, StaticPool
+
+from features.schema import FeatureSchema
+from ledger import tables as t
+from ledger.codec import FeatureCodec
+from ledger.store import LedgerWrite, Progress, StoredAssessment
+from ringwatch.errors import Corrupt, Unavailable
+from ringwatch.model import Action, Alert, Assessment, Event, Label, Level, Reason, Versions
+from scorers.decision import Decisions
+
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+_decode_event = msgspec.msgpack.Decoder(Event).decode
+_decode_reasons = msgspec.msgpack.Decoder(tuple[Reason, ...]).decode
+_decode_alert = msgspec.msgpack.Decoder(Alert).decode
+_IDS_AT_ONCE = 500
+
+
+class SqlLedger:
+    """One writer. `url` is an SQLAlchemy URL, for example `sqlite:///folder/ledger.sqlite`."""
+
+    def __init__(self, url: str, schema: FeatureSchema) -> None:
+        self._engine = _engine(url)
+        self._codec = FeatureCodec(schema)
+        self._schema = schema
+        self._version_ids: dict[str, int] = {}
+
+    def prepare(self) -> None:
+        with self._errors("prepare"):
+            config = Config()
+            config.set_main_option("script_location", "ledger:migrations")
+            with self._engine.begin() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except OperationalError as error:
+            raise Unavailable(
+                f"the ledger cannot {doing}: {error.orig}", hint="free disk space or release the file, then run again"
+            ) from None
+        except DatabaseError as error:
+            raise Corrupt(f"the ledger cannot {doing}: {error.orig}", hint="restore the ledger from a backup") from None
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._errors("be read"), self._engine.connect() as connection:
+            yield connection
+
+    def write(self, write: LedgerWrite) -> None:
+        with self._errors("be written"), self._engine.begin() as connection:
+            if write.decisions is not None and len(write.decisions):
+                self._write_decisions(connection, write.decisions)
+            if write.alerts:
+                _replace(connection, t.alerts, [_alert_row(a) for a in write.alerts])
+            if write.alert_events:
+                rows = [{"alert_id": a, "event_id": e} for a, e in write.alert_events]
+                connection.execute(insert(t.alert_events).prefix_with("OR IGNORE", dialect="sqlite"), rows)
+            if write.labels:
+                connection.execute(insert(t.labels), [_label_row(seq, label) for seq, label in write.labels])
+            if write.progress is not None:
+                row = msgspec.to_builtins(write.progress)
+                _replace(connection, t.sources, [{**row, "finished": int(write.progress.finished)}])
+            values = {"refusals": self._refusals(connection) + len(write.refusals)} if write.refusals else {}
+            if write.watermark_us is not None:
+                values["watermark_us"] = write.watermark_us
+            if values:
+                _replace(connection, t.meta, [{"name": k, "value": v} for k, v in values.items()])
+
+    @staticmethod
+    def _refusals(connection: Connection) -> int:
+        return connection.scalar(select(t.meta.c.value).where(t.meta.c.name == "refusals")) or 0
+
+    def _write_decisions(self, connection: Connection, d: Decisions) -> None:
+        version_id = self._version_id(connection, d)
+        timing = json.dumps({k: round(v, 2) for k, v in d.timing_us.items()})
+        blobs = self._codec.pack(d.events, d.features)
+        scores = np.ascontiguousarray(d.scores, dtype="<f8")
+        rows, ids = [], []
+        columns = zip(d.seq.tolist(), d.events, d.score.tolist(), d.level.tolist(), d.action.tolist(), blobs, strict=True)
+        for i, (seq, e, score, level, action, blob) in enumerate(columns):
+            body = _encode(e)
+            rows.append((
+                seq, e.tenant, e.event_id, e.at_us, score, level, action, scores[i].tobytes(),
+                _encode(d.reasons[i]) if d.reasons[i] else None, blob, body,
+                hashlib.blake2b(body, digest_size=16).digest(), version_id,
+                ",".join(d.degraded[i]) or None, timing,
+            ))  # fmt: skip
+            ids.append((e.tenant, e.event_id, e.at_us, seq))
+        _insert_many(connection, t.assessments, rows)
+        _insert_many(connection, t.event_ids, ids)
+
+    def _version_id(self, connection: Connection, d: Decisions) -> int:
+        content = json.dumps([msgspec.to_builtins(d.versions), list(d.scorer_names)], sort_keys=True)
+        known = self._version_ids.get(content)
+        if known is None:
+            known = connection.scalar(select(t.versions.c.version_id).where(t.versions.c.content == content))
+            if known is None:
+                known = int(connection.scalar(select(func.count()).select_from(t.versions)) or 0) + 1
+                connection.execute(insert(t.versions), {"version_id": known, "content": content})
+            self._version_ids[content] = known
+        return known
+
+    def progress(self, source_id: str) -> Progress | None:
+        with self._reading() as connection:
+            row = connection.execute(select(t.sources).where(t.sources.c.source_id == source_id)).mappings().first()
+        return None if row is None else Progress(**{**row, "finished": bool(row["finished"])})
+
+    def last_seq(self) -> int:
+        with self._reading() as connection:
+            tops = [
+                connection.scalar(select(func.max(table.c.seq))) for table in (t.sources, t.assessments, t.labels)
+            ]
+        return max((int(v) for v in tops if v is not None), default=-1)
+
+    def watermark_us(self) -> int | None:
+        with self._reading() as connection:
+            value = connection.scalar(select(t.meta.c.value).where(t.meta.c.name == "watermark_us"))
+        return None if value is None else int(value)
+
+    def pending_labels(self, known_after_us: int, up_to_seq: int) -> Sequence[tuple[int, Label]]:
+        query = (
+            select(t.labels)
+            .where(t.labels.c.known_at_us > known_after_us, t.labels.c.seq <= up_to_seq)
+            .order_by(t.labels.c.known_at_us, t.labels.c.seq)
+        )
+        with self._reading() as connection:
+            return [(row["seq"], _label(row)) for row in connection.execute(query).mappings()]
+
+    def replay(self, *, after_seq: int, chunk: int = 2000) -> Iterator[Sequence[tuple[int, Event | Label]]]:
+        """Events and labels after a running number, in running order."""
+        last = self.last_seq()
+        while after_seq < last:
+            upper = after_seq + chunk
+            span = lambda column: (column > after_seq) & (column <= upper)  # noqa: B023, E731
+            with self._reading() as connection:
+                events = connection.execute(
+                    select(t.assessments.c.seq, t.assessments.c.event).where(span(t.assessments.c.seq))
+                ).all()
+                labels = connection.execute(select(t.labels).where(span(t.labels.c.seq))).mappings().all()
+            items: list[tuple[int, Event | Label]] = [(seq, _decode_event(body)) for seq, body in events]
+            items += [(row["seq"], _label(row)) for row in labels]
+            if items:
+                yield sorted(items, key=lambda pair: pair[0])
+            after_seq = upper
+
+    def event_bodies(self, *, limit: int) -> Iterator[tuple[str, str, bytes]]:
+        columns = (t.assessments.c.tenant, t.assessments.c.event_id, t.assessments.c.body_hash)
+        with self._reading() as connection:
+            total = connection.scalar(select(func.count()).select_from(t.assessments)) or 0
+            query = select(*columns).order_by(t.assessments.c.seq).offset(max(0, total - limit))
+            for row in connection.execution_options(yield_per=10_000).execute(query):
+                yield row[0], row[1], row[2]
+
+    def assessments(self, tenant: str, event_ids: Sequence[str]) -> dict[str, StoredAssessment]:
+        found: dict[str, StoredAssessment] = {}
+        a, v, i = t.assessments, t.versions, t.event_ids
+        for start in range(0, len(event_ids), _IDS_AT_ONCE):
+            some = event_ids[start : start + _IDS_AT_ONCE]
+            query = (
+                select(a, v.c.content)
+                .join(i, i.c.seq == a.c.seq)
+                .join(v, v.c.version_id == a.c.version_id)
+                .where(i.c.tenant == tenant, i.c.event_id.in_(some))
+            )
+            with self._reading() as connection:
+                for row in connection.execute(query).mappings():
+                    found[row["event_id"]] = self._stored(row)
+        return found
+
+    def _stored(self, row: Any) -> StoredAssessment:
+        versions, names = json.loads(row["content"])
+        scores = np.frombuffer(row["scores"], "<f8")
+        e = _decode_event(row["event"])
+        assessment = Assessment(
+            event_id=e.event_id,
+            tenant=e.tenant,
+            at_us=e.at_us,
+            user=e.user,
+            score=row["score"],
+            level=Level(row["level"]).name,
+            action=Action(row["action"]).name.lower(),
+            scores={n: None if np.isnan(x) else float(x) for n, x in zip(names, scores, strict=True)},
+            reasons=_decode_reasons(row["reasons"]) if row["reasons"] else (),
+            versions=msgspec.convert(versions, Versions),
+            timing_us=json.loads(row["timing"]),
+            degraded=tuple(row["degraded"].split(",")) if row["degraded"] else (),
+        )
+        features = self._codec.unpack(row["features"])
+        named = {n: float(x) for n, x in zip(self._schema.names, features, strict=True) if x == x}
+        return StoredAssessment(assessment, e, row["body_hash"], named)
+
+    def events_entities(self, tenant: str, event_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = {}
+        a, i = t.assessments, t.event_ids
+        for start in range(0, len(event_ids), _IDS_AT_ONCE):
+            query = (
+                select(a.c.event)
+                .join(i, i.c.seq == a.c.seq)
+                .where(i.c.tenant == tenant, i.c.event_id.in_(event_ids[start : start + _IDS_AT_ONCE]))
+            )
+            with self._reading() as connection:
+                for (body,) in connection.execute(query):
+                    e = _decode_event(body)
+                    found[e.event_id] = e.entities
+        return found
+
+    def alerts(
+        self,
+        *,
+        tenant: str | None = None,
+        level: str | None = None,
+        since_us: int | None = None,
+        limit: int = 50,
+        after: str | None = None,
+    ) -> Sequence[Alert]:
+        c = t.alerts.c
+        query = select(c.content).order_by(c.last_at_us.desc(), c.alert_id.desc()).limit(limit)
+        if tenant is not None:
+            query = query.where(c.tenant == tenant)
+        if level is not None:
+            query = query.where(c.level == level)
+        if since_us is not None:
+            query = query.where(c.last_at_us >= since_us)
+        with self._reading() as connection:
+            if after is not None:
+                at = connection.scalar(select(c.last_at_us).where(c.alert_id == after))
+                query = query.where(tuple_(c.last_at_us, c.alert_id) < tuple_(at, after))
+            return [_decode_alert(content) for (content,) in connection.execute(query)]
+
+    def open_alerts(self, *, active_since_us: int) -> Sequence[Alert]:
+        query = select(t.alerts.c.content).where(t.alerts.c.last_at_us >= active_since_us)
+        with self._reading() as connection:
+            return [_decode_alert(content) for (content,) in connection.execute(query)]
+
+    def alert_events(self, alert_id: str, *, limit: int = 100) -> Sequence[str]:
+        c = t.alert_events.c
+        with self._reading() as connection:
+            return list(connection.scalars(select(c.event_id).where(c.alert_id == alert_id).limit(limit)))
+
+    def iterate(
+        self, *, after_seq: int = -1, chunk: int = 1000
+    ) -> Iterator[Sequence[tuple[int, StoredAssessment]]]:
+        a, v = t.assessments, t.versions
+        while True:
+            query = (
+                select(a, v.c.content)
+                .join(v, v.c.version_id == a.c.version_id)
+                .where(a.c.seq > after_seq)
+                .order_by(a.c.seq)
+                .limit(chunk)
+            )
+            with self._reading() as connection:
+                rows = connection.execute(query).mappings().all()
+            if not rows:
+                return
+            yield [(row["seq"], self._stored(row)) for row in rows]
+            after_seq = rows[-1]["seq"]
+
+    def counts(self) -> dict[str, int]:
+        with self._reading() as connection:
+            found = {
+                table.name: int(connection.scalar(select(func.count()).select_from(table)) or 0)
+                for table in (t.assessments, t.alerts, t.labels)
+            }
+            found["refusals"] = self._refusals(connection)
+            by_level = connection.execute(select(t.alerts.c.level, func.count()).group_by(t.alerts.c.level)).all()
+            found.update({f"alerts.{level}": n for level, n in by_level})
+            if self._engine.dialect.name == "sqlite":
+                pages = connection.exec_driver_sql("PRAGMA page_count").scalar() or 0
+                found["bytes"] = pages * int(connection.exec_driver_sql("PRAGMA page_size").scalar() or 0)
+        return found
+
+    def logical_digest(self) -> str:
+        """Hash over everything the ledger says, in order, times of computing aside: equal ledgers have equal digests."""
+        digest = hashlib.sha256()
+        with self._reading() as connection:
+            for table in (t.assessments, t.event_ids, t.versions, t.alerts, t.alert_events, t.labels, t.sources, t.meta):
+                columns = [c for c in table.c if c.name != "timing"]
+                for row in connection.execute(select(*columns).order_by(*table.primary_key.columns)):
+                    digest.update(repr(tuple(row)).encode())
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    memory = url in ("sqlite://", "sqlite:///:memory:")
+    engine = create_engine(url, poolclass=StaticPool if memory else NullPool if not url.startswith("sqlite") else None)
+    if url.startswith("sqlite"):
+
+        @event.listens_for(engine, "connect")
+        def _pragmas(connection: Any, _: Any) -> None:
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536", "busy_timeout=5000"):
+                connection.execute(f"PRAGMA {pragma}")
+
+    return engine
+
+
+def _insert_many(connection: Connection, table: Any, rows: list[tuple[Any, ...]]) -> None:
+    names = [c.name for c in table.columns]
+    marks = ", ".join("?" * len(names))
+    connection.exec_driver_sql(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})", rows)
+
+
+def _replace(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
+    """Insert or update by primary key."""
+    key = list(table.primary_key.columns)
+    for row in rows:
+        where = [column == row[column.name] for column in key]
+        if connection.execute(update(table).where(*where).values(**row)).rowcount == 0:
+            connection.execute(insert(table), row)
+
+
+def _alert_row(alert: Alert) -> dict[str, Any]:
+    return {
+        "alert_id": alert.alert_id,
+        "tenant": alert.tenant,
+        "level": alert.level,
+        "last_at_us": alert.last_at_us,
+        "content": _encode(alert),
+    }
+
+
+def _label_row(seq: int, label: Label) -> dict[str, Any]:
+    return {"seq": seq, **{name: getattr(label, name) for name in label.__struct_fields__}}
+
+
+def _label(row: Any) -> Label:
+    return Label(row["target_kind"], row["target_id"], row["label"], row["known_at_us"], row["tenant"])
