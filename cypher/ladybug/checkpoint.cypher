@@ -1,0 +1,3 @@
+// params: none
+// returns: nothing
+CHECKPOINT

@@ -1,0 +1,3 @@
+// params: none
+// returns: nothing
+ALTER TABLE LinkedFold RENAME TO Linked

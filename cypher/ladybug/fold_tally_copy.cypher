@@ -1,0 +1,7 @@
+// params: none
+// returns: nothing
+COPY TallyFold FROM (
+  MATCH (a:Entity)-[x:Tally]->(b:Entity)
+  RETURN a.uid, b.uid, min(x.first_seen), max(x.last_seen), CAST(sum(x.events) AS INT64),
+         CAST(sum(x.amount) AS INT64), CAST(sum(x.alerts) AS INT64)
+)

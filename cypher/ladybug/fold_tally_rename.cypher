@@ -1,0 +1,3 @@
+// params: none
+// returns: nothing
+ALTER TABLE TallyFold RENAME TO Tally

@@ -1,0 +1,3 @@
+// params: none
+// returns: kind, entities
+MATCH (a:Entity) RETURN a.kind AS kind, count(*) AS entities LIMIT 1000

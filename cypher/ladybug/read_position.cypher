@@ -1,0 +1,3 @@
+// params: partition
+// returns: position
+MATCH (p:Applied {partition: $partition}) RETURN p.position AS position LIMIT 1

@@ -1,0 +1,3 @@
+// params: partition, position
+// returns: nothing
+MERGE (p:Applied {partition: $partition}) SET p.position = $position

@@ -1,0 +1,284 @@
+"""The embedded graph: LadybugDB, one file, owned by one process.
+
+LadybugDB pays dearly for changing a value in place (25 us a column and row, growing with every transaction until the
+next checkpoint) and little for adding a relationship (9 us). So a batch only adds: a `Linked` row a link and a `Tally`
+self-loop an entity, with what the batch adds to it. Reads merge the rows of a pair (earliest, latest, sums). Once as
+many rows were added as the store held, they are folded into one row a pair and written anew in bulk in one transaction,
+so that the cost a link stays flat (`docs/adr/0004-ladybugdb-writes.md`, `bench/graph_growth.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ladybug
+import pyarrow as pa
+
+from cypher.load import load
+from graph.store import EntityRef, EntityUpdate, GraphBatch, LinkUpdate, Neighbourhood
+from graph.traverse import LinksOf, StoredEntity, StoredLink, most_recent, walk
+from ringwatch.errors import BadInput, Conflict, Corrupt, NotFound, Unavailable
+from ringwatch.model import Kind
+
+SCHEMA = ("schema_entity", "schema_linked", "schema_tally", "schema_applied", "schema_layout")
+FOLDED = ("linked", "tally")
+MAX_ROWS_READ = 2_000_000
+"""Safety bound of one read; a walk that meets it says so."""
+
+log = logging.getLogger(__name__)
+
+
+def uid_of(ref: EntityRef) -> str:
+    """Unambiguous key of an entity: tenant and kind carry their lengths, the id takes the rest."""
+    return f"{len(ref.tenant)}:{ref.tenant}{len(ref.kind)}:{ref.kind}{ref.id}"
+
+
+class LadybugGraph:
+    """`GraphStore` on a LadybugDB file. Safe to call from several threads: calls take turns.
+
+    `fold_min_rows`: rows added before the first fold. `buffer_bytes`: most memory the engine takes for pages.
+    Raises `Conflict` when another process has the file open, `Corrupt` when it is not a LadybugDB file.
+    """
+
+    def __init__(
+        self, path: Path, *, fold_min_rows: int = 400_000, buffer_bytes: int = 2 << 30, threads: int = 0
+    ) -> None:
+        self._path = path
+        self._text = load("ladybug")
+        self._lock = threading.RLock()
+        self._fold_min_rows = fold_min_rows
+        self._database, self._connection = _open(path, buffer_bytes, threads)
+        self._positions: dict[str, int] = {}
+        self._added_rows = 0
+        self._folded_rows = 0
+        self._closed = False
+
+    def prepare(self, kinds: Sequence[Kind]) -> None:
+        """Create the tables. Kinds are values of a column here, so a newly declared kind needs no migration."""
+        with self._lock:
+            for name in SCHEMA:
+                self._run(name)
+            stored = self._rows("read_layout")
+            self._folded_rows = int(stored[0]["folded_rows"]) if stored else 0
+            self._added_rows = max(0, self._count_rows() - self._folded_rows)
+
+    def apply(self, batch: GraphBatch) -> bool:
+        with self._lock:
+            if batch.position <= self.applied_position(batch.partition):
+                return False
+            tallies = [*batch.entities, *_endpoints_without_update(batch)]
+            with self._transaction():
+                if tallies:
+                    self._run("write_entities", rows=_entity_columns(tallies))
+                    self._run("write_tallies", rows=_tally_columns(tallies))
+                if batch.links:
+                    self._run("write_links", rows=_link_columns(batch.links))
+                self._run("write_position", partition=batch.partition, position=batch.position)
+            self._positions[batch.partition] = batch.position
+            self._added_rows += len(tallies) + len(batch.links)
+            if self._added_rows > max(self._fold_min_rows, self._folded_rows):
+                self._fold_or_postpone()
+            return True
+
+    def applied_position(self, partition: str = "0") -> int:
+        with self._lock:
+            if partition not in self._positions:
+                stored = self._rows("read_position", partition=partition)
+                self._positions[partition] = int(stored[0]["position"]) if stored else -1
+            return self._positions[partition]
+
+    def neighbourhood(self, root: EntityRef, *, hops: int = 2, degree_cap: int = 50, limit: int = 500) -> Neighbourhood:
+        for name, value, least in (("hops", hops, 0), ("degree_cap", degree_cap, 1), ("limit", limit, 1)):
+            if value < least:
+                raise BadInput(f"neighbourhood {name}={value}", hint=f"{name} is at least {least}")
+        with self._lock:
+            found = walk(_Reader(self), uid_of(root), hops=hops, degree_cap=degree_cap, limit=limit)
+        if found is None:
+            raise NotFound(
+                f"no {root.kind} {root.id!r} in tenant {root.tenant!r}",
+                hint="the graph knows an entity once an event that names it has been written; check kind and id",
+            )
+        return found
+
+    def counts(self) -> dict[str, int]:
+        with self._lock:
+            kinds = {str(row["kind"]): int(row["entities"]) for row in self._rows("read_kind_counts")}
+            links = int(self._rows("read_link_count")[0]["links"])
+        return {
+            "entities": sum(kinds.values()),
+            "links": links,
+            **{f"entities.{kind}": kinds[kind] for kind in sorted(kinds)},
+        }
+
+    def fold(self) -> None:
+        """Merge the rows of each pair into one and write them in bulk, in one transaction; then checkpoint."""
+        with self._lock:
+            with self._transaction():
+                for table in FOLDED:
+                    for step in ("create", "copy", "drop", "rename"):
+                        self._run(f"fold_{table}_{step}")
+                rows = self._count_rows()
+                self._run("write_layout", rows=rows)
+            self._folded_rows, self._added_rows = rows, 0
+            self._run("checkpoint")
+
+    def close(self) -> None:
+        """Checkpoint and release the file. Closing twice is harmless."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                self._run("checkpoint")
+            finally:
+                self._connection.close()
+                self._database.close()
+
+    def _fold_or_postpone(self) -> None:
+        try:
+            self.fold()
+        except Unavailable as error:
+            log.warning("graph fold postponed, reads and writes go on: %s", error)
+            self._folded_rows += self._added_rows
+            self._added_rows = 0
+
+    def _count_rows(self) -> int:
+        return sum(int(self._rows(f"read_{table}_rows")[0]["rows"]) for table in FOLDED)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Commit on success. LadybugDB rolls back by itself when a statement fails; other errors roll back here."""
+        self._run("begin")
+        try:
+            yield
+        except Unavailable:
+            raise
+        except BaseException:
+            self._run("rollback")
+            raise
+        self._run("commit")
+
+    def _run(self, name: str, **params: Any) -> Any:
+        try:
+            return self._connection.execute(self._text[name], params)
+        except RuntimeError as error:
+            raise Unavailable(
+                f"graph query {name} failed on {self._path}: {str(error).splitlines()[0]}",
+                hint="check free disk space and memory, and that no other program changed the file",
+                query=name,
+            ) from error
+
+    def _rows(self, name: str, **params: Any) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._run(name, **params).get_as_arrow().to_pylist()
+        return rows
+
+    def _columns(self, name: str, uids: Sequence[str], limit: int) -> Iterator[tuple[Any, ...]]:
+        """Rows of a read over `uids`, as tuples; the first column is the index into `uids`."""
+        rows = pa.table({"i": pa.array(range(len(uids)), pa.int64()), "uid": pa.array(uids, pa.string())})
+        table = self._run(name, rows=rows, limit=limit).get_as_arrow(1 << 16)
+        return zip(*(column.to_pylist() for column in table.columns), strict=True)
+
+
+class _Reader:
+    """What a walk asks of the store; the caller holds the store's lock."""
+
+    def __init__(self, store: LadybugGraph) -> None:
+        self._store = store
+
+    def links_of(self, uids: Sequence[str], *, cap: int) -> Mapping[str, LinksOf]:
+        found: list[list[StoredLink]] = [[] for _ in uids]
+        for name, outgoing in (("read_links_out", True), ("read_links_in", False)):
+            for i, other, first, last, events, amount, fails in self._store._columns(name, uids, MAX_ROWS_READ):
+                found[i].append(StoredLink(other, outgoing, first, last, events, amount, fails))
+        return {uid: LinksOf(most_recent(links, cap), len(links)) for uid, links in zip(uids, found, strict=True)}
+
+    def degrees(self, uids: Sequence[str]) -> Mapping[str, int]:
+        degrees = dict.fromkeys(uids, 0)
+        for name in ("read_degrees_out", "read_degrees_in"):
+            for i, degree in self._store._columns(name, uids, len(uids)):
+                degrees[uids[i]] += degree
+        return degrees
+
+    def entities(self, uids: Sequence[str]) -> Mapping[str, StoredEntity]:
+        rows = self._store._columns("read_entities", uids, len(uids))
+        return {uids[i]: StoredEntity(EntityRef(tenant, kind, id_), *tally) for i, tenant, kind, id_, *tally in rows}
+
+
+def _open(path: Path, buffer_bytes: int, threads: int) -> tuple[Any, Any]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        database = ladybug.Database(path, buffer_pool_size=buffer_bytes, max_num_threads=threads, auto_checkpoint=False)
+        return database, ladybug.Connection(database)
+    except RuntimeError as error:
+        text = str(error).splitlines()[0]
+        if "lock" in text.lower():
+            raise Conflict(
+                f"the graph {path} is in use by another process: {text}",
+                hint="one process owns a data folder; stop the other one or choose another folder",
+                path=str(path),
+            ) from error
+        if "not a valid" in text:
+            raise Corrupt(
+                f"{path} is not a LadybugDB file: {text}",
+                hint="move the file away and start again; the graph is rebuilt from the ledger",
+                path=str(path),
+            ) from error
+        raise Unavailable(
+            f"the graph {path} cannot be opened: {text}", hint="check the folder's permissions and free space"
+        ) from error
+
+
+def _endpoints_without_update(batch: GraphBatch) -> list[EntityUpdate]:
+    """Ends of links the batch has no entity update for: they exist with the link's times and no events."""
+    known = {update.ref for update in batch.entities}
+    return [
+        EntityUpdate(ref, link.first_seen_us, link.last_seen_us, 0, 0)
+        for link in batch.links
+        for ref in (link.user, link.other)
+        if ref not in known
+    ]
+
+
+def _entity_columns(updates: Sequence[EntityUpdate]) -> pa.Table:
+    refs = {uid_of(u.ref): u.ref for u in updates}
+    return pa.table(
+        {
+            "uid": pa.array(refs, pa.string()),
+            "tenant": pa.array([ref.tenant for ref in refs.values()], pa.string()),
+            "kind": pa.array([ref.kind for ref in refs.values()], pa.string()),
+            "id": pa.array([ref.id for ref in refs.values()], pa.string()),
+        }
+    )
+
+
+def _tally_columns(updates: Sequence[EntityUpdate]) -> pa.Table:
+    return pa.table(
+        {
+            "uid": pa.array([uid_of(u.ref) for u in updates], pa.string()),
+            "first_seen": pa.array([u.first_seen_us for u in updates], pa.int64()),
+            "last_seen": pa.array([u.last_seen_us for u in updates], pa.int64()),
+            "events": pa.array([u.events for u in updates], pa.int64()),
+            "amount": pa.array([u.amount_minor for u in updates], pa.int64()),
+            "alerts": pa.array([u.alerts for u in updates], pa.int64()),
+        }
+    )
+
+
+def _link_columns(updates: Sequence[LinkUpdate]) -> pa.Table:
+    return pa.table(
+        {
+            "user": pa.array([uid_of(u.user) for u in updates], pa.string()),
+            "other": pa.array([uid_of(u.other) for u in updates], pa.string()),
+            "kind": pa.array([u.other.kind for u in updates], pa.string()),
+            "first_seen": pa.array([u.first_seen_us for u in updates], pa.int64()),
+            "last_seen": pa.array([u.last_seen_us for u in updates], pa.int64()),
+            "events": pa.array([u.events for u in updates], pa.int64()),
+            "amount": pa.array([u.amount_minor for u in updates], pa.int64()),
+            "fails": pa.array([u.fails for u in updates], pa.int64()),
+        }
+    )

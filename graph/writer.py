@@ -1,0 +1,122 @@
+"""The graph writer: a thread that turns decisions into graph batches, off the scoring path."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from graph.aggregate import Aggregator
+from graph.store import GraphStore
+from ringwatch.errors import Conflict
+from scorers.decision import Decisions
+
+POLL_S = 0.5
+"""How often a waiting side looks whether the other is still there."""
+
+
+class GraphWriter:
+    """Takes decisions in running order, aggregates them and applies a batch once `batch_links` links are pending.
+
+    `submit` waits while `queue_size` batches of decisions are queued (back-pressure). Decisions at or below the store's
+    applied position are skipped row by row, so a restart that replays them changes nothing. An error of the store stops
+    the writer; the next `submit`, `flush` or `close` raises it. What was not applied then is applied by a replay.
+    One thread may submit; the store's merge does not depend on where batches are cut.
+    """
+
+    def __init__(
+        self,
+        store: GraphStore,
+        batch_links: int = 20_000,
+        *,
+        queue_size: int = 8,
+        partition: str = "0",
+    ) -> None:
+        self._store = store
+        self._batch_links = batch_links
+        self._partition = partition
+        self._aggregator: Aggregator | None = None
+        self._taken = store.applied_position(partition)
+        self._queue: queue.Queue[Decisions | Future[int] | None] = queue.Queue(queue_size)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="graph-writer")
+        self._thread = self._executor.submit(self._work)
+
+    def submit(self, decisions: Decisions) -> None:
+        """Queue decisions, in running order. Raises what stopped the writer; `Conflict` after `close`."""
+        self._put(decisions)
+
+    def flush(self) -> int:
+        """Wait until everything submitted is applied; the store's position then."""
+        done: Future[int] = Future()
+        self._put(done)
+        while True:
+            try:
+                return done.result(timeout=POLL_S)
+            except TimeoutError:
+                self._raise_if_stopped(done)
+
+    def close(self) -> None:
+        """Apply everything submitted and stop the thread; the store stays open. Raises what stopped the writer."""
+        try:
+            if not self._thread.done():
+                self._put(None)
+            self._thread.result()
+        finally:
+            self._executor.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _put(self, item: Decisions | Future[int] | None) -> None:
+        while True:
+            self._raise_if_stopped()
+            try:
+                return self._queue.put(item, timeout=POLL_S)
+            except queue.Full:
+                continue
+
+    def _raise_if_stopped(self, waiting: Future[int] | None = None) -> None:
+        if self._thread.done() and not (waiting is not None and waiting.done()):
+            self._thread.result()
+            raise Conflict("the graph writer is closed", hint="submit before close, or make a new writer")
+
+    def _work(self) -> None:
+        """Until `None` arrives, or the program ends without closing the writer."""
+        while True:
+            try:
+                item = self._queue.get(timeout=POLL_S)
+            except queue.Empty:
+                if threading.main_thread().is_alive():
+                    continue
+                return
+            if isinstance(item, Decisions):
+                self._take(item)
+                continue
+            self._apply()
+            if item is None:
+                return
+            item.set_result(self._store.applied_position(self._partition))
+
+    def _take(self, decisions: Decisions) -> None:
+        start = int(np.searchsorted(decisions.seq, self._taken, side="right"))
+        if start == len(decisions):
+            return
+        if self._aggregator is None:
+            self._aggregator = Aggregator(decisions.schema.kinds)
+        self._aggregator.add(decisions, start=start)
+        self._taken = int(decisions.seq[-1])
+        if max(self._aggregator.links, self._aggregator.entities // 2) >= self._batch_links:
+            self._apply()
+
+    def _apply(self) -> None:
+        if self._aggregator is not None and self._taken > self._store.applied_position(self._partition):
+            self._store.apply(self._aggregator.take(self._taken, self._partition))
