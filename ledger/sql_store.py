@@ -95,7 +95,9 @@ class SqlLedger:
         blobs = self._codec.pack(d.events, d.features)
         scores = np.ascontiguousarray(d.scores, dtype="<f8")
         rows, ids = [], []
-        columns = zip(d.seq.tolist(), d.events, d.score.tolist(), d.level.tolist(), d.action.tolist(), blobs, strict=True)
+        columns = zip(
+            d.seq.tolist(), d.events, d.score.tolist(), d.level.tolist(), d.action.tolist(), blobs, strict=True
+        )
         for i, (seq, e, score, level, action, blob) in enumerate(columns):
             body = _encode(e)
             rows.append((
@@ -126,9 +128,7 @@ class SqlLedger:
 
     def last_seq(self) -> int:
         with self._reading() as connection:
-            tops = [
-                connection.scalar(select(func.max(table.c.seq))) for table in (t.sources, t.assessments, t.labels)
-            ]
+            tops = [connection.scalar(select(func.max(table.c.seq))) for table in (t.sources, t.assessments, t.labels)]
         return max((int(v) for v in tops if v is not None), default=-1)
 
     def watermark_us(self) -> int | None:
@@ -256,9 +256,7 @@ class SqlLedger:
         with self._reading() as connection:
             return list(connection.scalars(select(c.event_id).where(c.alert_id == alert_id).limit(limit)))
 
-    def iterate(
-        self, *, after_seq: int = -1, chunk: int = 1000
-    ) -> Iterator[Sequence[tuple[int, StoredAssessment]]]:
+    def iterate(self, *, after_seq: int = -1, chunk: int = 1000) -> Iterator[Sequence[tuple[int, StoredAssessment]]]:
         a, v = t.assessments, t.versions
         while True:
             query = (
@@ -293,7 +291,16 @@ class SqlLedger:
         """Hash over everything the ledger says, in order, times of computing aside: equal ledgers have equal digests."""
         digest = hashlib.sha256()
         with self._reading() as connection:
-            for table in (t.assessments, t.event_ids, t.versions, t.alerts, t.alert_events, t.labels, t.sources, t.meta):
+            for table in (
+                t.assessments,
+                t.event_ids,
+                t.versions,
+                t.alerts,
+                t.alert_events,
+                t.labels,
+                t.sources,
+                t.meta,
+            ):
                 columns = [c for c in table.c if c.name != "timing"]
                 for row in connection.execute(select(*columns).order_by(*table.primary_key.columns)):
                     digest.update(repr(tuple(row)).encode())

@@ -1,0 +1,148 @@
+"""From features to decisions: run the scorers, combine, choose level and action, give reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.schema import FeatureSchema
+from ringwatch.errors import RingwatchError
+from ringwatch.model import Event, Level, Reason, Versions
+from scorers.combine import combine, contributions
+from scorers.decision import Decisions
+from scorers.policy import Policy
+from scorers.scorer import Batch, Learner, Scorer
+
+_LISTED = "listed"
+_EXPLAINED = Level.MEDIUM
+_REASONS_KEPT = 8
+
+
+class Assessor:
+    """Pure but for its learners: the same features give the same decisions for any cut into batches."""
+
+    def __init__(self, scorers: Sequence[Scorer], policy: Policy, schema: FeatureSchema) -> None:
+        self.scorers = tuple(scorers)
+        self.policy = policy
+        self.schema = schema
+        self.names = tuple(s.name for s in scorers)
+        self.versions = Versions(schema.hash, {s.name: s.version for s in scorers}, policy.version)
+        self._learners = {s.name: s for s in scorers if isinstance(s, Learner)}
+
+    def assess(
+        self, events: Sequence[Event], features: NDArray[np.float32], seq: NDArray[np.int64], *, learn: bool = True
+    ) -> Decisions:
+        """Decisions for events with their features, (n, schema.size). A scorer that fails abstains and says so."""
+        batch = Batch(events, features, self.schema)
+        timing: dict[str, float] = {}
+        scores = np.full((len(events), len(self.scorers)), np.nan)
+        failed: list[str] = []
+        for j, scorer in enumerate(self.scorers):
+            started = perf_counter()
+            try:
+                scores[:, j] = scorer.score(batch)
+            except (RingwatchError, FloatingPointError):
+                failed.append(f"scorer:{scorer.name}")
+            timing[scorer.name] = perf_counter() - started
+        started = perf_counter()
+        weights = self._weights(events)
+        score = self._lists(combine(scores, weights), scores, events)
+        level, action = self._decide(events, score)
+        timing["combine"] = perf_counter() - started
+        started = perf_counter()
+        reasons: list[tuple[Reason, ...]] = [()] * len(events)
+        for row in np.flatnonzero(level >= int(_EXPLAINED)):
+            reasons[row] = self._reasons(batch, int(row), scores[row], weights[row], float(score[row]))
+        timing["reasons"] = perf_counter() - started
+        if learn:
+            for learner in self._learners.values():
+                learner.learn(batch)
+        degraded = [(*e.degraded, *failed) if failed else e.degraded for e in events]
+        per_event = {stage: s * 1e6 / max(1, len(events)) for stage, s in timing.items()}
+        return Decisions(
+            events, seq, features, self.schema, self.names, scores, score, level, action, reasons, self.versions,
+            per_event, degraded,
+        )  # fmt: skip
+
+    def _weights(self, events: Sequence[Event]) -> NDArray[np.float64]:
+        tenants = {e.tenant for e in events}
+        rows = {t: [self.policy.of(t).weight(name) for name in self.names] for t in tenants}
+        if len(rows) == 1:
+            return np.tile(np.array(next(iter(rows.values()))), (len(events), 1))
+        return np.array([rows[e.tenant] for e in events]).reshape(len(events), len(self.names))
+
+    def _lists(
+        self, score: NDArray[np.float64], scores: NDArray[np.float64], events: Sequence[Event]
+    ) -> NDArray[np.float64]:
+        """A block makes the score 1, an allow keeps it under the first alert level."""
+        if _LISTED not in self.names:
+            return score
+        listed = scores[:, self.names.index(_LISTED)]
+        for row in np.flatnonzero(~np.isnan(listed)):
+            cap = 0.99 * self.policy.of(events[row].tenant).levels["MEDIUM"]
+            score[row] = 1.0 if listed[row] == 1.0 else min(float(score[row]), cap)
+        return score
+
+    def _decide(
+        self, events: Sequence[Event], score: NDArray[np.float64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        level = np.zeros(len(events), np.uint8)
+        action = np.zeros(len(events), np.uint8)
+        tenants = np.array([e.tenant for e in events])
+        for tenant in sorted(set(tenants.tolist())):
+            mine = tenants == tenant
+            policy = self.policy.of(tenant)
+            level[mine] = np.searchsorted(policy.thresholds(), score[mine], side="right")
+            action[mine] = np.array(policy.action_codes(), np.uint8)[level[mine]]
+        return level, action
+
+    def _reasons(
+        self, batch: Batch, row: int, scores: NDArray[np.float64], weights: NDArray[np.float64], score: float
+    ) -> tuple[Reason, ...]:
+        shares = contributions(scores.tolist(), weights.tolist(), score)
+        reasons: list[Reason] = []
+        for scorer, share in zip(self.scorers, shares, strict=True):
+            if share <= 0.0:
+                continue
+            findings = scorer.explain(batch, row)
+            total = sum(f.weight for f in findings)
+            for f in findings:
+                part = share * f.weight / total if total > 0.0 else 0.0
+                reasons.append(Reason(f"{scorer.name}.{f.code}", f.text, part, f.kind, f.entity))
+        reasons.sort(key=lambda r: (-r.contribution, r.code))
+        return _fold(reasons)
+
+    def next_mark_us(self) -> int | None:
+        """Event time at which `advance` must be called before scoring; the distant past before the first event."""
+        marks = [learner.next_mark_us for learner in self._learners.values()]
+        return min((_NEVER_ADVANCED if m is None else m for m in marks), default=None)
+
+    def advance(self, at_us: int) -> None:
+        for learner in self._learners.values():
+            if learner.next_mark_us is None or at_us >= learner.next_mark_us:
+                learner.advance(at_us)
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        return {f"{name}/{key}": a for name, learner in self._learners.items() for key, a in learner.dump().items()}
+
+    def load(self, arrays: dict[str, NDArray[Any]]) -> None:
+        for name, learner in self._learners.items():
+            mine = {k.removeprefix(f"{name}/"): a for k, a in arrays.items() if k.startswith(f"{name}/")}
+            if mine:
+                learner.load(mine)
+
+
+_NEVER_ADVANCED = -(2**62)
+
+
+def _fold(reasons: list[Reason]) -> tuple[Reason, ...]:
+    """The strongest reasons; the rest as one, so that contributions still add up."""
+    if len(reasons) <= _REASONS_KEPT:
+        return tuple(reasons)
+    rest = reasons[_REASONS_KEPT - 1 :]
+    words = f"{len(rest)} weaker reasons: " + ", ".join(r.code for r in rest)
+    return (*reasons[: _REASONS_KEPT - 1], Reason("others", words, sum(r.contribution for r in rest)))

@@ -1,0 +1,89 @@
+"""Block and allow lists: entries with owner, reason and expiry, in event time.
+
+block:
+  - {kind: device, id: d-123, owner: anna, reason: "chargeback ring 4", expires: 2027-01-01}
+allow:
+  - {kind: user, id: u-9, owner: ben, reason: "tester"}
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from ringwatch.errors import BadInput
+from ringwatch.model import MICROSECONDS, Event
+
+_FIELDS = {"kind", "id", "owner", "reason", "expires", "tenant"}
+_NEEDED = ("kind", "id", "owner", "reason")
+
+
+class Entry(msgspec.Struct, frozen=True):
+    verdict: str
+    """"block" or "allow"."""
+    kind: str
+    id: str
+    owner: str
+    reason: str
+    expires_us: int | None = None
+    tenant: str | None = None
+
+    def holds(self, event: Event) -> bool:
+        right_tenant = self.tenant is None or self.tenant == event.tenant
+        return right_tenant and (self.expires_us is None or event.at_us < self.expires_us)
+
+
+class ListBook:
+    """Entries by (kind, id)."""
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self._entries: dict[tuple[str, str], list[Entry]] = {}
+        for entry in entries:
+            self._entries.setdefault((entry.kind, entry.id), []).append(entry)
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def match(self, event: Event) -> Entry | None:
+        """The entry that decides for an event: a block before an allow."""
+        hits = [entry for pair in event.entities.items() for entry in self._entries.get(pair, ()) if entry.holds(event)]
+        return min(hits, key=lambda e: (e.verdict != "block", e.kind, e.id), default=None)
+
+
+def load_lists(path: Path | None) -> ListBook:
+    if path is None:
+        return ListBook([])
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except FileNotFoundError:
+        raise BadInput(f"lists file {path} does not exist", hint="unset RINGWATCH_LISTS or mend it") from None
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path} is not YAML: {error}", hint="mend the line it names") from None
+    if not isinstance(content, dict) or set(content) - {"block", "allow"}:
+        raise BadInput(f"{path} has {sorted(content)}", hint="the top level has block: and allow: only")
+    return ListBook([_entry(path, v, i, raw) for v, raws in content.items() for i, raw in enumerate(raws or [])])
+
+
+def _entry(path: Path, verdict: str, number: int, raw: Any) -> Entry:
+    where = f"{path}: {verdict} entry {number + 1}"
+    if not isinstance(raw, dict):
+        raise BadInput(f"{where} is {raw!r}", hint="write {kind, id, owner, reason, expires}")
+    unknown, missing = set(raw) - _FIELDS, [f for f in _NEEDED if not raw.get(f)]
+    if unknown or missing:
+        hint = f"unknown: {sorted(unknown)}" if unknown else f"missing: {', '.join(missing)}"
+        raise BadInput(f"{where} cannot be used", hint=hint)
+    expires = raw.get("expires")
+    if isinstance(expires, date) and not isinstance(expires, datetime):
+        expires = datetime(expires.year, expires.month, expires.day, tzinfo=UTC)
+    if expires is not None and not isinstance(expires, datetime):
+        raise BadInput(f"{where}: expires is {expires!r}", hint="write a date such as 2027-01-31")
+    if expires is not None and expires.tzinfo is None:
+        expires = expires.replace(tzinfo=UTC)
+    return Entry(
+        verdict, str(raw["kind"]), str(raw["id"]), str(raw["owner"]), str(raw["reason"]),
+        None if expires is None else int(expires.timestamp()) * MICROSECONDS, raw.get("tenant"),
+    )  # fmt: skip

@@ -1,0 +1,103 @@
+"""Policy: how much each scorer counts, where levels begin, what is done at each. One for everybody, or one a tenant.
+
+default:
+  weights: {neighbourhood: 0.9, behaviour_isolation: 0.5}
+  levels: {MEDIUM: 0.4, HIGH: 0.6, CRITICAL: 0.85}
+  actions: {MEDIUM: review, HIGH: challenge, CRITICAL: block}
+tenants:
+  acme: {levels: {MEDIUM: 0.5}}
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from ringwatch.errors import BadInput
+from ringwatch.model import Action, Level
+
+_LEVELS = ("MEDIUM", "HIGH", "CRITICAL")
+
+
+class TenantPolicy(msgspec.Struct, frozen=True):
+    weights: dict[str, float] = {}
+    """Scorer -> the most it may contribute alone, 0..1."""
+    other_weight: float = 0.8
+    """For scorers not named."""
+    levels: dict[str, float] = msgspec.field(default_factory=lambda: {"MEDIUM": 0.4, "HIGH": 0.6, "CRITICAL": 0.85})
+    """Level -> least score."""
+    actions: dict[str, str] = msgspec.field(
+        default_factory=lambda: {"LOW": "allow", "MEDIUM": "review", "HIGH": "challenge", "CRITICAL": "block"}
+    )
+
+    def weight(self, scorer: str) -> float:
+        return self.weights.get(scorer, self.other_weight)
+
+    def thresholds(self) -> list[float]:
+        return [self.levels[name] for name in _LEVELS]
+
+    def action_codes(self) -> list[int]:
+        return [int(Action[self.actions[level.name].upper()]) for level in Level]
+
+
+BUILT_IN = TenantPolicy(weights={"statistical": 0.8, "behaviour_profile": 0.8, "behaviour_isolation": 0.7,
+                                 "neighbourhood": 1.0, "listed": 1.0})  # fmt: skip
+
+
+class Policy:
+    def __init__(self, default: TenantPolicy = BUILT_IN, tenants: dict[str, TenantPolicy] | None = None) -> None:
+        self.default = default
+        self.tenants = tenants or {}
+        content = msgspec.json.encode([default, self.tenants], order="deterministic")
+        self.version = hashlib.sha256(content).hexdigest()[:12]
+
+    def of(self, tenant: str) -> TenantPolicy:
+        return self.tenants.get(tenant, self.default)
+
+
+def load_policy(path: Path | None) -> Policy:
+    if path is None:
+        return Policy()
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except FileNotFoundError:
+        raise BadInput(f"policy file {path} does not exist", hint="unset RINGWATCH_POLICY or mend it") from None
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path} is not YAML: {error}", hint="mend the line it names") from None
+    if not isinstance(content, dict) or set(content) - {"default", "tenants"}:
+        raise BadInput(f"{path} has {sorted(content)}", hint="the top level has default: and tenants: only")
+    default = _merge(path, "default", BUILT_IN, content.get("default") or {})
+    tenants = content.get("tenants") or {}
+    return Policy(default, {name: _merge(path, f"tenants.{name}", default, raw) for name, raw in tenants.items()})
+
+
+def _merge(path: Path, where: str, base: TenantPolicy, raw: Any) -> TenantPolicy:
+    if not isinstance(raw, dict) or set(raw) - set(TenantPolicy.__struct_fields__):
+        raise BadInput(f"{path}: {where} is {raw!r}", hint=f"it may have {', '.join(TenantPolicy.__struct_fields__)}")
+    merged = msgspec.to_builtins(base)
+    for key, value in raw.items():
+        merged[key] = {**merged[key], **value} if isinstance(value, dict) else value
+    try:
+        policy = msgspec.convert(merged, TenantPolicy)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"{path}: {where}: {error}", hint="weights and levels are numbers") from None
+    _check(path, where, policy)
+    return policy
+
+
+def _check(path: Path, where: str, policy: TenantPolicy) -> None:
+    if set(policy.levels) != set(_LEVELS):
+        raise BadInput(f"{path}: {where}.levels has {sorted(policy.levels)}", hint=f"it needs {', '.join(_LEVELS)}")
+    if not 0.0 < policy.levels["MEDIUM"] < policy.levels["HIGH"] < policy.levels["CRITICAL"] <= 1.0:
+        raise BadInput(f"{path}: {where}.levels are {policy.levels}", hint="0 < MEDIUM < HIGH < CRITICAL <= 1")
+    for name, weight in policy.weights.items():
+        if not 0.0 <= weight <= 1.0:
+            raise BadInput(f"{path}: {where}.weights.{name} is {weight}", hint="a weight lies between 0 and 1")
+    known = {a.name.lower() for a in Action}
+    for level, action in policy.actions.items():
+        if level not in Level.__members__ or action not in known:
+            raise BadInput(f"{path}: {where}.actions.{level} is {action!r}", hint=f"one of {', '.join(sorted(known))}")
