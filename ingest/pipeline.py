@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 
 import msgspec
-from graph.writer import GraphWriter
-from ledger.alerting import AlertGrouper
 
 from features.columns import Applied, ResolvedLabel
+from graph.writer import GraphWriter
 from ingest.dead_letter import DeadLetterFile
 from ingest.redelivery import CONFLICT, NEW, SeenEvents
 from ingest.snapshot import Position, Snapshots
 from ingest.source import Chunk, Source
 from ingest.stream import ScoringStream
+from ledger.alerting import AlertGrouper
 from ledger.store import LedgerStore, LedgerWrite, Progress
 from ringwatch.model import Event, Item, Label, Level, Refusal
 from scorers.decision import Decisions

@@ -1,0 +1,76 @@
+"""Amounts: decimal text to minor units, and minor units of one currency to another by a dated rate table."""
+
+from __future__ import annotations
+
+import csv
+from bisect import bisect_right
+from datetime import date
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from pathlib import Path
+
+from ringwatch.errors import BadInput
+from ringwatch.model import DAY_US
+
+_EXPONENTS = {
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF",
+                     "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+}  # fmt: skip
+"""ISO 4217 minor-unit exponents that are not 2."""
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+
+
+def exponent(currency: str) -> int:
+    return _EXPONENTS.get(currency, 2)
+
+
+def to_minor(amount: Decimal, currency: str) -> int:
+    """Major units to whole minor units, half to even."""
+    return int(amount.scaleb(exponent(currency)).to_integral_value(ROUND_HALF_EVEN))
+
+
+class RateTable:
+    """Units of the base currency per unit of another, each valid from its date on."""
+
+    def __init__(self, base: str, rates: dict[str, list[tuple[int, Decimal]]]) -> None:
+        self.base = base
+        self._rates = {c: sorted(rows) for c, rows in rates.items()}
+
+    @classmethod
+    def load(cls, path: Path | None, base: str) -> RateTable:
+        """A CSV with the columns date, currency, rate. Raises BadInput naming the line."""
+        if path is None:
+            return cls(base, {})
+        rates: dict[str, list[tuple[int, Decimal]]] = {}
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                for number, row in enumerate(csv.DictReader(file), 2):
+                    currency, day, rate = _rate(path, number, row)
+                    rates.setdefault(currency, []).append((day, rate))
+        except OSError as error:
+            raise BadInput(f"rate table {path}: {error.strerror}", hint="unset RINGWATCH_FX_RATES or mend it") from None
+        return cls(base, rates)
+
+    def convert(self, minor: int, currency: str, at_us: int) -> int | None:
+        """Minor units of the base currency; None when no rate was valid at that time."""
+        if currency == self.base:
+            return minor
+        rows = self._rates.get(currency)
+        i = bisect_right(rows, (at_us // DAY_US + _EPOCH_DAY, Decimal("Infinity"))) if rows else 0
+        if not rows or i == 0:
+            return None
+        major = Decimal(minor).scaleb(-exponent(currency)) * rows[i - 1][1]
+        return to_minor(major, self.base)
+
+
+def _rate(path: Path, number: int, row: dict[str, str]) -> tuple[str, int, Decimal]:
+    try:
+        currency, day, rate = row["currency"].strip(), date.fromisoformat(row["date"].strip()), Decimal(row["rate"])
+    except (KeyError, ValueError, InvalidOperation, AttributeError):
+        raise BadInput(
+            f"{path}:{number}: {row} is not a rate",
+            hint="the columns are date (2026-01-31), currency (USD), rate (0.92)",
+        ) from None
+    if not rate.is_finite() or rate <= 0:
+        raise BadInput(f"{path}:{number}: rate {rate} is not above zero", hint="units of the base currency per unit")
+    return currency, day.toordinal(), rate
