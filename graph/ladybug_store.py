@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import ladybug
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from cypher.load import load
 from graph.store import EntityRef, EntityUpdate, GraphBatch, LinkUpdate, Neighbourhood
@@ -74,7 +76,7 @@ class LadybugGraph:
             tallies = [*batch.entities, *_endpoints_without_update(batch)]
             with self._transaction():
                 if tallies:
-                    self._run("write_entities", rows=_entity_columns(tallies))
+                    self._create_missing(_entity_columns(tallies))
                     self._run("write_tallies", rows=_tally_columns(tallies))
                 if batch.links:
                     self._run("write_links", rows=_link_columns(batch.links))
@@ -139,6 +141,13 @@ class LadybugGraph:
                 self._connection.close()
                 self._database.close()
 
+    def _create_missing(self, entities: pa.Table) -> None:
+        known = self._run("read_known", rows=entities.select(["i", "uid"]), limit=len(entities)).get_as_arrow(1 << 16)
+        missing = np.ones(len(entities), np.bool_)
+        missing[known["i"].to_numpy()] = False
+        if missing.any():
+            self._run("write_entities", rows=entities.filter(pa.array(missing)))
+
     def _fold_or_postpone(self) -> None:
         try:
             self.fold()
@@ -177,11 +186,10 @@ class LadybugGraph:
         rows: list[dict[str, Any]] = self._run(name, **params).get_as_arrow().to_pylist()
         return rows
 
-    def _columns(self, name: str, uids: Sequence[str], limit: int) -> Iterator[tuple[Any, ...]]:
-        """Rows of a read over `uids`, as tuples; the first column is the index into `uids`."""
+    def _read_uids(self, name: str, uids: Sequence[str], limit: int) -> pa.Table:
+        """Rows of a read over `uids`; its column `i` is the index into them."""
         rows = pa.table({"i": pa.array(range(len(uids)), pa.int64()), "uid": pa.array(uids, pa.string())})
-        table = self._run(name, rows=rows, limit=limit).get_as_arrow(1 << 16)
-        return zip(*(column.to_pylist() for column in table.columns), strict=True)
+        return self._run(name, rows=rows, limit=limit).get_as_arrow(1 << 16)
 
 
 class _Reader:
@@ -192,21 +200,42 @@ class _Reader:
 
     def links_of(self, uids: Sequence[str], *, cap: int) -> Mapping[str, LinksOf]:
         found: list[list[StoredLink]] = [[] for _ in uids]
+        degrees = [0] * len(uids)
         for name, outgoing in (("read_links_out", True), ("read_links_in", False)):
-            for i, other, first, last, events, amount, fails in self._store._columns(name, uids, MAX_ROWS_READ):
-                found[i].append(StoredLink(other, outgoing, first, last, events, amount, fails))
-        return {uid: LinksOf(most_recent(links, cap), len(links)) for uid, links in zip(uids, found, strict=True)}
+            table = self._store._read_uids(name, uids, MAX_ROWS_READ)
+            table = table.filter(table["other"].is_valid())
+            near, seen = table["i"].to_numpy(), table["last_seen"].to_numpy()
+            for i, degree in zip(*np.unique(near, return_counts=True), strict=True):
+                degrees[i] += int(degree)
+            kept = table.take(pa.array(_recent_rows(near, seen, cap)))
+            for i, other, *values in zip(*(column.to_pylist() for column in kept.columns), strict=True):
+                found[i].append(StoredLink(other, outgoing, *values))
+        return {
+            uid: LinksOf(most_recent(links, cap), degree)
+            for uid, links, degree in zip(uids, found, degrees, strict=True)
+        }
 
     def degrees(self, uids: Sequence[str]) -> Mapping[str, int]:
         degrees = dict.fromkeys(uids, 0)
         for name in ("read_degrees_out", "read_degrees_in"):
-            for i, degree in self._store._columns(name, uids, len(uids)):
+            table = self._store._read_uids(name, uids, len(uids))
+            for i, degree in zip(table["i"].to_pylist(), table["degree"].to_pylist(), strict=True):
                 degrees[uids[i]] += degree
         return degrees
 
     def entities(self, uids: Sequence[str]) -> Mapping[str, StoredEntity]:
-        rows = self._store._columns("read_entities", uids, len(uids))
+        table = self._store._read_uids("read_entities", uids, len(uids))
+        rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
         return {uids[i]: StoredEntity(EntityRef(tenant, kind, id_), *tally) for i, tenant, kind, id_, *tally in rows}
+
+
+def _recent_rows(near: NDArray[np.int64], seen: NDArray[np.int64], cap: int) -> NDArray[np.int64]:
+    """Rows among the `cap` latest of their entity `near`, ties at the edge included; shape (rows kept,)."""
+    order = np.lexsort((-seen, near))
+    starts = np.flatnonzero(np.r_[True, np.diff(near[order]) != 0]) if len(order) else np.zeros(0, np.int64)
+    sizes = np.diff(np.r_[starts, len(order)])
+    edge = np.repeat(seen[order][starts + np.minimum(sizes, cap) - 1], sizes)
+    return order[seen[order] >= edge]
 
 
 def _open(path: Path, buffer_bytes: int, threads: int) -> tuple[Any, Any]:
@@ -248,6 +277,7 @@ def _entity_columns(updates: Sequence[EntityUpdate]) -> pa.Table:
     refs = {uid_of(u.ref): u.ref for u in updates}
     return pa.table(
         {
+            "i": pa.array(range(len(refs)), pa.int64()),
             "uid": pa.array(refs, pa.string()),
             "tenant": pa.array([ref.tenant for ref in refs.values()], pa.string()),
             "kind": pa.array([ref.kind for ref in refs.values()], pa.string()),

@@ -1,11 +1,9 @@
 // params: rows(i, uid), limit
 // returns: i, tenant, kind, id, first_seen, last_seen, events, amount, alerts
 LOAD FROM $rows
-WITH {i: i, uid: uid} AS r
-MATCH (a:Entity {uid: r.uid})
-WITH r, a
-MATCH (a)-[t:Tally]->(b:Entity)
-RETURN r.i AS i, a.tenant AS tenant, a.kind AS kind, a.id AS id, min(t.first_seen) AS first_seen,
+MATCH (a:Entity {uid: uid})
+OPTIONAL MATCH (a)-[t:Tally]->(:Entity)
+RETURN i, a.tenant AS tenant, a.kind AS kind, a.id AS id, min(t.first_seen) AS first_seen,
        max(t.last_seen) AS last_seen, CAST(sum(t.events) AS INT64) AS events, CAST(sum(t.amount) AS INT64) AS amount,
        CAST(sum(t.alerts) AS INT64) AS alerts
 LIMIT $limit
