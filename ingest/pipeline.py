@@ -27,6 +27,8 @@ from ringwatch.model import Event, Item, Label, Level, Refusal
 from scorers.decision import Decisions
 
 _encode = msgspec.json.Encoder().encode
+_UNNUMBERED = "unnumbered"
+"""Progress of sources that cannot be read again, such as standard input: keeps the running number only."""
 _SNAPSHOT_SHARE = 0.05
 """Snapshots take at most about this share of the time."""
 
@@ -135,7 +137,7 @@ class Pipeline:
             return self.tally
         position = before.position if before else 0
         for chunk in source.read(after=position):
-            self.process(chunk, source)
+            self.process(chunk, source.name, source.source_id)
             position = max(position, chunk.positions[-1] if chunk.positions else 0)
             self.tally.seconds = perf_counter() - started
             self.tally.done = chunk.done
@@ -150,12 +152,12 @@ class Pipeline:
         self.tally.seconds = perf_counter() - started
         return self.tally
 
-    def process(self, chunk: Chunk, source: Source) -> Decisions:
-        """Take a chunk in order; the decisions of the new events in it. A redelivered event changes nothing."""
-        fresh, labels, refusals = self._sort(chunk, source.name)
-        progress = None
-        if chunk.positions:
-            progress = Progress(source.source_id, source.name, chunk.positions[-1], self._seq)
+    def process(self, chunk: Chunk, source: str, source_id: str | None = None) -> tuple[Decisions, Sequence[Refusal]]:
+        """Take a chunk in order; the decisions of its new events, and what was refused here (conflicts, labels of unknown
+        events). A redelivered event changes nothing. With a `source_id` the ledger remembers how far it was read."""
+        fresh, labels, refusals = self._sort(chunk, source)
+        position = chunk.positions[-1] if chunk.positions else 0
+        progress = Progress(source_id or _UNNUMBERED, source, position, self._seq)
         decisions = self.stream.feed(fresh)
         self._write(decisions, labels, refusals, progress)
         if self.outlets.graph is not None and len(decisions):
@@ -163,7 +165,7 @@ class Pipeline:
                 self.outlets.graph.submit(decisions)
         if monotonic() >= self._snapshot_due:
             self.checkpoint()
-        return decisions
+        return decisions, [r for r in refusals if r.code in ("conflict", "unknown_event")]
 
     def _sort(
         self, chunk: Chunk, source: str

@@ -354,3 +354,12 @@ def _label_row(seq: int, label: Label) -> dict[str, Any]:
 
 def _label(row: Any) -> Label:
     return Label(row["target_kind"], row["target_id"], row["label"], row["known_at_us"], row["tenant"])
+
+
+def read_alerts(url: str, *, limit: int, level: str | None) -> list[Alert]:
+    """Alerts of a ledger that another process may hold, newest first."""
+    ledger = SqlLedger(url, FeatureSchema())
+    try:
+        return list(ledger.alerts(limit=limit, level=level))
+    finally:
+        ledger.close()

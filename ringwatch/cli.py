@@ -1,0 +1,53 @@
+"""The `ringwatch` command: errors as one line and a hint, and the commands by group."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from tempfile import mkstemp
+
+import typer
+from rich.console import Console
+
+from ringwatch.commands import inspect, run, study
+from ringwatch.errors import BadInput, Conflict, NotFound, RingwatchError
+
+app = typer.Typer(
+    name="ringwatch",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="""Find fraud rings in a stream of events: link users, devices, cards and addresses, score each event, say why.
+
+Start here: `ringwatch demo` shows everything on a simulated marketplace. Then your own data:
+`ringwatch map FILE > my.yaml`, `ringwatch ingest FILE --map my.yaml`, `ringwatch alerts`.""",
+)
+for group in (run, study, inspect):
+    group.register(app)
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 1 failed, 2 bad input or usage, 130 interrupted."""
+    console = Console(stderr=True, highlight=False)
+    try:
+        app(standalone_mode=True)
+    except RingwatchError as error:
+        console.print(f"[red]error:[/red] {error.message}", soft_wrap=True, markup=True)
+        if error.hint:
+            console.print(f"       {error.hint}", soft_wrap=True, markup=False)
+        sys.exit(2 if isinstance(error, BadInput | Conflict | NotFound) else 1)
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception as error:  # noqa: BLE001 - the top: nothing above to handle it
+        handle, name = mkstemp(prefix="ringwatch-error-", suffix=".txt")
+        with open(handle, "w") as file:
+            traceback.print_exc(file=file)
+        console.print(f"[red]unexpected:[/red] {type(error).__name__}: {error}", soft_wrap=True, markup=True)
+        console.print(f"       details are in {Path(name)}", soft_wrap=True, markup=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""Commands that take events in: ingest, score, simulate, demo."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ringwatch.commands.options import AsJson, DataDir, MapFile, Paths, mapping_from, settings_with
+
+if TYPE_CHECKING:
+    from ingest.pipeline import Tally
+    from ringwatch.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(ingest)
+    app.command()(score)
+    app.command()(simulate)
+    app.command()(demo)
+
+
+def ingest(paths: Paths, map_file: MapFile = None, data_dir: DataDir = None, json: AsJson = False) -> None:
+    """Take event files in: link, score, alert, and keep everything.
+
+    Interrupt it (Ctrl-C) at any time; the same command continues where it was.
+
+    Example: `ringwatch ingest payments.parquet --map mappings/handbook.yaml`
+    """
+    tally = run_ingest(settings_with(data_dir), paths, map_file, quiet=json)
+    if json:
+        _print_json(tally_dict(tally))
+    if tally.interrupted:
+        raise typer.Exit(130)
+
+
+def run_ingest(settings: Settings, paths: list[str], map_file: Path | None, *, quiet: bool) -> Tally:
+    """Ingest with a progress bar, stopping cleanly on SIGINT and SIGTERM."""
+    from rich.console import Console
+
+    from ringwatch.progress import IngestBar
+    from ringwatch.wiring import open_service
+
+    console = Console(stderr=True)
+    mapping = mapping_from(map_file)
+    service = open_service(settings, mapping)
+    stopping = False
+
+    def stop(*_: Any) -> None:
+        nonlocal stopping
+        stopping = True
+
+    try:
+        source = service.source(paths, mapping)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+        for trouble in service.pipeline.tally.troubles:
+            console.print(f"[yellow]note:[/yellow] {trouble}", soft_wrap=True)
+        with IngestBar(console, source.name, quiet=quiet) as bar:
+            tally = service.pipeline.run(source, progress=bar.show, stop=lambda: stopping)
+        if not quiet:
+            print_summary(console, tally, service.pipeline.stream.state.stats(), service.graph)
+    finally:
+        service.close()
+    if tally.already_finished:
+        console.print(f"{source.name} was ingested before: nothing to do", soft_wrap=True)
+    if tally.interrupted:
+        console.print(
+            "[yellow]interrupted:[/yellow] run the same command again to continue where it was", soft_wrap=True
+        )
+    return tally
+
+
+def print_summary(console: Any, tally: Tally, stats: dict[str, int], graph: Any) -> None:
+    from rich.table import Table
+
+    links = graph.counts()["links"] if graph is not None else 0
+    table = Table(show_header=False, box=None, pad_edge=False)
+    rate = tally.events / tally.seconds if tally.seconds else 0.0
+    rows = [
+        ("events", f"{tally.events:,} in {tally.seconds:.1f} s ({rate:,.0f}/s)"),
+        ("labels", f"{tally.labels:,}"),
+        ("entities", f"{stats['entities']:,} known, {links:,} links"),
+        ("levels", ", ".join(f"{n:,} {level}" for level, n in tally.levels.items() if n)),
+        ("new alerts", ", ".join(f"{n:,} {level}" for level, n in sorted(tally.alerts.items())) or "none"),
+    ]
+    if tally.duplicates:
+        rows.append(("redelivered", f"{tally.duplicates:,} events seen before, left as they were"))
+    if tally.refusals:
+        rows.append(
+            ("refused", f"[yellow]{tally.refusals:,} records, see dead-letters.jsonl in the data folder[/yellow]")
+        )
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def tally_dict(tally: Tally) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    content = asdict(tally)
+    content["events_per_s"] = round(tally.events / tally.seconds) if tally.seconds else 0
+    return content
+
+
+def _print_json(content: Any) -> None:
+    import msgspec
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(content), indent=1).decode() + "\n")
+
+
+def score(
+    map_file: MapFile = None,
+    data_dir: DataDir = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Score as if it happened, and change nothing.")
+    ] = False,
+) -> None:
+    """Read events on standard input, write one assessment a line to standard output.
+
+    Refused lines go to standard error (and to the dead letters), the rest goes on. An event id seen before gives the
+    assessment it got then.
+
+    Example: `ringwatch score --read-only < events.jsonl | jq .score`
+    """
+    from ringwatch.commands.scoring import score_stream
+    from ringwatch.wiring import open_service
+
+    mapping = mapping_from(map_file)
+    service = open_service(settings_with(data_dir), mapping)
+    try:
+        score_stream(service, mapping, read_only=read_only)
+    finally:
+        service.close()
+
+
+def simulate(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write events.jsonl and the truth files to.")],
+    events: Annotated[int, typer.Option(help="About how many events.")] = 60_000,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 7,
+    days: Annotated[int, typer.Option(help="Days of marketplace life.")] = 30,
+    json: AsJson = False,
+) -> None:
+    """Simulate a marketplace with fraud rings of ten patterns, and innocents who look like them.
+
+    Example: `ringwatch simulate --out market --events 200000 --seed 1`
+    """
+    summary = run_simulation(out, events, seed, days, quiet=json)
+    if json:
+        _print_json(summary)
+
+
+def run_simulation(out: Path, events: int, seed: int, days: int, *, quiet: bool) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from ingest.simulate.simulate import SimulationConfig, write_simulation
+    from rich.console import Console
+
+    from ringwatch.progress import CountBar
+
+    console = Console(stderr=True)
+    with CountBar(console, "simulating", quiet=quiet) as bar:
+        summary = asdict(write_simulation(SimulationConfig(events=events, seed=seed, days=days), out, bar.show))
+    if not quiet:
+        console.print(
+            f"simulated {summary['events']:,} events of {summary['users']:,} users over {days} days: "
+            f"{summary['fraud_events']:,} fraudulent in {summary['campaigns']} campaigns, "
+            f"{summary['innocent_groups']} innocent groups that look alike",
+            soft_wrap=True,
+        )
+    return summary
+
+
+def demo(
+    data_dir: DataDir = None,
+    events: Annotated[int, typer.Option(help="About how many events.")] = 60_000,
+    seed: Annotated[int, typer.Option(help="Same seed, same events.")] = 7,
+) -> None:
+    """Show everything on a simulated marketplace, and end by itself: simulate, ingest, the alerts with their reasons."""
+    from rich.console import Console
+
+    from ringwatch.commands.inspect import print_alerts
+
+    settings = settings_with(data_dir or Path("ringwatch-demo"))
+    market = settings.data_dir / "market"
+    console = Console(stderr=True)
+    console.rule("[bold]Ringwatch demo")
+    _claim(settings)
+    events_file = market / f"events-{events}-{seed}"
+    if not (events_file / "events.jsonl").exists():
+        run_simulation(events_file, events, seed, 30, quiet=False)
+    run_ingest(settings, [str(events_file / "events.jsonl")], None, quiet=False)
+    print_alerts(settings, limit=12, level=None, as_json=False, digest=False)
+    console.print(
+        f"\nNext: [bold]ringwatch alerts --data-dir {settings.data_dir}[/bold], or your own data: "
+        "[bold]ringwatch map FILE > my.yaml[/bold], [bold]ringwatch ingest FILE --map my.yaml[/bold]",
+        soft_wrap=True,
+    )
+
+
+def _claim(settings: Settings) -> None:
+    """Make the data folder ours before the simulation writes into it; refuse one that is in use or somebody else's."""
+    from ingest.folder import DataFolder
+
+    DataFolder(settings.data_dir).close()

@@ -1,0 +1,175 @@
+"""All choice of backend: settings in, connected parts out. Adapters are imported in the arms that need them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from features.schema import FeatureSchema
+from features.state import StateStore
+from ringwatch.errors import BadInput, Conflict
+from ringwatch.model import BUILTIN_KINDS, HOUR_US, Kind, Strength
+from ringwatch.settings import Settings
+from scorers.assess import Assessor
+
+if TYPE_CHECKING:
+    from graph.store import GraphStore
+    from ingest.file_source import FileSource
+    from ingest.folder import DataFolder
+    from ingest.mapping import Mapping
+    from ingest.pipeline import Pipeline
+    from ledger.store import LedgerStore
+
+
+def open_state(settings: Settings, schema: FeatureSchema) -> StateStore:
+    match settings.state_url.split(":", 1)[0]:
+        case "memory":
+            from features.memory_state import MemoryState
+
+            late_us = int(settings.late_full_h * HOUR_US)
+            return MemoryState(schema, max_entities=settings.max_entities, late_full_us=late_us)
+        case other:
+            raise _no_adapter("state_url", other, "memory:")
+
+
+def open_graph(settings: Settings, folder: DataFolder, kinds: Sequence[Kind]) -> GraphStore | None:
+    match settings.graph_url.split(":", 1)[0]:
+        case "none":
+            return None
+        case "ladybug":
+            from graph.ladybug_store import LadybugGraph
+
+            graph = LadybugGraph(folder.graph)
+            graph.prepare(kinds)
+            return graph
+        case other:
+            raise _no_adapter("graph_url", other, "ladybug:, none:")
+
+
+def open_ledger(settings: Settings, folder: DataFolder, schema: FeatureSchema) -> LedgerStore:
+    match settings.ledger_url.split(":", 1)[0]:
+        case "sqlite":
+            from ledger.sql_store import SqlLedger
+
+            ledger = SqlLedger(f"sqlite:///{folder.ledger}", schema)
+            ledger.prepare()
+            return ledger
+        case other:
+            raise _no_adapter("ledger_url", other, "sqlite:")
+
+
+def _no_adapter(setting: str, scheme: str, known: str) -> BadInput:
+    return BadInput(f"{setting} begins with {scheme!r}", hint=f"this version knows {known}")
+
+
+def open_assessor(settings: Settings, schema: FeatureSchema) -> Assessor:
+    from scorers.lists import load_lists
+    from scorers.policy import load_policy
+    from scorers.registry import build_scorers
+    from scorers.settings import load_overrides
+
+    scorers = build_scorers(overrides=load_overrides(settings.detectors), lists=load_lists(settings.lists))
+    return Assessor(scorers, load_policy(settings.policy), schema)
+
+
+def open_source(settings: Settings, paths: Sequence[str], mapping: Mapping | None, kinds: Sequence[Kind]) -> FileSource:
+    from ingest.currency import RateTable
+    from ingest.events import EventDecoder, EventRules
+    from ingest.file_source import Reading
+    from ingest.file_source import open_source as open_files
+
+    rules = EventRules(
+        tenant=settings.tenant,
+        currency=settings.currency,
+        naive_times=settings.naive_times,
+        token_key=settings.token_key.get_secret_value().encode() if settings.token_key else None,
+        kinds=tuple(kinds),
+    )
+    decoder = EventDecoder(rules, RateTable.load(settings.fx_rates, settings.currency))
+    jump_us = int(settings.future_jump_days * 24 * HOUR_US)
+    reading = Reading(mapping, decoder, settings.max_record_bytes, settings.batch_events, jump_us)
+    return open_files(paths, reading)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Everything of one data folder, open."""
+
+    settings: Settings
+    folder: DataFolder
+    kinds: tuple[Kind, ...]
+    pipeline: Pipeline
+    graph: GraphStore | None
+
+    def source(self, paths: Sequence[str], mapping: Mapping | None = None) -> FileSource:
+        return open_source(self.settings, paths, mapping, self.kinds)
+
+    def close(self) -> None:
+        """Snapshot, then close every store and give the folder back."""
+        self.pipeline.close()
+        self.pipeline.outlets.dead_letters.close()
+        if self.graph is not None:
+            self.graph.close()
+        self.folder.close()
+
+
+def open_service(settings: Settings, mapping: Mapping | None = None) -> Service:
+    """Open the data folder and bring memory to where the ledger is. Raises what any store raises."""
+    from graph.writer import GraphWriter
+    from ingest.dead_letter import DeadLetterFile
+    from ingest.folder import DataFolder
+    from ingest.pipeline import Outlets, Pipeline
+    from ingest.redelivery import SeenEvents
+    from ingest.snapshot import Snapshots
+    from ingest.stream import ScoringStream
+    from ledger.alerting import AlertGrouper
+
+    folder = DataFolder(settings.data_dir)
+    kinds = folder_kinds(folder, mapping)
+    schema = FeatureSchema(kinds)
+    graph = open_graph(settings, folder, kinds)
+    outlets = Outlets(
+        ledger=open_ledger(settings, folder, schema),
+        grouper=AlertGrouper(int(settings.alert_window_h * HOUR_US)),
+        graph=None if graph is None else GraphWriter(graph, settings.graph_batch_links),
+        dead_letters=DeadLetterFile(folder.dead_letters),
+    )
+    pipeline = Pipeline(
+        ScoringStream(open_state(settings, schema), open_assessor(settings, schema)),
+        outlets,
+        seen=SeenEvents(settings.dedupe_events),
+        snapshots=Snapshots(folder.snapshots),
+        snapshot_interval_s=settings.snapshot_interval_s,
+    )
+    pipeline.recover()
+    return Service(settings, folder, kinds, pipeline, graph)
+
+
+def folder_kinds(folder: DataFolder, mapping: Mapping | None) -> tuple[Kind, ...]:
+    """The folder's entity kinds: fixed by its first ingest, since they shape the feature vector."""
+    marker = folder.marker()
+    stored = cast("list[list[object]] | None", marker.get("kinds"))
+    wanted = mapping.kinds if mapping is not None else None
+    if stored is None:
+        kinds = wanted or BUILTIN_KINDS
+        folder.write_marker({**marker, "kinds": [[k.name, int(k.strength), k.crowded] for k in kinds]})
+        return kinds
+    kinds = tuple(Kind(str(n), Strength(cast(int, s)), bool(c)) for n, s, c in stored)
+    for kind in wanted or ():
+        if kind not in kinds:
+            raise Conflict(
+                f"the mapping declares the kind {kind.name!r}, which {folder.path} was not made with",
+                hint="ingest it into another folder with --data-dir, or `ringwatch reset` this one",
+            )
+    return kinds
+
+
+def free_of(path: Path) -> int:
+    """Bytes free where `path` is or would be."""
+    import shutil
+
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
