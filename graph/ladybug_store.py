@@ -55,6 +55,7 @@ class LadybugGraph:
         self._lock = threading.RLock()
         self._fold_min_rows = fold_min_rows
         self._database, self._connection = _open(path, buffer_bytes, threads)
+        self._reading = ladybug.Connection(self._database, num_threads=1)
         self._positions: dict[str, int] = {}
         self._added_rows = 0
         self._folded_rows = 0
@@ -65,6 +66,7 @@ class LadybugGraph:
         with self._lock:
             for name in SCHEMA:
                 self._run(name)
+            self._discard_copies()
             stored = self._rows("read_layout")
             self._folded_rows = int(stored[0]["folded_rows"]) if stored else 0
             self._added_rows = max(0, self._count_rows() - self._folded_rows)
@@ -118,12 +120,18 @@ class LadybugGraph:
         }
 
     def fold(self) -> None:
-        """Merge the rows of each pair into one and write them in bulk, in one transaction; then checkpoint."""
+        """Merge the rows of each pair into one, written in bulk, and put them in the place of the old ones.
+
+        LadybugDB does not recover a `COPY` after a crash until a checkpoint has run (0.22, tested), so the copies are
+        checkpointed before they replace the tables; copies a crash left behind are discarded by `prepare`.
+        """
         with self._lock:
+            self._discard_copies()
             with self._transaction():
-                for table in FOLDED:
-                    for step in ("create", "copy", "drop", "rename"):
-                        self._run(f"fold_{table}_{step}")
+                self._each_table("create", "copy")
+            self._run("checkpoint")
+            with self._transaction():
+                self._each_table("drop", "rename")
                 rows = self._count_rows()
                 self._run("write_layout", rows=rows)
             self._folded_rows, self._added_rows = rows, 0
@@ -138,6 +146,7 @@ class LadybugGraph:
             try:
                 self._run("checkpoint")
             finally:
+                self._reading.close()
                 self._connection.close()
                 self._database.close()
 
@@ -147,6 +156,14 @@ class LadybugGraph:
         missing[known["i"].to_numpy()] = False
         if missing.any():
             self._run("write_entities", rows=entities.filter(pa.array(missing)))
+
+    def _each_table(self, *steps: str) -> None:
+        for table in FOLDED:
+            for step in steps:
+                self._run(f"fold_{table}_{step}")
+
+    def _discard_copies(self) -> None:
+        self._each_table("discard")
 
     def _fold_or_postpone(self) -> None:
         try:
@@ -173,8 +190,12 @@ class LadybugGraph:
         self._run("commit")
 
     def _run(self, name: str, **params: Any) -> Any:
+        """Execute a statement on the writing connection, inside its transaction if one is open."""
+        return self._execute(self._connection, name, params)
+
+    def _execute(self, connection: Any, name: str, params: dict[str, Any]) -> Any:
         try:
-            return self._connection.execute(self._text[name], params)
+            return connection.execute(self._text[name], params)
         except RuntimeError as error:
             raise Unavailable(
                 f"graph query {name} failed on {self._path}: {str(error).splitlines()[0]}",
@@ -189,7 +210,8 @@ class LadybugGraph:
     def _read_uids(self, name: str, uids: Sequence[str], limit: int) -> pa.Table:
         """Rows of a read over `uids`; its column `i` is the index into them."""
         rows = pa.table({"i": pa.array(range(len(uids)), pa.int64()), "uid": pa.array(uids, pa.string())})
-        return self._run(name, rows=rows, limit=limit).get_as_arrow(1 << 16)
+        result = self._execute(self._reading, name, {"rows": rows, "limit": limit})
+        return result.get_as_arrow(1 << 16)
 
 
 class _Reader:

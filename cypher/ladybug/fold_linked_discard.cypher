@@ -1,0 +1,3 @@
+// params: none
+// returns: nothing
+DROP TABLE IF EXISTS LinkedFold
