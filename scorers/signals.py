@@ -6,6 +6,7 @@ by noisy-or, 1 - prod(1 - s): independent pieces of evidence add up, none can ex
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,21 +78,38 @@ class SignalScorer:
         return np.where(self._present(batch), 1.0 - calm, np.nan)
 
     def explain(self, batch: Batch, row: int) -> list[Finding]:
-        one = Batch(batch.events[row : row + 1], batch.features[row : row + 1], batch.schema)
+        event, values = batch.events[row], batch.features[row]
         findings = []
-        for signal, kind in self._slots(one):
-            weight = float(self._value(one, signal, kind)[0])
-            if weight > 0.0:
-                raw = float(one.column(f"{kind.name}.{signal.feature}")[0])
-                entity = one.events[0].entities.get(kind.name)
-                text = signal.text.format(value=signal.show(raw), kind=kind.name.replace("_", " "), entity=entity)
-                code = signal.code if kind.name == "user" else f"{signal.code}_{kind.name}"
-                findings.append(Finding(code, text + self._detail(one, kind), weight, kind.name, entity))
+        for signal, kind in self._slots(batch):
+            raw = _cell(batch, values, f"{kind.name}.{signal.feature}")
+            weight = _one_strength(raw, signal)
+            if weight <= 0.0:
+                continue
+            if (
+                signal.least is not None
+                and not _cell(batch, values, f"{kind.name}.{signal.least[0]}") >= signal.least[1]
+            ):
+                continue
+            entity = event.entities.get(kind.name)
+            text = signal.text.format(value=signal.show(raw), kind=kind.name.replace("_", " "), entity=entity)
+            code = signal.code if kind.name == "user" else f"{signal.code}_{kind.name}"
+            findings.append(Finding(code, text + self._detail(batch, row, kind), weight, kind.name, entity))
         return sorted(findings, key=lambda f: (-f.weight, f.code))
 
-    def _detail(self, batch: Batch, kind: Kind) -> str:
+    def _detail(self, batch: Batch, row: int, kind: Kind) -> str:
         """More words for a finding, from the same slot."""
         return ""
+
+
+def _cell(batch: Batch, values: NDArray[np.float32], name: str) -> float:
+    column = batch.schema.index.get(name)
+    return math.nan if column is None else float(values[column])
+
+
+def _one_strength(raw: float, signal: Signal) -> float:
+    """`strength` for one value: the same operations in the same order, so the same bits."""
+    ramp = (raw - signal.low) / (signal.high - signal.low) * signal.top
+    return 0.0 if math.isnan(ramp) else min(max(ramp, 0.0), signal.top)
 
 
 def is_user(kind: Kind) -> bool:

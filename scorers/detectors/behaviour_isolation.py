@@ -27,6 +27,8 @@ class Thresholds:
     one_in: float = 4.0
     """One event in so many is a candidate for the sample (by a hash of its id)."""
     least_rows: float = 500.0
+    new_rows: float = 1000.0
+    """Candidates since the last fit before another is worth its time."""
     top: float = 0.4
 
 
@@ -45,6 +47,7 @@ class BehaviourIsolation:
         self._size = int(t.sample_rows)
         self._rows: NDArray[np.float32] | None = None
         self._seen = 0
+        self._fitted = 0
         self._fit_us: int | None = None
         self._use_us = -1
         self._next: Forest | None = None
@@ -66,7 +69,9 @@ class BehaviourIsolation:
         if at_us >= self._fit_us:
             mark = at_us // self._every_us
             self._fit_us = (mark + 1) * self._every_us
-            if self._rows is not None and self._seen >= self._t.least_rows:
+            least = self._t.least_rows if not self._fitted else self._fitted + self._t.new_rows
+            if self._rows is not None and self._seen >= least:
+                self._fitted = self._seen
                 self._next = fit(self._rows[: min(self._seen, self._size)], seed=mark % 2**32)
                 self._use_us = mark * self._every_us + self._delay_us
                 if self._next is not None and at_us >= self._use_us:
@@ -96,7 +101,9 @@ class BehaviourIsolation:
 
     def dump(self) -> dict[str, NDArray[Any]]:
         arrays: dict[str, NDArray[Any]] = {
-            "marks": np.array([-1 if self._fit_us is None else self._fit_us, self._use_us, self._seen], np.int64)
+            "marks": np.array(
+                [-1 if self._fit_us is None else self._fit_us, self._use_us, self._seen, self._fitted], np.int64
+            )
         }
         if self._rows is not None:
             arrays["rows"] = self._rows[: min(self._seen, self._size)]
@@ -107,7 +114,7 @@ class BehaviourIsolation:
         return arrays
 
     def load(self, arrays: dict[str, NDArray[Any]]) -> None:
-        fit_us, self._use_us, self._seen = (int(v) for v in arrays["marks"])
+        fit_us, self._use_us, self._seen, self._fitted = (int(v) for v in arrays["marks"])
         self._fit_us = None if fit_us < 0 else fit_us
         if "rows" in arrays:
             self._rows = np.full(tuple(arrays["shape"]), np.nan, np.float32)

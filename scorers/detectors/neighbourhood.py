@@ -39,10 +39,10 @@ class Neighbourhood(SignalScorer):
 
     name = "neighbourhood"
 
-    def _detail(self, batch: Batch, kind: Kind) -> str:
+    def _detail(self, batch: Batch, row: int, kind: Kind) -> str:
         if kind.name == "user":
             return ""
-        fraud = float(batch.column(f"{kind.name}.fraud_neighbours")[0])
+        fraud = float(batch.column(f"{kind.name}.fraud_neighbours")[row])
         known = f", {fraud:.0f} of them confirmed fraud" if fraud > 0 else ""
         return known + ("; usual: 1 or 2" if is_personal(kind) else "")
 
