@@ -1,6 +1,6 @@
 """Cost of a link update as the embedded graph grows, and of a hub's neighbourhood.
 
-    python bench/graph_growth.py [--links 1000000] [--batch 20000] [--repeat-share 0.3] [--json PATH]
+    python bench/graph_growth.py [--links 1000000] [--batch 20000] [--repeat-share 0.7] [--json PATH]
 
 A stream of link updates, aggregated in batches as the graph writer does, is applied to a new store. One row of the
 table for each decade: the cost of the updates since the row before, folds and checkpoints included, and the longest
@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import shutil
 import tempfile
 import time
@@ -20,13 +21,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from graph.ladybug_store import LadybugGraph
 from graph.store import EntityRef, EntityUpdate, GraphBatch, LinkUpdate
 from ringwatch.model import BUILTIN_KINDS
 
-KINDS = ("device", "card", "address", "ip", "merchant")
 HUB_LINKS = 20_000
 
 
@@ -41,35 +39,51 @@ class Row:
 
 
 def stream(batch: int, repeat_share: float, seed: int = 1) -> Iterator[GraphBatch]:
-    """Batches of `batch` distinct links over a population that grows; a share of them repeats links of old users."""
-    rng = np.random.default_rng(seed)
-    made: list[tuple[int, int, int]] = []
-    position = 0
+    """Batches of about `batch` distinct links, as events make them.
+
+    An event names a user, device, card, address, ip and merchant, so it touches five links. With `repeat_share` its user
+    is an old one, back on the same device, card and address; else the user is new, on things of its own but for one in
+    twenty. Ips are shared by about ten users, merchants by all.
+    """
+    rng = random.Random(seed)
+    users = position = 0
     while True:
-        links: dict[tuple[int, int, int], None] = {}
-        users = max(2_000, len(made) // 5)
-        while len(links) < batch:
-            if made and rng.random() < repeat_share:
-                links[made[int(rng.integers(len(made)))]] = None
-                continue
-            fresh = (int(rng.integers(users)), int(rng.integers(len(KINDS))), int(rng.integers(users)))
-            links[fresh] = None
-            made.append(fresh)
-        yield as_batch(list(links), position)
+        pending = Pending()
+        while len(pending.links) < batch:
+            if users and rng.random() < repeat_share:
+                user = rng.randrange(users)
+            else:
+                user, users = users, users + 1
+            owner = user if user % 20 else user // 2
+            things = {"device": owner, "card": user, "address": owner, "ip": rng.randrange(users // 10 + 10)}
+            pending.event(user, {**things, "merchant": int(rng.paretovariate(0.7)) % 20_000}, position)
+        yield pending.batch(position)
         position += 1
 
 
-def as_batch(links: list[tuple[int, int, int]], position: int) -> GraphBatch:
-    refs: dict[tuple[int, int], EntityRef] = {}
-    for user, kind, other in links:
-        refs.setdefault((-1, user), EntityRef("default", "user", f"user-{user}"))
-        refs.setdefault((kind, other), EntityRef("default", KINDS[kind], f"{KINDS[kind]}-{other}"))
-    at = 1_700_000_000_000_000 + position
-    return GraphBatch(
-        [EntityUpdate(ref, at, at, 1, 1999) for ref in refs.values()],
-        [LinkUpdate(refs[-1, user], refs[kind, other], at, at, 1, 1999) for user, kind, other in sorted(links)],
-        position,
-    )
+class Pending:
+    """Updates of one batch, merged."""
+
+    def __init__(self) -> None:
+        self.refs: dict[tuple[str, int], EntityRef] = {}
+        self.entities: dict[tuple[str, int], EntityUpdate] = {}
+        self.links: dict[tuple[int, str, int], LinkUpdate] = {}
+
+    def event(self, user: int, things: dict[str, int], at: int) -> None:
+        for kind, number in (("user", user), *things.items()):
+            ref = self.refs.setdefault((kind, number), EntityRef("default", kind, f"{kind}-{number}"))
+            entity = self.entities.setdefault((kind, number), EntityUpdate(ref, at, at, 0, 0))
+            entity.events += 1
+            entity.amount_minor += 1999
+            if kind != "user":
+                nearest = LinkUpdate(self.refs["user", user], ref, at, at, 0, 0)
+                link = self.links.setdefault((user, kind, number), nearest)
+                link.events += 1
+                link.amount_minor += 1999
+
+    def batch(self, position: int) -> GraphBatch:
+        links = [self.links[key] for key in sorted(self.links)]
+        return GraphBatch([self.entities[key] for key in sorted(self.entities)], links, position)
 
 
 def grow(store: LadybugGraph, folder: Path, links: int, batch: int, repeat_share: float) -> list[Row]:
@@ -134,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--links", type=int, default=1_000_000, help="link updates in all")
     parser.add_argument("--batch", type=int, default=20_000, help="distinct links a transaction")
-    parser.add_argument("--repeat-share", type=float, default=0.3, help="share of updates to links that exist")
+    parser.add_argument("--repeat-share", type=float, default=0.7, help="share of events by users seen before")
     parser.add_argument("--json", type=Path, help="write the figures here")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ringwatch-bench-"))

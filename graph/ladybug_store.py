@@ -1,8 +1,8 @@
 """The embedded graph: LadybugDB, one file, owned by one process.
 
 LadybugDB pays dearly for changing a value in place (25 us a column and row, growing with every transaction until the
-next checkpoint) and little for adding a relationship (9 us). So a batch only adds: a `Linked` row a link and a `Tally`
-self-loop an entity, with what the batch adds to it. Reads merge the rows of a pair (earliest, latest, sums). Once as
+next checkpoint) and little for adding a relationship (9 us). So a batch only adds: a `Linked` row a link, and a `Tally`
+self-loop for what links do not say about an entity. Reads merge the rows of a pair (earliest, latest, sums). Once as
 many rows were added as the store held, they are folded into one row a pair and written anew in bulk in one transaction,
 so that the cost a link stays flat (`docs/adr/0004-ladybugdb-writes.md`, `bench/graph_growth.py`).
 """
@@ -22,7 +22,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cypher.load import load
-from graph.store import EntityRef, EntityUpdate, GraphBatch, LinkUpdate, Neighbourhood
+from graph.ladybug_rows import rows_of, uid_of
+from graph.store import EntityRef, GraphBatch, Neighbourhood
 from graph.traverse import LinksOf, StoredEntity, StoredLink, most_recent, walk
 from ringwatch.errors import BadInput, Conflict, Corrupt, NotFound, Unavailable
 from ringwatch.model import Kind
@@ -32,12 +33,10 @@ FOLDED = ("linked", "tally")
 MAX_ROWS_READ = 2_000_000
 """Safety bound of one read; a walk that meets it says so."""
 
+CHECKPOINT_ROWS = 1_000_000
+"""Rows added between checkpoints: until one, LadybugDB holds them in memory (about 500 bytes a row) and in its log."""
+
 log = logging.getLogger(__name__)
-
-
-def uid_of(ref: EntityRef) -> str:
-    """Unambiguous key of an entity: tenant and kind carry their lengths, the id takes the rest."""
-    return f"{len(ref.tenant)}:{ref.tenant}{len(ref.kind)}:{ref.kind}{ref.id}"
 
 
 class LadybugGraph:
@@ -58,6 +57,7 @@ class LadybugGraph:
         self._reading = ladybug.Connection(self._database, num_threads=1)
         self._positions: dict[str, int] = {}
         self._added_rows = 0
+        self._checkpointed_rows = 0
         self._folded_rows = 0
         self._closed = False
 
@@ -75,18 +75,17 @@ class LadybugGraph:
         with self._lock:
             if batch.position <= self.applied_position(batch.partition):
                 return False
-            tallies = [*batch.entities, *_endpoints_without_update(batch)]
+            rows = rows_of(batch)
             with self._transaction():
-                if tallies:
-                    self._create_missing(_entity_columns(tallies))
-                    self._run("write_tallies", rows=_tally_columns(tallies))
-                if batch.links:
-                    self._run("write_links", rows=_link_columns(batch.links))
+                self._create_missing(rows.entities)
+                if len(rows.tallies):
+                    self._run("write_tallies", rows=rows.tallies)
+                if len(rows.links):
+                    self._run("write_links", rows=rows.links)
                 self._run("write_position", partition=batch.partition, position=batch.position)
             self._positions[batch.partition] = batch.position
-            self._added_rows += len(tallies) + len(batch.links)
-            if self._added_rows > max(self._fold_min_rows, self._folded_rows):
-                self._fold_or_postpone()
+            self._added_rows += len(rows.tallies) + len(rows.links)
+            self._tidy()
             return True
 
     def applied_position(self, partition: str = "0") -> int:
@@ -134,7 +133,7 @@ class LadybugGraph:
                 self._each_table("drop", "rename")
                 rows = self._count_rows()
                 self._run("write_layout", rows=rows)
-            self._folded_rows, self._added_rows = rows, 0
+            self._folded_rows, self._added_rows, self._checkpointed_rows = rows, 0, 0
             self._run("checkpoint")
 
     def close(self) -> None:
@@ -151,6 +150,8 @@ class LadybugGraph:
                 self._database.close()
 
     def _create_missing(self, entities: pa.Table) -> None:
+        if not len(entities):
+            return
         known = self._run("read_known", rows=entities.select(["i", "uid"]), limit=len(entities)).get_as_arrow(1 << 16)
         missing = np.ones(len(entities), np.bool_)
         missing[known["i"].to_numpy()] = False
@@ -165,13 +166,18 @@ class LadybugGraph:
     def _discard_copies(self) -> None:
         self._each_table("discard")
 
-    def _fold_or_postpone(self) -> None:
+    def _tidy(self) -> None:
+        """Fold or checkpoint when enough was added. A failure leaves the content as it is and is tried again later."""
         try:
-            self.fold()
+            if self._added_rows > max(self._fold_min_rows, self._folded_rows):
+                self.fold()
+            elif self._added_rows - self._checkpointed_rows > CHECKPOINT_ROWS:
+                self._run("checkpoint")
+                self._checkpointed_rows = self._added_rows
         except Unavailable as error:
             log.warning("graph fold postponed, reads and writes go on: %s", error)
             self._folded_rows += self._added_rows
-            self._added_rows = 0
+            self._added_rows = self._checkpointed_rows = 0
 
     def _count_rows(self) -> int:
         return sum(int(self._rows(f"read_{table}_rows")[0]["rows"]) for table in FOLDED)
@@ -207,11 +213,9 @@ class LadybugGraph:
         rows: list[dict[str, Any]] = self._run(name, **params).get_as_arrow().to_pylist()
         return rows
 
-    def _read_uids(self, name: str, uids: Sequence[str], limit: int) -> pa.Table:
-        """Rows of a read over `uids`; its column `i` is the index into them."""
-        rows = pa.table({"i": pa.array(range(len(uids)), pa.int64()), "uid": pa.array(uids, pa.string())})
-        result = self._execute(self._reading, name, {"rows": rows, "limit": limit})
-        return result.get_as_arrow(1 << 16)
+    def _read(self, name: str, **params: Any) -> pa.Table:
+        """A read on the reading connection: committed content only, one thread."""
+        return self._execute(self._reading, name, params).get_as_arrow(1 << 16)
 
 
 class _Reader:
@@ -223,32 +227,65 @@ class _Reader:
     def links_of(self, uids: Sequence[str], *, cap: int) -> Mapping[str, LinksOf]:
         found: list[list[StoredLink]] = [[] for _ in uids]
         degrees = [0] * len(uids)
-        for name, outgoing in (("read_links_out", True), ("read_links_in", False)):
-            table = self._store._read_uids(name, uids, MAX_ROWS_READ)
-            table = table.filter(table["other"].is_valid())
+        for way, outgoing in (("out", True), ("in", False)):
+            table = self._read(f"read_links_{way}", uids, MAX_ROWS_READ)
+            table = table.filter(table["node"].is_valid())
             near, seen = table["i"].to_numpy(), table["last_seen"].to_numpy()
             for i, degree in zip(*np.unique(near, return_counts=True), strict=True):
                 degrees[i] += int(degree)
             kept = table.take(pa.array(_recent_rows(near, seen, cap)))
-            for i, other, *values in zip(*(column.to_pylist() for column in kept.columns), strict=True):
-                found[i].append(StoredLink(other, outgoing, *values))
+            ends = self._ends(f"read_ends_{way}", uids, kept)
+            for i, node, *values in zip(*(column.to_pylist() for column in kept.columns), strict=True):
+                found[i].append(StoredLink(ends[node], outgoing, *values))
         return {
             uid: LinksOf(most_recent(links, cap), degree)
             for uid, links, degree in zip(uids, found, degrees, strict=True)
         }
 
+    def _ends(self, name: str, uids: Sequence[str], kept: pa.Table) -> dict[int, str]:
+        """uid by node of the far ends of the kept links. Fetching a uid is dear, so only these are."""
+        if not len(kept):
+            return {}
+        oldest = kept.group_by("i").aggregate([("last_seen", "min")])
+        rows = pa.table(
+            {
+                "uid": pa.array([uids[i] for i in oldest["i"].to_pylist()], pa.string()),
+                "since": oldest["last_seen_min"],
+            }
+        )
+        ends = self._store._read(name, rows=rows, limit=MAX_ROWS_READ)
+        return dict(zip(ends["node"].to_pylist(), ends["uid"].to_pylist(), strict=True))
+
     def degrees(self, uids: Sequence[str]) -> Mapping[str, int]:
         degrees = dict.fromkeys(uids, 0)
         for name in ("read_degrees_out", "read_degrees_in"):
-            table = self._store._read_uids(name, uids, len(uids))
+            table = self._read(name, uids, len(uids))
             for i, degree in zip(table["i"].to_pylist(), table["degree"].to_pylist(), strict=True):
                 degrees[uids[i]] += degree
         return degrees
 
     def entities(self, uids: Sequence[str]) -> Mapping[str, StoredEntity]:
-        table = self._store._read_uids("read_entities", uids, len(uids))
-        rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
-        return {uids[i]: StoredEntity(EntityRef(tenant, kind, id_), *tally) for i, tenant, kind, id_, *tally in rows}
+        sums = {row["i"]: row for row in self._read("read_link_sums", uids, len(uids)).to_pylist()}
+        rows = self._read("read_entities", uids, len(uids)).to_pylist()
+        return {uids[row["i"]]: _entity(row, sums[row["i"]]) for row in rows}
+
+    def _read(self, name: str, uids: Sequence[str], limit: int) -> pa.Table:
+        """Rows of a read over `uids`; its column `i` is the index into them."""
+        rows = pa.table({"i": pa.array(range(len(uids)), pa.int64()), "uid": pa.array(uids, pa.string())})
+        return self._store._read(name, rows=rows, limit=limit)
+
+
+def _entity(tally: dict[str, Any], links: dict[str, Any]) -> StoredEntity:
+    """An entity from its tally and its links as a shared entity; either may be missing (null), not both."""
+    both = (tally, links)
+    return StoredEntity(
+        EntityRef(tally["tenant"], tally["kind"], tally["id"]),
+        min(x["first_seen"] for x in both if x["first_seen"] is not None),
+        max(x["last_seen"] for x in both if x["last_seen"] is not None),
+        sum(x["events"] or 0 for x in both),
+        sum(x["amount"] or 0 for x in both),
+        tally["alerts"] or 0,
+    )
 
 
 def _recent_rows(near: NDArray[np.int64], seen: NDArray[np.int64], cap: int) -> NDArray[np.int64]:
@@ -282,55 +319,3 @@ def _open(path: Path, buffer_bytes: int, threads: int) -> tuple[Any, Any]:
         raise Unavailable(
             f"the graph {path} cannot be opened: {text}", hint="check the folder's permissions and free space"
         ) from error
-
-
-def _endpoints_without_update(batch: GraphBatch) -> list[EntityUpdate]:
-    """Ends of links the batch has no entity update for: they exist with the link's times and no events."""
-    known = {update.ref for update in batch.entities}
-    return [
-        EntityUpdate(ref, link.first_seen_us, link.last_seen_us, 0, 0)
-        for link in batch.links
-        for ref in (link.user, link.other)
-        if ref not in known
-    ]
-
-
-def _entity_columns(updates: Sequence[EntityUpdate]) -> pa.Table:
-    refs = {uid_of(u.ref): u.ref for u in updates}
-    return pa.table(
-        {
-            "i": pa.array(range(len(refs)), pa.int64()),
-            "uid": pa.array(refs, pa.string()),
-            "tenant": pa.array([ref.tenant for ref in refs.values()], pa.string()),
-            "kind": pa.array([ref.kind for ref in refs.values()], pa.string()),
-            "id": pa.array([ref.id for ref in refs.values()], pa.string()),
-        }
-    )
-
-
-def _tally_columns(updates: Sequence[EntityUpdate]) -> pa.Table:
-    return pa.table(
-        {
-            "uid": pa.array([uid_of(u.ref) for u in updates], pa.string()),
-            "first_seen": pa.array([u.first_seen_us for u in updates], pa.int64()),
-            "last_seen": pa.array([u.last_seen_us for u in updates], pa.int64()),
-            "events": pa.array([u.events for u in updates], pa.int64()),
-            "amount": pa.array([u.amount_minor for u in updates], pa.int64()),
-            "alerts": pa.array([u.alerts for u in updates], pa.int64()),
-        }
-    )
-
-
-def _link_columns(updates: Sequence[LinkUpdate]) -> pa.Table:
-    return pa.table(
-        {
-            "user": pa.array([uid_of(u.user) for u in updates], pa.string()),
-            "other": pa.array([uid_of(u.other) for u in updates], pa.string()),
-            "kind": pa.array([u.other.kind for u in updates], pa.string()),
-            "first_seen": pa.array([u.first_seen_us for u in updates], pa.int64()),
-            "last_seen": pa.array([u.last_seen_us for u in updates], pa.int64()),
-            "events": pa.array([u.events for u in updates], pa.int64()),
-            "amount": pa.array([u.amount_minor for u in updates], pa.int64()),
-            "fails": pa.array([u.fails for u in updates], pa.int64()),
-        }
-    )

@@ -48,7 +48,10 @@ class LinkUpdate:
 
 @dataclass(frozen=True, slots=True)
 class GraphBatch:
-    """Aggregated updates of one stretch of the decisions stream, up to and including `position` of `partition`."""
+    """Aggregated updates of one stretch of the decisions stream, up to and including `position` of `partition`.
+
+    An end of a link exists even without an update of its own, and is seen whenever its links are.
+    """
 
     entities: Sequence[EntityUpdate]
     links: Sequence[LinkUpdate]

@@ -1,5 +1,5 @@
 // params: rows(i, uid), limit
-// returns: i, tenant, kind, id, first_seen, last_seen, events, amount, alerts
+// returns: i, tenant, kind, id, first_seen, last_seen, events, amount, alerts (no tally: null)
 LOAD FROM $rows
 MATCH (a:Entity {uid: uid})
 OPTIONAL MATCH (a)-[t:Tally]->(:Entity)

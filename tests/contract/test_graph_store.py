@@ -55,6 +55,8 @@ class Model:
         for e in batch.entities:
             _merge(self.entities, e.ref, (e.first_seen_us, e.last_seen_us, e.events, e.amount_minor, e.alerts))
         for x in batch.links:
+            for end in (x.user, x.other):
+                _merge(self.entities, end, (x.first_seen_us, x.last_seen_us, 0, 0, 0))
             _merge(self.links, (x.user, x.other), (x.first_seen_us, x.last_seen_us, x.events, x.amount_minor, x.fails))
         return True
 
