@@ -1,0 +1,69 @@
+# Ringwatch: `make` lists what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= ringwatch-demo
+EVENTS ?= 60000
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev run demo test check fast format lock audit bench docs clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: install ## Simulate a marketplace, stream it through the pipeline, show what was found
+	@$(BIN)/ringwatch demo --data-dir $(DATA) --events $(EVENTS)
+
+demo: install ## The same as make run
+	@$(BIN)/ringwatch demo --data-dir $(DATA) --events $(EVENTS)
+
+test: install-dev ## All tests, with coverage (at least 80 %)
+	$(BIN)/pytest -q --cov --cov-report=term --cov-fail-under=80
+
+check: install-dev ## Format, lint, types, architecture and fast tests: under a minute
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -x -m "not slow" tests/unit tests/contract tests/architecture
+
+install: $(VENV)/.installed ## Create .venv and install Ringwatch with its locked dependencies
+
+install-dev: $(VENV)/.installed-dev ## The same, with what tests and checks need
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 run"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+format: install-dev ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## Resolve dependencies anew into the lock files (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-annotate --no-header --extra build pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-annotate --no-header --extra build --extra dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+
+audit: install-dev ## Look the locked dependencies up in the advisory database
+	@$(BIN)/pip-audit -r requirements.lock --disable-pip --require-hashes --progress-spinner off \
+	  || echo "audit: not clean, or the advisory database cannot be reached"
+
+bench: install ## Throughput and latency of the embedded pipeline
+	$(BIN)/python bench/embedded.py
+
+docs: install-dev ## Write the documents that are generated from code
+	$(BIN)/python -m features.document > docs/features.md
+
+clean: ## Remove the environment and the demo's data
+	rm -rf $(VENV) ringwatch-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
