@@ -1,7 +1,7 @@
 """Signals: one feature, one ramp, one sentence. The building block of the hand-written scorers.
 
-A signal's strength rises linearly from 0 at `low` to `top` at `high` and stays there. The signals of a scorer are joined
-by noisy-or, 1 - prod(1 - s): independent pieces of evidence add up, none can exceed 1 (Pearl 1988).
+A signal's strength rises linearly from 0 at `low` to `top` at `high` and stays there. The signals of a scorer are
+joined by noisy-or, 1 - prod(1 - s): independent pieces of evidence add up, none can exceed 1 (Pearl 1988).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ringwatch.model import Kind
 from scorers.scorer import Batch, Finding
 
 Values = NDArray[np.float64]
+_COVERED = np.float32(0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,10 @@ class Signal:
     least: tuple[str, float] | None = None
     """(feature of the same slot, least value) for the signal to mean anything."""
     show: Callable[[float], str] = "{:.0f}".format
+    covered: bool = False
+    """Only where at least a fifth of the slot's events were confirmed one way or the other: where mostly frauds are
+    ever
+    reported, the rate among the confirmed says little."""
 
 
 def strength(x: NDArray[np.floating[Any]], low: float, high: float, top: float) -> Values:
@@ -62,6 +67,9 @@ class SignalScorer:
             feature, least = signal.least
             enough = batch.column(f"{kind.name}.{feature}") >= least
             value = np.where(enough, value, 0.0)
+        if signal.covered:
+            labels = batch.column(f"{kind.name}.fraud_labels") + batch.column(f"{kind.name}.good_labels")
+            value = np.where(labels >= _COVERED * batch.column(f"{kind.name}.count_all"), value, 0.0)
         return value
 
     def _present(self, batch: Batch) -> NDArray[np.bool_]:
@@ -90,6 +98,8 @@ class SignalScorer:
                 and not _cell(batch, values, f"{kind.name}.{signal.least[0]}") >= signal.least[1]
             ):
                 continue
+            if signal.covered and not self._value(_one(batch, row), signal, kind)[0] > 0.0:
+                continue
             entity = event.entities.get(kind.name)
             text = signal.text.format(value=signal.show(raw), kind=kind.name.replace("_", " "), entity=entity)
             code = signal.code if kind.name == "user" else f"{signal.code}_{kind.name}"
@@ -99,6 +109,10 @@ class SignalScorer:
     def _detail(self, batch: Batch, row: int, kind: Kind) -> str:
         """More words for a finding, from the same slot."""
         return ""
+
+
+def _one(batch: Batch, row: int) -> Batch:
+    return Batch(batch.events[row : row + 1], batch.features[row : row + 1], batch.schema)
 
 
 def _cell(batch: Batch, values: NDArray[np.float32], name: str) -> float:

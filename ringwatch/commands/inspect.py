@@ -47,7 +47,6 @@ def alerts(
 def print_alerts(settings: Settings, *, limit: int, level: str | None, as_json: bool, digest: bool) -> None:
     import msgspec
     from rich.console import Console
-    from rich.table import Table
 
     found = _read_alerts(settings, limit=100_000 if digest else limit, level=level)
     if digest:
@@ -60,17 +59,13 @@ def print_alerts(settings: Settings, *, limit: int, level: str | None, as_json: 
     if digest:
         _print_digest(console, found, limit)
         return
-    table = Table(title=f"Alerts in {settings.data_dir}", title_justify="left", row_styles=["", "dim"])
-    for name in ("level", "score", "who or what", "events", "amount", "last event", "why"):
-        table.add_column(name, justify="right" if name in ("score", "events", "amount") else "left", overflow="fold")
+    console.print(f"[bold]Alerts in {settings.data_dir}[/bold], newest first" if found else "no alerts", soft_wrap=True)
     for a in found:
         at = datetime.fromtimestamp(a.last_at_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
-        who = f"{a.kind} {a.entity}"
-        style = _COLOURS[a.level]
-        table.add_row(
-            f"[{style}]{a.level}[/]", f"{a.score:.2f}", who, f"{a.events:,}", f"{a.amount_minor / 100:,.2f}", at, a.text
-        )
-    console.print(table if found else "no alerts")
+        events = f"{a.events:,} events" if a.events > 1 else "1 event"
+        head = f"[{_COLOURS[a.level]}]{a.level:<8}[/] {a.score:.2f}  {a.kind} [bold]{a.entity}[/bold]"
+        console.print(f"{head}  {events}, {a.amount_minor / 100:,.2f}, last {at}", highlight=False, soft_wrap=True)
+        console.print(f"               [dim]{a.text}[/dim]", highlight=False, soft_wrap=True)
 
 
 def _print_digest(console: Any, found: list[Any], limit: int) -> None:

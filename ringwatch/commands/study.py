@@ -1,15 +1,27 @@
-"""Commands that look at data: map."""
+"""Commands that look at data: map, backtest, bench."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from dataclasses import asdict, replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from ringwatch.commands.options import AsJson, MapFile, Paths, mapping_from, settings_with
+from ringwatch.errors import BadInput
+
+if TYPE_CHECKING:
+    from evaluate.backtest import Report
+    from evaluate.protocol import Protocol
 
 
 def register(app: typer.Typer) -> None:
     app.command("map")(propose_map)
+    app.command()(backtest)
+    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 
 
 def propose_map(file: Annotated[str, typer.Argument(help="A CSV, JSON Lines or Parquet file.")]) -> None:
@@ -17,8 +29,111 @@ def propose_map(file: Annotated[str, typer.Argument(help="A CSV, JSON Lines or P
 
     Example: `ringwatch map payments.csv > my.yaml`, then look it through and `ringwatch ingest payments.csv --map my.yaml`.
     """
-    from pathlib import Path
-
     from ingest.mapping_proposal import propose
 
     sys.stdout.write(propose(Path(file)))
+
+
+def backtest(
+    paths: Paths,
+    map_file: MapFile = None,
+    protocol_file: Annotated[
+        Path | None, typer.Option("--protocol", help="Protocol YAML: split, labels, metrics.")
+    ] = None,
+    train_from: Annotated[str | None, typer.Option(help="Start of training, for example 2018-07-25.")] = None,
+    train_until: Annotated[str | None, typer.Option(help="End of training, not included.")] = None,
+    test_from: Annotated[str | None, typer.Option(help="Start of the test.")] = None,
+    test_until: Annotated[str | None, typer.Option(help="End of the test, not included.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="A CSV of event_id,part (train or test), or the word random.")
+    ] = None,
+    test_size: Annotated[float, typer.Option(help="Share tested, with --split random.")] = 0.3,
+    seed: Annotated[int, typer.Option(help="Seed of --split random.")] = 2,
+    label_delay: Annotated[str | None, typer.Option(help="Overrides the mapping's delay, for example 7d.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write every event's score here (.parquet or .csv).")] = None,
+    json: AsJson = False,
+) -> None:
+    """Replay history in order of time, labels with their delay, and measure what the scores are worth.
+
+    Example: `ringwatch backtest S-FFSD.csv.gz --map mappings/sffsd.yaml --protocol mappings/sffsd-time.protocol.yaml`
+    """
+    import msgspec
+    from rich.console import Console
+
+    from evaluate.backtest import backtest as run_backtest
+    from evaluate.protocol import Protocol, fold_of, load_protocol
+    from features.schema import FeatureSchema
+    from ingest.mapping import duration_us
+    from ingest.stream import ScoringStream
+    from ringwatch.model import BUILTIN_KINDS
+    from ringwatch.progress import CountBar
+    from ringwatch.wiring import open_assessor, open_source, open_state
+
+    spans = {"train_from": train_from, "train_until": train_until, "test_from": test_from, "test_until": test_until}
+    given = {name: value for name, value in spans.items() if value is not None}
+    if sum((protocol_file is not None, bool(given), split is not None)) > 1:
+        raise BadInput("more than one of --protocol, --train-from.., --split is given", hint="choose one")
+    protocol = load_protocol(protocol_file) if protocol_file is not None else Protocol()
+    if given:
+        protocol = replace(protocol, folds=(fold_of(given, "--train-from.."),))
+    elif split == "random":
+        protocol = replace(protocol, random_test_size=test_size, seed=seed, labels="train")
+    elif split is not None:
+        protocol = replace(protocol, file=Path(split), labels="train")
+    settings, mapping = settings_with(), mapping_from(map_file)
+    kinds = mapping.kinds if mapping is not None else BUILTIN_KINDS
+    schema = FeatureSchema(kinds)
+    source = open_source(settings, paths, mapping, kinds)
+    started = perf_counter()
+    with CountBar(Console(stderr=True), "backtest", quiet=json) as bar:
+        report = run_backtest(
+            source,
+            lambda: ScoringStream(open_state(settings, schema), open_assessor(settings, schema)),
+            protocol,
+            label_delay_us=None if label_delay is None else duration_us(label_delay, "--label-delay"),
+            out=out,
+            progress=lambda share, n: bar.update(share, f"{n:,} events"),
+        )
+    report.seconds = perf_counter() - started
+    if json:
+        sys.stdout.write(msgspec.json.encode(asdict(report)).decode() + "\n")
+    else:
+        _print_report(report, protocol)
+
+
+def _print_report(report: Report, protocol: Protocol) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(
+        f"{report.events:,} events, {report.labelled:,} labelled, {report.frauds:,} fraud; "
+        f"{report.refused:,} refused; {report.seconds:.0f} s",
+        highlight=False,
+    )
+    table = Table(title="Test figures" + (f", mean of {len(report.folds)} folds" if len(report.folds) > 1 else ""),
+                  title_justify="left")  # fmt: skip
+    names = [n for n in report.figures if n not in ("rows", "frauds")]
+    table.add_column("")
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    rows: list[tuple[str, dict[str, Any]]] = [("[bold]score[/bold]", report.figures), *report.scorers.items()]
+    for title, figures in rows:
+        table.add_row(title, *(f"{figures[n]:.3f}" if n in figures else "" for n in names))
+    console.print(table)
+    levels = Table(title="Test events by level", title_justify="left")
+    for column in ("level", "fraud", "good", "unlabelled"):
+        levels.add_column(column, justify="left" if column == "level" else "right")
+    for level, counts in report.levels.items():
+        levels.add_row(level, *(f"{counts[c]:,}" for c in ("fraud", "good", "unlabelled")))
+    console.print(levels)
+
+
+def bench(context: typer.Context) -> None:
+    """Measure throughput, latency and bytes of the embedded pipeline (in a source checkout)."""
+    import subprocess
+
+    script = Path(__file__).resolve().parents[2] / "bench" / "embedded.py"
+    if not script.exists():
+        raise BadInput("the benchmarks are not installed", hint="they are in bench/ of the source repository")
+    raise typer.Exit(subprocess.run([sys.executable, str(script), *context.args], check=False).returncode)

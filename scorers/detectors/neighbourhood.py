@@ -66,7 +66,7 @@ def build(overrides: Mapping[str, Any]) -> Neighbourhood:
             Signal("fraud_rate", "fraud_rate", t.fraud_rate_low, t.fraud_rate_high, 0.75,
                    "{value} of this user's confirmed events were fraud", is_user, show="{:.0%}".format),
             Signal("fraud_rate_at", "fraud_rate", t.fraud_rate_low, t.fraud_rate_high, 0.75,
-                   "{value} of the confirmed events at this {kind} were fraud", is_place, show="{:.0%}".format),
+                   "{value} of the confirmed events at this {kind} were fraud", is_place, show="{:.0%}".format, covered=True),
             Signal("fraud_rate_of", "fraud_rate", t.fraud_rate_low, t.fraud_rate_high, 0.75,
                    "{value} of the confirmed events of this {kind} were fraud", is_personal, show="{:.0%}".format),
         ]

@@ -1,0 +1,48 @@
+"""The feature table as Markdown: `python -m features.document > docs/features.md`."""
+
+from __future__ import annotations
+
+import sys
+
+from features.schema import EVENT_BLOCK, SLOT_BLOCK, Feature, FeatureSchema
+from ringwatch.model import type_names
+
+
+def markdown() -> str:
+    schema = FeatureSchema()
+    parts = [
+        "# Features",
+        "",
+        "Generated from `features/schema.py` by `make docs`. All are float32, missing is NaN, and depend on events
+        only,", f"never on the wall clock. With the built-in kinds a vector has {schema.size} of them, schema
+        `{schema.hash}`.", "",
+        "## Of every entity of an event: `<kind>.<name>`",
+        "",
+        *_table(SLOT_BLOCK),
+        "",
+        "## Of the event's user, by linked kind: `user.<kind>_links_24h`, `user.<kind>_links_all`",
+        "",
+        "Distinct linked entities of a kind, active in 24 h or ever (exact up to 16 links in all, then a sketch).",
+        "",
+        "## Of the event's user, by event type: `user.since_<type>_s`",
+        "",
+        f"Seconds since the user's last {', '.join(type_names)}, before this event.",
+        "",
+        "## Of the event: `event.<name>`",
+        "",
+        *_table(EVENT_BLOCK),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _table(features: tuple[Feature, ...]) -> list[str]:
+    rows = ["| name | definition | unit | window | exactness | link-decomposable |", "|---|---|---|---|---|---|"]
+    for f in features:
+        rows.append(
+            f"| {f.name} | {f.definition} | {f.unit} | {f.window} | {f.exact} | {'yes' if f.decomposable else ''} |"
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown())
