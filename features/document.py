@@ -13,9 +13,10 @@ def markdown() -> str:
     parts = [
         "# Features",
         "",
-        "Generated from `features/schema.py` by `make docs`. All are float32, missing is NaN, and depend on events
-        only,", f"never on the wall clock. With the built-in kinds a vector has {schema.size} of them, schema
-        `{schema.hash}`.", "",
+        "Generated from `features/schema.py` by `make docs`. All are float32, missing is NaN, and depend on events",
+        "only, never on the wall clock.",
+        f"With the built-in kinds a vector has {schema.size} of them, schema `{schema.hash}`.",
+        "",
         "## Of every entity of an event: `<kind>.<name>`",
         "",
         *_table(SLOT_BLOCK),

@@ -21,8 +21,8 @@ class CountBar:
     def __init__(self, console: Console, title: str, *, quiet: bool) -> None:
         self._console, self._title, self._quiet = console, title, quiet
         self._bar = Progress(
-            TextColumn("[bold]{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[words]}"),
-            TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True,
+            TextColumn("[bold]{task.description}"), BarColumn(), TaskProgressColumn(),
+            TextColumn("{task.fields[words]}"), TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True,
             disable=quiet or not console.is_terminal,
         )  # fmt: skip
         self._task = self._bar.add_task(title, total=1.0, words="")

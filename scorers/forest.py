@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """`columns` (m,): feature columns used; `fill` (m,): what stands in for a missing one; nodes of all trees in one row of
-    arrays, `roots` (trees,) where each begins; `value`: depth at a leaf, adjusted for the samples there; `cuts` (2,): scores
+    """`columns` (m,): feature columns used; `fill` (m,): what stands in for a missing one; nodes of all trees in one
+    row of arrays, `roots` (trees,) where each begins; `value`: depth at a leaf, adjusted for the samples there;
+    `cuts` (2,): scores
     at the 95 % and 99.9 % quantile of the sample it was fitted on."""
 
     columns: NDArray[np.int64]

@@ -1,7 +1,8 @@
 """The scorer protocol: batch in, values in [0, 1] out, with reasons for the events worth explaining.
 
-Scorers are pure functions of the batch's features and events, in a fixed order of rows: a batch of n gives what n batches
-of one give, to the bit. A scorer that lacks what it needs for an event abstains there (NaN); it never pretends a zero.
+Scorers are pure functions of the batch's features and events, in a fixed order of rows: a batch of n gives what n
+batches of one give, to the bit. A scorer that lacks what it needs for an event abstains there (NaN); it never
+pretends a zero.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A reason before its contribution is known. `weight` >= 0 is relative among the findings of one scorer and event."""
+    """A reason before its contribution is known. `weight` >= 0 is relative among the findings of one scorer and
+    event."""
 
     code: str
     """Without the scorer's name, for example "shared_device"."""

@@ -156,9 +156,9 @@ def simulate(
 def run_simulation(out: Path, events: int, seed: int, days: int, *, quiet: bool) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from ingest.simulate.simulate import SimulationConfig, write_simulation
     from rich.console import Console
 
+    from ingest.simulate.simulate import SimulationConfig, write_simulation
     from ringwatch.progress import CountBar
 
     console = Console(stderr=True)

@@ -33,8 +33,9 @@ class Thresholds:
 
 
 class BehaviourIsolation:
-    """How easily the event's whole feature vector is told from the recent ones (Isolation Forest): strange combinations that
-    no single threshold catches. Learns on the stream, without labels; refitted once a day of event time on a sample of
+    """How easily the event's whole feature vector is told from the recent ones (Isolation Forest): strange
+    combinations that no single threshold catches. Learns on the stream, without labels; refitted once a day of event
+    time on a sample of
     recent events, in use an hour later. Abstains until it has seen enough events."""
 
     name = "behaviour_isolation"

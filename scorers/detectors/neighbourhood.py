@@ -33,8 +33,9 @@ class Thresholds:
 
 class Neighbourhood(SignalScorer):
     """Looks at what the event shares with others: how many accounts used its device, card, address, ... and how many of
-    them are new or under a day old, whether linked accounts or things were confirmed as fraud, and the rate of confirmed
-    fraud of the user and of the places of the event. High counts on crowded kinds (an ip, a merchant) are not held
+    them are new or under a day old, whether linked accounts or things were confirmed as fraud, and the rate of
+    confirmed fraud of the user and of the places of the event. High counts on crowded kinds (an ip, a merchant) are
+    not held
     against anybody; their confirmed fraud is."""
 
     name = "neighbourhood"
@@ -66,8 +67,8 @@ def build(overrides: Mapping[str, Any]) -> Neighbourhood:
             Signal("fraud_rate", "fraud_rate", t.fraud_rate_low, t.fraud_rate_high, 0.75,
                    "{value} of this user's confirmed events were fraud", is_user, show="{:.0%}".format),
             Signal("fraud_rate_at", "fraud_rate", t.fraud_rate_low, t.fraud_rate_high, 0.75,
-                   "{value} of the confirmed events at this {kind} were fraud", is_place, show="{:.0%}".format, covered=True),
-            Signal("fraud_rate_of", "fraud_rate", t.fraud_rate_low, t.fraud_rate_high, 0.75,
+                   "{value} of the confirmed events at this {kind} were fraud", is_place, show="{:.0%}".format,
+                   covered=True), Signal("fraud_rate_of", "fraud_rate", t.fraud_rate_low, t.fraud_rate_high, 0.75,
                    "{value} of the confirmed events of this {kind} were fraud", is_personal, show="{:.0%}".format),
         ]
     )  # fmt: skip
