@@ -41,9 +41,9 @@ class Row:
 def stream(batch: int, repeat_share: float, seed: int = 1) -> Iterator[GraphBatch]:
     """Batches of about `batch` distinct links, as events make them.
 
-    An event names a user, device, card, address, ip and merchant, so it touches five links. With `repeat_share` its user
-    is an old one, back on the same device, card and address; else the user is new, on things of its own but for one in
-    twenty. Ips are shared by about ten users, merchants by all.
+    An event names a user, device, card, address, ip and merchant, so it touches five links. With `repeat_share` its
+    user is an old one, back on the same device, card and address; else the user is new, on things of its own but for
+    one in twenty. Ips are shared by about ten users, merchants by all.
     """
     rng = random.Random(seed)
     users = position = 0
@@ -91,19 +91,20 @@ def grow(store: LadybugGraph, folder: Path, links: int, batch: int, repeat_share
     rows: list[Row] = []
     done = since = 0
     spent_s = longest_s = 0.0
-    for update in stream(min(batch, marks[0]), repeat_share):
+    for update in stream(batch, repeat_share):
         start = time.perf_counter()
         store.apply(update)
         took = time.perf_counter() - start
         done, since = done + len(update.links), since + len(update.links)
         spent_s, longest_s = spent_s + took, max(longest_s, took)
-        if done < marks[len(rows)]:
+        if done < marks[0]:
             continue
+        marks = [mark for mark in marks if mark > done]
         size = sum(f.stat().st_size for f in folder.iterdir()) / 1e6
         rows.append(Row(done, spent_s / since * 1e6, since / spent_s, longest_s, size, resident_mb()))
         print(table_row(rows[-1]), flush=True)
         since, spent_s, longest_s = 0, 0.0, 0.0
-        if len(rows) == len(marks):
+        if not marks:
             break
     return rows
 

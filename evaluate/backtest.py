@@ -124,7 +124,7 @@ def _folds(rows: Rows, protocol: Protocol, at_us: NDArray[np.int64], label: NDAr
     if protocol.folds:
         return [_time_fold(rows, protocol, fold, at_us, label) for fold in protocol.folds]
     if protocol.time_share is not None:
-        order = np.lexsort((rows.ids, at_us)) if _unsorted(at_us) else np.arange(len(at_us))
+        order = np.lexsort((np.array(rows.ids), at_us)) if _unsorted(at_us) else np.arange(len(at_us))
         labelled = order[label[order] != UNLABELLED]
         cut = int(protocol.time_share * len(labelled))
         last_us = at_us[labelled[cut - 1]] if cut else at_us.min() - 1

@@ -87,7 +87,7 @@ def load_protocol(path: Path) -> Protocol:
     split = content.get("split") or {}
     if not isinstance(split, dict) or len(split) != 1:
         raise BadInput(f"{path}: split is {split!r}", hint="one of folds, time_share, random, file")
-    metrics = tuple(content.get("metrics") or Protocol.metrics)
+    metrics = tuple(content.get("metrics") or ("roc_auc", "average_precision"))
     for name in metrics:
         if name not in _METRICS and not (name.startswith("precision_at_") and name[13:].isdigit()):
             raise BadInput(f"{path}: metric {name!r} is not known", hint=f"{', '.join(_METRICS)}, precision_at_<k>")

@@ -38,7 +38,7 @@ def _cache_folder() -> str | None:
 _CACHE_FOLDER = _cache_folder()
 
 
-class _SourceKeyedCache(FunctionCache):  # type: ignore[misc]
+class _SourceKeyedCache(FunctionCache):
     """numba's function cache, stored in the folder named after the hash of all sources."""
 
     def __init__(self, py_func: Callable[..., Any]) -> None:
@@ -55,4 +55,4 @@ def compiled(function: F) -> F:
     dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=False)(function)
     if _CACHE_FOLDER is not None:
         dispatcher._cache = _SourceKeyedCache(function)
-    return dispatcher  # type: ignore[no-any-return]
+    return dispatcher

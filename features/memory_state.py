@@ -72,7 +72,7 @@ class MemoryState:
         return table
 
     def _slots(self, keys: NDArray[np.uint64]) -> list[int]:
-        return [slot for key in keys if key != 0 and (slot := find(self._table, key)) >= 0]
+        return [slot for key in keys if key != 0 and (slot := find(self._table, int(key))) >= 0]
 
     def snapshot(self, path: Path, *, position: int) -> None:
         """Write to a temporary file, flush it to disk, then rename: a crash leaves the old snapshot or the new one."""
@@ -106,10 +106,10 @@ class MemoryState:
 
     def _parts(self, used: int) -> list[memoryview]:
         arrays = (self._table.newer[:used], self._table.older[:used])
-        parts = [memoryview(a).cast("B") for a in arrays if used]
+        parts = [memoryview(a.data).cast("B") for a in arrays if used]
         for start in range(0, used, _CHUNK):
             rows = self._table.records[start : min(start + _CHUNK, used)]
-            parts.append(memoryview(rows.view(np.uint8)).cast("B"))
+            parts.append(memoryview(rows.view(np.uint8).data).cast("B"))
         return parts
 
     def restore(self, path: Path) -> int:

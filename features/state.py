@@ -14,24 +14,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from features.columns import Applied
 from features.schema import FeatureSchema
-from ringwatch.model import Event, Label
-
-
-class LabelTarget(Protocol):
-    """A label with the entities it is about, resolved by the pipeline."""
-
-    @property
-    def label(self) -> Label: ...
-
-    @property
-    def entities(self) -> dict[str, str]: ...
 
 
 class StateStore(Protocol):
     schema: FeatureSchema
 
-    def apply(self, items: Sequence[Event | LabelTarget], *, commit: bool = True) -> NDArray[np.float32]:
+    def apply(self, items: Sequence[Applied], *, commit: bool = True) -> NDArray[np.float32]:
         """Apply events and labels in order; features of the events, float32 of shape (events, schema.size), NaN missing.
 
         With `commit=False` nothing is changed (read-only scoring). Raises `Unavailable` when the store cannot be reached.

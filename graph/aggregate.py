@@ -11,9 +11,18 @@ from scorers.decision import Decisions
 
 FAILED_OUTCOMES = frozenset(("declined", "failed"))
 _FIRST, _LAST, _EVENTS, _AMOUNT, _EXTRA = range(5)
-_Key = tuple[str, str, str]
 _Tally = list[int]
 _K = TypeVar("_K")
+
+
+class _Table:
+    """Pending tallies of one tenant and kind: of its entities by id, of the links to them by user and id."""
+
+    __slots__ = ("entities", "links")
+
+    def __init__(self) -> None:
+        self.entities: dict[str, _Tally] = {}
+        self.links: dict[tuple[str, str], _Tally] = {}
 
 
 class Aggregator:
@@ -25,48 +34,57 @@ class Aggregator:
     """
 
     def __init__(self, schema_kinds: Sequence[Kind]) -> None:
-        self._linking = frozenset(k.name for k in schema_kinds if k.strength is not Strength.NONE and k.name != "user")
-        self._entities: dict[_Key, _Tally] = {}
-        self._links: dict[tuple[_Key, _Key], _Tally] = {}
+        linking = (k.name for k in schema_kinds if k.strength is not Strength.NONE and k.name != "user")
+        self._kinds = ("user", *linking)
+        self._tenants: dict[str, dict[str, _Table]] = {}
 
     @property
     def links(self) -> int:
         """Distinct links pending."""
-        return len(self._links)
+        return sum(len(table.links) for tables in self._tenants.values() for table in tables.values())
 
     @property
     def entities(self) -> int:
         """Distinct entities pending."""
-        return len(self._entities)
+        return sum(len(table.entities) for tables in self._tenants.values() for table in tables.values())
 
     def add(self, decisions: Decisions, *, start: int = 0) -> None:
         """Fold the rows from `start` on."""
-        linking, entities, links = self._linking, self._entities, self._links
         alerted = (decisions.level >= Level.HIGH).tolist()
         for row in range(start, len(decisions.events)):
             event = decisions.events[row]
-            at, amount, tenant = event.at_us, event.amount_minor or 0, event.tenant
+            tables = self._tenants.get(event.tenant) or self._new_tenant(event.tenant)
+            at, amount = event.at_us, event.amount_minor or 0
             alert = 1 if alerted[row] else 0
             fail = 1 if event.outcome in FAILED_OUTCOMES else 0
             user = event.entities.get("user")
-            source: _Key | None = None
-            if user is not None:
-                source = (tenant, "user", user)
-                _fold(entities, source, at, amount, alert)
             for kind, id_ in event.entities.items():
-                if kind not in linking:
+                table = tables.get(kind)
+                if table is None:
                     continue
-                key = (tenant, kind, id_)
-                _fold(entities, key, at, amount, alert)
-                if source is not None:
-                    _fold(links, (source, key), at, amount, fail)
+                _fold(table.entities, id_, at, amount, alert)
+                if user is not None and kind != "user":
+                    _fold(table.links, (user, id_), at, amount, fail)
+
+    def _new_tenant(self, tenant: str) -> dict[str, _Table]:
+        return self._tenants.setdefault(tenant, {kind: _Table() for kind in self._kinds})
 
     def take(self, position: int, partition: str = "0") -> GraphBatch:
-        """Everything pending as one batch, sorted by tenant, kind and id; nothing is pending afterwards."""
-        refs = {key: EntityRef(*key) for key in self._entities}
-        entities = [EntityUpdate(refs[key], *tally) for key, tally in sorted(self._entities.items())]
-        links = [LinkUpdate(refs[u], refs[o], *tally) for (u, o), tally in sorted(self._links.items())]
-        self._entities, self._links = {}, {}
+        """Everything pending as one batch, by tenant, kind and id (links: by the far end, then user), in sorted order.
+
+        Nothing is pending afterwards.
+        """
+        entities: list[EntityUpdate] = []
+        links: list[LinkUpdate] = []
+        for tenant, tables in sorted(self._tenants.items()):
+            users = {id_: EntityRef(tenant, "user", id_) for id_ in tables["user"].entities}
+            for kind, table in sorted(tables.items()):
+                refs = users if kind == "user" else {id_: EntityRef(tenant, kind, id_) for id_ in table.entities}
+                entities += [EntityUpdate(refs[id_], *tally) for id_, tally in sorted(table.entities.items())]
+                links += [
+                    LinkUpdate(users[user], refs[id_], *tally) for (user, id_), tally in sorted(table.links.items())
+                ]
+        self._tenants = {}
         return GraphBatch(entities, links, position, partition)
 
 

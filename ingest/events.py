@@ -1,318 +1,277 @@
 """Bytes or fields -> Event or Label: the one place where what comes from outside is checked.
 
 Every refusal is a BadInput that names the field, the value and what is accepted; a card number is never echoed.
+All texts of an event are first looked at together; only when something may be wrong is each looked at alone.
 """
 
 from __future__ import annotations
 
 import difflib
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
-from ingest.card_numbers import MASK, holds_card_number
-from ingest.currency import RateTable, to_minor
+from ingest.card_numbers import may_hold_card_number
+from ingest.currency import RateTable, float_to_minor, is_currency, to_minor
+from ingest.values import (
+    MAX_ATTRIBUTES,
+    MAX_ID,
+    MAX_INT,
+    MAX_TEXT,
+    check_country,
+    check_decimal,
+    check_integer,
+    check_number,
+    check_scalar,
+    check_span,
+    check_text,
+    check_time,
+    refuse,
+    show,
+    time_text,
+)
 from ringwatch.errors import BadInput
-from ringwatch.model import BUILTIN_KINDS, MICROSECONDS, TYPE_CODES, Event, Kind, Label
+from ringwatch.model import BUILTIN_KINDS, DAY_US, TYPE_CODES, Event, Kind, Label
 
-_MAX_ID, _MAX_TEXT, _MAX_ATTRIBUTES = 256, 1024, 64
-_MAX_INT = 2**53
-EARLIEST_US = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp()) * MICROSECONDS
-LATEST_US = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) * MICROSECONDS
-_OUTCOMES = ("approved", "declined", "success", "failed")
-_TEXTS = ("category", "channel", "user_agent", "order_id", "step", "outcome_code")
-_INTS = ("quantity", "unit_price_minor", "stock_after")
+OUTCOMES = ("approved", "declined", "success", "failed")
+TEXT_FIELDS = ("category", "channel", "user_agent", "order_id", "step", "outcome_code")
+INTEGER_FIELDS = ("quantity", "unit_price_minor", "stock_after")
 _OTHER = ("event_id", "type", "at", "tenant", "entities", "amount", "amount_minor", "currency", "lat", "lon", "country",
           "outcome", "attributes", "label_of", "label", "known_at")  # fmt: skip
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LABEL_FIELDS = frozenset(("type", "tenant", "label_of", "label", "known_at"))
+_BUILTIN = tuple(kind.name for kind in BUILTIN_KINDS)
+_KNOWN = frozenset((*_BUILTIN, *TEXT_FIELDS, *INTEGER_FIELDS, *_OTHER))
+_JSON = msgspec.json.Decoder(dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
 class EventRules:
+    """How records of one tenant are read."""
+
     tenant: str = "default"
     currency: str = "EUR"
     naive_times: str = "refuse"
     """"refuse", or "utc": read a time without a zone as UTC."""
     token_key: bytes | None = None
+    """Key that turns entity identifiers into tokens; None keeps them as they are. Event ids are never turned."""
     kinds: tuple[Kind, ...] = BUILTIN_KINDS
 
 
-def refuse(field: str, value: object, accepted: str, code: str = "invalid") -> BadInput:
-    """The one form of refusal: field, value (cut, card numbers masked), what is accepted."""
-    shown = repr(value)
-    if holds_card_number(shown):
-        shown = MASK
-    return BadInput(f"{field} is {shown[:80]}", hint=accepted, field=field, code=code)
-
-
-def at_us_of(value: object, field: str, naive_times: str) -> int:
-    """ISO-8601 text or a datetime to microseconds."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value.strip())
-        except ValueError:
-            raise refuse(field, value, "a time such as 2026-05-01T12:00:00Z is needed", "time") from None
-    if not isinstance(value, datetime):
-        raise refuse(field, value, "a time such as 2026-05-01T12:00:00Z is needed", "time")
-    if value.tzinfo is None:
-        if naive_times != "utc":
-            raise refuse(field, value.isoformat(), "a time zone is needed, or RINGWATCH_NAIVE_TIMES=utc", "time")
-        value = value.replace(tzinfo=UTC)
-    delta = value - _EPOCH
-    return check_time((delta.days * 86_400 + delta.seconds) * MICROSECONDS + delta.microseconds, field)
-
-
-def check_time(at_us: int, field: str) -> int:
-    if not EARLIEST_US <= at_us < LATEST_US:
-        shown = f"{at_us / MICROSECONDS:.0f} s after 1970"
-        raise refuse(field, shown, "a time between 1990 and 2100 is needed", "time")
-    return at_us
-
-
 class TimeGuard:
-    """Refuses a jump of a file's time far past the newest event before it. A jump is believed once a second record in a row
-    confirms it within the allowed distance, so that one wild first record does not refuse the whole file."""
+    """Refuses times that jump far past the newest time before them: in a file such a time is a mistake.
 
-    def __init__(self, future_jump_us: int) -> None:
+    `start_us` is where the file begins, if known: then one wild first record is refused instead of the rest of the file.
+    Every time within the limit counts, also of a record refused for something else, so that the guard's state after a
+    record follows from the times alone.
+    """
+
+    def __init__(self, future_jump_us: int, *, start_us: int | None = None) -> None:
         self._jump_us = future_jump_us
-        self._newest_us: int | None = None
+        self._newest_us = start_us
 
-    def check(self, event: Event) -> None:
+    def check(self, at_us: int) -> None:
         """Raises BadInput(code="time")."""
         newest = self._newest_us
-        if newest is not None and event.at_us > newest + self._jump_us:
-            days = (event.at_us - newest) / 86_400 / MICROSECONDS
-            shown = _EPOCH.timestamp() + event.at_us / MICROSECONDS
-            at = datetime.fromtimestamp(shown, UTC).isoformat()
+        if newest is None or newest < at_us <= newest + self._jump_us:
+            self._newest_us = at_us
+        elif at_us > newest:
             raise BadInput(
-                f"at is {at}, {days:.0f} days past every event before it",
-                hint=f"at most {self._jump_us / 86_400 / MICROSECONDS:.0f} days are accepted",
+                f"at is {time_text(at_us)}, {(at_us - newest) / DAY_US:.0f} days past the newest before it",
+                hint=f"at most {self._jump_us / DAY_US:.0f} days are accepted: RINGWATCH_FUTURE_JUMP_DAYS",
                 field="at",
                 code="time",
             )
-        self._newest_us = event.at_us if newest is None else max(newest, event.at_us)
 
 
 class EventDecoder:
     """Checks and normalises. Stateless after construction; not tied to a source."""
 
     def __init__(self, rules: EventRules, rates: RateTable) -> None:
+        if rates.base != rules.currency:
+            raise BadInput(f"rates are in {rates.base}, the tenant's currency is {rules.currency}", hint="use one")
         self.rules = rules
         self._rates = rates
-        self._kinds = {k.name for k in rules.kinds}
-        self._builtin = {k.name for k in BUILTIN_KINDS}
-        self._known = self._builtin | set(_TEXTS) | set(_INTS) | set(_OTHER)
-        self._json = msgspec.json.Decoder(dict[str, Any])
+        self._key = None if not rules.token_key else blake2b(rules.token_key, digest_size=64).digest()
+        self._kinds = frozenset(kind.name for kind in rules.kinds)
 
     def decode(self, raw: bytes) -> Event | Label:
-        """One native JSON object."""
-        try:
-            fields = self._json.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-            code = "encoding" if isinstance(error, UnicodeDecodeError) or "utf-8" in str(error).lower() else "invalid"
-            raise BadInput(f"record is not a JSON object: {error}", hint="one JSON object a line", code=code) from None
-        return self.from_fields(fields)
+        """One native JSON object. Raises BadInput."""
+        return self.from_fields(self.parse(raw))
 
-    def from_fields(self, fields: Mapping[str, Any]) -> Event | Label:
-        """An event or label from named fields, as in the native format; None means absent."""
-        for name in fields:
-            if name not in self._known:
-                near = difflib.get_close_matches(str(name), self._known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else "put other values under attributes"
-                raise BadInput(
-                    f"field {str(name)[:80]!r} is not known", hint=hint, field=str(name)[:80], code="invalid"
-                )
+    def parse(self, raw: bytes) -> dict[str, Any]:
+        """A JSON object to its fields, not checked yet. Raises BadInput."""
+        try:
+            return _JSON.decode(raw)
+        except UnicodeDecodeError as error:
+            raise BadInput(f"byte {error.start + 1} is not UTF-8", hint="write UTF-8", code="encoding") from None
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:
+            code = "encoding" if "utf-8" in str(error).lower() else "invalid"
+            raise BadInput(f"not a JSON object: {error}", hint="one JSON object a line is needed", code=code) from None
+
+    def time_of(self, fields: Mapping[str, Any]) -> int | None:
+        """The event's time in microseconds; None for a label. Raises BadInput."""
+        if fields.get("type") == "label":
+            return None
+        return check_time(fields.get("at"), "at", self.rules.naive_times)
+
+    def from_fields(self, fields: Mapping[str, Any], at_us: int | None = None) -> Event | Label:
+        """An event or label from named fields, as in the native format; None means absent. Raises BadInput.
+
+        `at_us` is the event's time where it has been read already; `at` is then not looked at.
+        """
+        if not fields.keys() <= _KNOWN:
+            raise _unknown_field(fields)
         if fields.get("type") == "label":
             return self._label(fields)
-        return self._event(fields)
+        return self._event(fields, at_us)
 
-    def _event(self, f: Mapping[str, Any]) -> Event:
-        kind = f.get("type")
-        if kind not in TYPE_CODES:
-            near = difflib.get_close_matches(str(kind), TYPE_CODES, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(TYPE_CODES)}, label"
-            raise refuse("type", kind, hint)
-        tenant = self._tenant(f)
-        at_us = at_us_of(f.get("at"), "at", self.rules.naive_times)
-        amount, currency, degraded = self._amount(f, at_us)
-        lat, lon = _number(f, "lat", 90.0), _number(f, "lon", 180.0)
-        if (lat is None) != (lon is None):
-            raise refuse("lat" if lat is None else "lon", None, "lat and lon come together")
-        outcome = f.get("outcome")
-        if outcome is not None and outcome not in _OUTCOMES:
-            raise refuse("outcome", outcome, f"one of {', '.join(_OUTCOMES)}")
-        texts = {name: _text(value, name, _MAX_TEXT) for name in _TEXTS if (value := f.get(name)) is not None}
-        ints = {name: _integer(value, name) for name in _INTS if (value := f.get(name)) is not None}
-        return Event(
-            event_id=_text(f.get("event_id"), "event_id", _MAX_ID),
-            type=str(kind),
-            at_us=at_us,
-            entities=self._entities(f, tenant),
-            tenant=tenant,
-            amount_minor=amount,
-            currency=currency,
-            lat=lat,
-            lon=lon,
-            country=_country(f.get("country")),
-            outcome=outcome,
-            attributes=_attributes(f.get("attributes")),
-            degraded=degraded,
-            **texts,
-            **ints,
-        )
+    def _event(self, fields: Mapping[str, Any], at_us: int | None) -> Event:
+        get = fields.get
+        kind = get("type")
+        if type(kind) is not str or kind not in TYPE_CODES:
+            raise _unknown_type(kind)
+        at_us = check_time(get("at"), "at", self.rules.naive_times) if at_us is None else check_span(at_us, "at")
+        texts = {"event_id": get("event_id")}
+        for name in TEXT_FIELDS:
+            if (value := get(name)) is not None:
+                texts[name] = value
+        entities = {name: value for name in _BUILTIN if (value := get(name)) is not None}
+        if get("entities") is not None:
+            self._add_declared(entities, fields["entities"])
+        if not _clean(texts, entities):
+            texts = {name: check_text(v, name, MAX_ID if name == "event_id" else MAX_TEXT) for name, v in texts.items()}
+            entities = {name: check_text(value, name) for name, value in entities.items()}
+        if self._key is not None:
+            entities = {name: self.token(name, value) for name, value in entities.items()}
+        more: dict[str, Any] = {}
+        for name in INTEGER_FIELDS:
+            if (value := get(name)) is not None:
+                more[name] = check_integer(value, name)
+        if (value := get("attributes")) is not None:
+            more["attributes"] = _attributes(value)
+        if get("amount") is not None or get("amount_minor") is not None:
+            self._add_amount(more, fields, at_us)
+        elif get("currency") is not None and not is_currency(get("currency")):
+            raise refuse("currency", get("currency"), "an ISO 4217 code such as EUR is needed")
+        if get("lat") is not None or get("lon") is not None:
+            more["lat"], more["lon"] = check_number(get("lat"), "lat", 90.0), check_number(get("lon"), "lon", 180.0)
+        if (value := get("country")) is not None:
+            more["country"] = check_country(value)
+        if (value := get("outcome")) is not None:
+            if value not in OUTCOMES:
+                raise refuse("outcome", value, f"one of {', '.join(OUTCOMES)} is needed")
+            more["outcome"] = value
+        return Event(type=kind, at_us=at_us, entities=entities, tenant=self._tenant(fields), **texts, **more)
 
-    def _tenant(self, f: Mapping[str, Any]) -> str:
+    def _tenant(self, fields: Mapping[str, Any]) -> str:
         """The configured tenant; a record may repeat it, not change it."""
-        tenant = f.get("tenant")
+        tenant = fields.get("tenant")
         if tenant is not None and tenant != self.rules.tenant:
             raise refuse("tenant", tenant, f"records here belong to tenant {self.rules.tenant!r}")
         return self.rules.tenant
 
-    def _entities(self, f: Mapping[str, Any], tenant: str) -> dict[str, str]:
-        found = {k: value for k in self._builtin if (value := f.get(k)) is not None}
-        declared = f.get("entities")
-        if declared is not None:
-            if not isinstance(declared, dict):
-                raise refuse("entities", declared, "an object of kind: id is needed")
-            for kind, value in declared.items():
-                if kind not in self._kinds:
-                    hint = f"declared kinds: {', '.join(sorted(self._kinds))}"
-                    raise refuse("entities", kind, hint)
-                if kind in found and found[kind] != value:
-                    raise refuse(f"entities.{kind}", value, f"{kind} is given twice")
-                if value is not None:
-                    found[kind] = value
-        ids = {kind: _text(found[kind], kind, _MAX_ID) for kind in sorted(found)}
-        return {kind: self.token(tenant, kind, value) for kind, value in ids.items()} if self.rules.token_key else ids
+    def _add_declared(self, entities: dict[str, Any], declared: Any) -> None:
+        if type(declared) is not dict:
+            raise refuse("entities", declared, "an object of kind: id is needed")
+        for kind, value in declared.items():
+            if kind not in self._kinds:
+                near = difflib.get_close_matches(show(kind), self._kinds, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"declared kinds: {', '.join(sorted(self._kinds))}"
+                raise refuse("entities", kind, hint)
+            if entities.get(kind, value) != value:
+                raise refuse(f"entities.{kind}", value, f"{kind} is given twice")
+            if value is not None:
+                entities[kind] = value
 
-    def token(self, tenant: str, kind: str, value: str) -> str:
-        """Keyed BLAKE2b of an identifier, per tenant and kind; the identifier itself where no key is set."""
-        if self.rules.token_key is None:
+    def token(self, kind: str, value: str) -> str:
+        """Keyed BLAKE2b of an identifier, per tenant and kind (32 hex digits); the identifier where no key is set."""
+        if self._key is None:
             return value
+        tenant = self.rules.tenant
         text = f"{len(tenant)}:{tenant}{len(kind)}:{kind}{value}".encode()
-        return blake2b(text, digest_size=16, key=self.rules.token_key[:64]).hexdigest()
+        return blake2b(text, digest_size=16, key=self._key).hexdigest()
 
-    def _amount(self, f: Mapping[str, Any], at_us: int) -> tuple[int | None, str | None, tuple[str, ...]]:
-        major, minor, currency = f.get("amount"), f.get("amount_minor"), f.get("currency")
-        if major is None and minor is None:
-            return None, None, ()
-        if major is not None and minor is not None:
-            raise refuse("amount", major, "give amount or amount_minor, not both")
-        currency = self.rules.currency if currency is None else currency
-        if not (isinstance(currency, str) and len(currency) == 3 and currency.isascii() and currency.isupper()):
+    def _add_amount(self, more: dict[str, Any], fields: Mapping[str, Any], at_us: int) -> None:
+        major, minor, currency = fields.get("amount"), fields.get("amount_minor"), fields.get("currency")
+        if currency is None:
+            currency = self.rules.currency
+        elif not is_currency(currency):
             raise refuse("currency", currency, "an ISO 4217 code such as EUR is needed")
-        if minor is None:
-            minor = to_minor(_decimal(major, "amount"), currency)
-        minor = _integer(minor, "amount_minor" if major is None else "amount")
+        if major is None:
+            minor = check_integer(minor, "amount_minor")
+        elif minor is not None:
+            raise refuse("amount", major, "give amount or amount_minor, not both")
+        elif type(major) is float and -1e12 < major < 1e12:
+            minor = float_to_minor(major, currency)
+        else:
+            minor = to_minor(check_decimal(major, "amount"), currency)
         if minor < 0:
-            raise refuse("amount", major if major is not None else minor, "an amount is not below zero")
+            raise refuse("amount", minor if major is None else major, "zero or more is needed; a refund is a type")
         converted = self._rates.convert(minor, currency, at_us)
-        if converted is not None and converted > _MAX_INT:
-            raise refuse("amount", converted, "at most 2^53 minor units")
-        return converted, currency, () if converted is not None else ("no_fx",)
+        if max(minor, converted or 0) > MAX_INT:
+            raise refuse("amount", minor if major is None else major, "at most 2^53 minor units are accepted")
+        more["amount_minor"], more["currency"] = converted, currency
+        if converted is None:
+            more["degraded"] = ("no_fx",)
 
-    def _label(self, f: Mapping[str, Any]) -> Label:
-        target = f.get("label_of")
-        if isinstance(target, dict) and set(target) == {"event"}:
-            kind, value = "event", _text(target["event"], "label_of.event", _MAX_ID)
-        elif isinstance(target, dict) and set(target) == {"kind", "id"} and target["kind"] in self._kinds:
+    def _label(self, fields: Mapping[str, Any]) -> Label:
+        if not fields.keys() <= _LABEL_FIELDS:
+            extra = next(name for name in fields if name not in _LABEL_FIELDS)
+            raise refuse("label", extra, f"a label has only {', '.join(sorted(_LABEL_FIELDS))}")
+        target, label = fields.get("label_of"), fields.get("label")
+        if type(target) is dict and target.keys() == {"event"}:
+            kind, value = "event", check_text(target["event"], "label_of.event")
+        elif type(target) is dict and target.keys() == {"kind", "id"}:
             kind = target["kind"]
-            value = self.token(self.rules.tenant, kind, _text(target["id"], "label_of.id", _MAX_ID))
+            if type(kind) is not str or kind not in self._kinds:
+                raise refuse("label_of.kind", kind, f"declared kinds: {', '.join(sorted(self._kinds))}")
+            value = self.token(kind, check_text(target["id"], "label_of.id"))
         else:
-            raise refuse("label_of", target, '{"event": id} or {"kind": "user", "id": id}')
-        label = f.get("label")
-        if label not in ("fraud", "good"):
-            raise refuse("label", label, "fraud or good")
-        tenant = self._tenant(f)
-        known_at_us = at_us_of(f.get("known_at"), "known_at", self.rules.naive_times)
-        return Label(kind, value, label, known_at_us, tenant)
+            raise refuse("label_of", target, 'write {"event": ID} or {"kind": "user", "id": ID}')
+        if label != "fraud" and label != "good":
+            raise refuse("label", label, "fraud or good is needed")
+        known_at_us = check_time(fields.get("known_at"), "known_at", self.rules.naive_times)
+        return Label(kind, value, "fraud" if label == "fraud" else "good", known_at_us, self._tenant(fields))
 
 
-def _text(value: Any, field: str, most: int) -> str:
-    if type(value) is not str:
-        if type(value) is int and abs(value) < 2**63:
-            value = str(value)
-        else:
-            raise refuse(field, value, f"text of 1 to {most} characters is needed")
-    if not 0 < len(value) <= most:
-        raise refuse(field, value, f"text of 1 to {most} characters is needed, this has {len(value)}")
-    if not value.isprintable():
-        raise refuse(field, value, "control characters and broken encodings are not accepted", "encoding")
-    if len(value) >= 13 and holds_card_number(value):
-        raise refuse(field, value, "full card numbers are refused: send a token", "card_number")
-    return str(value)
-
-
-def _decimal(value: Any, field: str) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
-        raise refuse(field, value, "a decimal number is needed")
-    if isinstance(value, str) and len(value) > 40:
-        raise refuse(field, value, "a decimal number is needed")
+def _clean(texts: dict[str, Any], entities: dict[str, Any]) -> bool:
+    """Whether all are printable texts of 1 to 256 characters without a card number; False means: look closer."""
     try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        raise refuse(field, value, "a decimal number is needed") from None
-    if not number.is_finite() or abs(number) > _MAX_INT:
-        raise refuse(field, value, "a finite decimal number below 2^53 is needed")
-    return number
-
-
-def _integer(value: Any, field: str) -> int:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise refuse(field, value, "a whole number is needed")
-    if abs(value) > _MAX_INT:
-        raise refuse(field, value, "a whole number between -2^53 and 2^53 is needed")
-    return value
-
-
-def _number(f: Mapping[str, Any], field: str, most: float) -> float | None:
-    value = f.get(field)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > most:
-        raise refuse(field, value, f"a number between {-most:.0f} and {most:.0f} is needed")
-    return float(value)
-
-
-def _country(value: Any) -> str | None:
-    if value is None:
-        return None
-    if not (isinstance(value, str) and len(value) == 2 and value.isascii() and value.isalpha()):
-        raise refuse("country", value, "two letters such as DE are needed")
-    return value.upper()
-
-
-_SCALARS: dict[type, Callable[[Any, str], Any]] = {
-    str: lambda v, name: _text(v, name, _MAX_TEXT) if v else v,
-    int: _integer,
-    bool: lambda v, _: v,
-}
+        joined = "|".join((*texts.values(), *entities.values()))
+    except TypeError:
+        return False
+    if not joined.isprintable() or may_hold_card_number(joined):
+        return False
+    if "||" in joined or joined[:1] in ("|", "") or joined[-1] == "|":
+        return False
+    return len(joined) <= MAX_ID or (
+        max(map(len, texts.values())) <= MAX_ID and max(map(len, entities.values()), default=0) <= MAX_ID
+    )
 
 
 def _attributes(value: Any) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or len(value) > _MAX_ATTRIBUTES:
-        raise refuse("attributes", value, f"an object of at most {_MAX_ATTRIBUTES} scalars is needed")
-    checked: dict[str, Any] = {}
+    if type(value) is not dict:
+        raise refuse("attributes", value, "an object of scalars is needed")
+    if len(value) > MAX_ATTRIBUTES:
+        raise refuse("attributes", f"{len(value)} values", f"at most {MAX_ATTRIBUTES} are accepted")
+    found: dict[str, Any] = {}
     for name, v in value.items():
-        if v is None:
-            continue
-        _text(name, "attributes", 64)
-        if type(v) is float:
-            if not math.isfinite(v):
-                raise refuse(f"attributes.{name}", v, "a finite number is needed")
-            checked[name] = v
-        elif type(v) in _SCALARS:
-            checked[name] = _SCALARS[type(v)](v, f"attributes.{name}")
-        else:
-            raise refuse(f"attributes.{name}", v, "text, a number or true/false is needed")
-    return checked
+        check_text(name, "attributes", 64)
+        if v is not None:
+            found[name] = check_scalar(v, f"attributes.{name}")
+    return found
+
+
+def _unknown_field(fields: Mapping[str, Any]) -> BadInput:
+    name = next(name for name in fields if name not in _KNOWN)
+    near = difflib.get_close_matches(show(name), _KNOWN, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "put other values under attributes, declared kinds under entities"
+    return BadInput(f"field {show(name, quote=True)} is not known", hint=hint, field=show(name), code="invalid")
+
+
+def _unknown_type(kind: object) -> BadInput:
+    near = difflib.get_close_matches(show(kind), TYPE_CODES, n=1)
+    return refuse("type", kind, f"did you mean {near[0]!r}?" if near else f"one of {', '.join(TYPE_CODES)}, label")

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from scorers.assess import Assessor
 
 from features.state import StateStore
 from ringwatch.errors import Corrupt
+from scorers.assess import Assessor
 
 _KEPT = 2
 
@@ -40,7 +40,7 @@ class Snapshots:
         part.mkdir()
         state.snapshot(part / "state.bin", position=position.seq)
         with (part / "learned.npz").open("wb") as file:
-            np.savez(file, **assessor.dump())
+            np.savez(file, allow_pickle=False, **assessor.dump())
             file.flush()
             os.fsync(file.fileno())
         with (part / "position.json").open("wb") as file:

@@ -13,11 +13,11 @@ from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
-from scorers.assess import Assessor
 
 from features.columns import Applied, ResolvedLabel
 from features.state import StateStore
 from ringwatch.model import Event
+from scorers.assess import Assessor
 from scorers.decision import Decisions
 
 Pending = tuple[int, int, ResolvedLabel]

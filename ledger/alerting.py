@@ -49,7 +49,7 @@ class AlertGrouper:
             return [], []
         times = np.fromiter((e.at_us for e in decisions.events), np.int64, len(decisions))
         now = np.maximum.accumulate(times if self._now_us is None else np.maximum(times, self._now_us))
-        for row in (decisions.level >= int(self._min_level)).nonzero()[0]:
+        for row in np.flatnonzero(decisions.level >= int(self._min_level)).tolist():
             event = decisions.events[row]
             level = Level(int(decisions.level[row]))
             self._now_us = int(now[row])

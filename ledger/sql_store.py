@@ -150,12 +150,10 @@ class SqlLedger:
         last = self.last_seq()
         while after_seq < last:
             upper = after_seq + chunk
-            span = lambda column: (column > after_seq) & (column <= upper)  # noqa: B023, E731
+            a, b = t.assessments.c, t.labels.c
             with self._reading() as connection:
-                events = connection.execute(
-                    select(t.assessments.c.seq, t.assessments.c.event).where(span(t.assessments.c.seq))
-                ).all()
-                labels = connection.execute(select(t.labels).where(span(t.labels.c.seq))).mappings().all()
+                events = connection.execute(select(a.seq, a.event).where(a.seq > after_seq, a.seq <= upper)).all()
+                labels = connection.execute(select(t.labels).where(b.seq > after_seq, b.seq <= upper)).mappings().all()
             items: list[tuple[int, Event | Label]] = [(seq, _decode_event(body)) for seq, body in events]
             items += [(row["seq"], _label(row)) for row in labels]
             if items:

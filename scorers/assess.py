@@ -82,7 +82,7 @@ class Assessor:
         if _LISTED not in self.names:
             return score
         listed = scores[:, self.names.index(_LISTED)]
-        for row in np.flatnonzero(~np.isnan(listed)):
+        for row in np.flatnonzero(~np.isnan(listed)).tolist():
             cap = 0.99 * self.policy.of(events[row].tenant).levels["MEDIUM"]
             score[row] = 1.0 if listed[row] == 1.0 else min(float(score[row]), cap)
         return score

@@ -35,9 +35,10 @@ class Forest:
         """2^(-mean depth / expected depth) for rows of full feature vectors, shape (n,), in (0, 1)."""
         chosen = np.ascontiguousarray(features[:, self.columns])
         chosen = np.where(np.isnan(chosen), self.fill, chosen)
-        return _evaluate(
+        score: NDArray[np.float64] = _evaluate(
             chosen, self.roots, self.feature, self.threshold, self.left, self.right, self.value, self.scale
         )
+        return score
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -87,7 +88,7 @@ def fit(sample: NDArray[np.float32], *, seed: int, trees: int = 100) -> Forest |
     return Forest(columns, fill, np.array(roots), **joined, scale=scale, cuts=cuts)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[misc]
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _evaluate(x: Any, roots: Any, feature: Any, threshold: Any, left: Any, right: Any, value: Any, scale: Any) -> Any:
     out = np.empty(x.shape[0])
     for i in range(x.shape[0]):

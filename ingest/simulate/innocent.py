@@ -8,6 +8,7 @@ a new phone, a broken card terminal).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ingest.simulate.habits import change, purchase, visit
 from ingest.simulate.world import DAY_S, Group, Person, SimulatedEvent, World, stamp
@@ -84,7 +85,7 @@ def flash_sale(world: World, at_s: float) -> tuple[list[SimulatedEvent], list[Pe
     for person in people:
         t = at_s + float(world.rng.uniform(60, 1800))
         session = world.tokens.new()
-        more = {"sku": sku.sku, "merchant": merchant, "category": category, "session": session}
+        more: dict[str, Any] = {"sku": sku.sku, "merchant": merchant, "category": category, "session": session}
         events.append(stamp(world, person, t - 30, "login", outcome="success", session=session))
         events += purchase(world, person, t, amount=round(sku.price * 0.6, 2), **more)
     return events, people, {"sku": [sku.sku]}

@@ -6,7 +6,7 @@ the next.
 """
 
 from ingest.simulate.script import Form, Script
-from ingest.simulate.world import DAY_S
+from ingest.simulate.world import DAY_S, Person
 
 
 def pieces(s: Script) -> None:
@@ -29,9 +29,9 @@ def payout(s: Script) -> None:
 
 
 def chain(s: Script) -> None:
-    before = None
+    before: Person | None = None
     for i in range(s.size):
-        fixed = {}
+        fixed: dict[str, str] = {}
         if before is not None:
             kind = ("phone", "address", "email")[i % 3]
             fixed = {kind: getattr(before, kind)}
