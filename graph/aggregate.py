@@ -5,14 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+import msgspec
+
 from graph.store import EntityRef, EntityUpdate, GraphBatch, LinkUpdate
 from ringwatch.model import Kind, Level, Strength
 from scorers.decision import Decisions
 
 FAILED_OUTCOMES = frozenset(("declined", "failed"))
-_FIRST, _LAST, _EVENTS, _AMOUNT, _EXTRA = range(5)
-_Tally = list[int]
 _K = TypeVar("_K")
+
+
+class _Tally(msgspec.Struct, gc=False):
+    """Sums of an entity or link. Out of the garbage collector's sight: walking 100,000 of them doubled the cost."""
+
+    first_us: int
+    last_us: int
+    events: int
+    amount_minor: int
+    extra: int
+    """Alerts of an entity, failed events of a link."""
+
+    def values(self) -> tuple[int, int, int, int, int]:
+        return self.first_us, self.last_us, self.events, self.amount_minor, self.extra
 
 
 class _Table:
@@ -80,9 +94,10 @@ class Aggregator:
             users = {id_: EntityRef(tenant, "user", id_) for id_ in tables["user"].entities}
             for kind, table in sorted(tables.items()):
                 refs = users if kind == "user" else {id_: EntityRef(tenant, kind, id_) for id_ in table.entities}
-                entities += [EntityUpdate(refs[id_], *tally) for id_, tally in sorted(table.entities.items())]
+                entities += [EntityUpdate(refs[id_], *tally.values()) for id_, tally in sorted(table.entities.items())]
                 links += [
-                    LinkUpdate(users[user], refs[id_], *tally) for (user, id_), tally in sorted(table.links.items())
+                    LinkUpdate(users[user], refs[id_], *tally.values())
+                    for (user, id_), tally in sorted(table.links.items())
                 ]
         self._tenants = {}
         return GraphBatch(entities, links, position, partition)
@@ -91,12 +106,12 @@ class Aggregator:
 def _fold(pending: dict[_K, _Tally], key: _K, at_us: int, amount_minor: int, extra: int) -> None:
     tally = pending.get(key)
     if tally is None:
-        pending[key] = [at_us, at_us, 1, amount_minor, extra]
+        pending[key] = _Tally(at_us, at_us, 1, amount_minor, extra)
         return
-    if at_us < tally[_FIRST]:
-        tally[_FIRST] = at_us
-    if at_us > tally[_LAST]:
-        tally[_LAST] = at_us
-    tally[_EVENTS] += 1
-    tally[_AMOUNT] += amount_minor
-    tally[_EXTRA] += extra
+    if at_us < tally.first_us:
+        tally.first_us = at_us
+    if at_us > tally.last_us:
+        tally.last_us = at_us
+    tally.events += 1
+    tally.amount_minor += amount_minor
+    tally.extra += extra
