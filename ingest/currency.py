@@ -37,7 +37,7 @@ def to_minor(amount: Decimal, currency: str) -> int:
 
 def float_to_minor(amount: float, currency: str) -> int:
     """As `to_minor` of the float's shortest decimal text: 0.285 is 28 (half to even), whatever its binary form says."""
-    exact = amount * 10 ** exponent(currency)
+    exact = amount * float(10 ** exponent(currency))
     nearest = round(exact)
     if abs(exact) < 1e12 and abs(exact - nearest) < 0.49:
         return nearest

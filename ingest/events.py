@@ -43,7 +43,14 @@ _OTHER = ("event_id", "type", "at", "tenant", "entities", "amount", "amount_mino
           "outcome", "attributes", "label_of", "label", "known_at")  # fmt: skip
 _LABEL_FIELDS = frozenset(("type", "tenant", "label_of", "label", "known_at"))
 _BUILTIN = tuple(kind.name for kind in BUILTIN_KINDS)
-_KNOWN = frozenset((*_BUILTIN, *TEXT_FIELDS, *INTEGER_FIELDS, *_OTHER))
+_TEXT, _ENTITY, _INTEGER = 1, 2, 3
+_GROUPS = {
+    **dict.fromkeys(_OTHER, 0),
+    **dict.fromkeys(TEXT_FIELDS, _TEXT),
+    **dict.fromkeys(_BUILTIN, _ENTITY),
+    **dict.fromkeys(INTEGER_FIELDS, _INTEGER),
+}
+_KNOWN = frozenset(_GROUPS)
 _JSON = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -95,7 +102,7 @@ class EventDecoder:
         self.rules = rules
         self._rates = rates
         self._key = None if not rules.token_key else blake2b(rules.token_key, digest_size=64).digest()
-        self._kinds = frozenset(kind.name for kind in rules.kinds)
+        self._kinds = tuple(kind.name for kind in rules.kinds)
 
     def decode(self, raw: bytes) -> Event | Label:
         """One native JSON object. Raises BadInput."""
@@ -134,22 +141,31 @@ class EventDecoder:
         if type(kind) is not str or kind not in TYPE_CODES:
             raise _unknown_type(kind)
         at_us = check_time(get("at"), "at", self.rules.naive_times) if at_us is None else check_span(at_us, "at")
-        texts = {"event_id": get("event_id")}
-        for name in TEXT_FIELDS:
-            if (value := get(name)) is not None:
+        texts: dict[str, Any] = {"event_id": get("event_id")}
+        entities: dict[str, Any] = {}
+        integers: dict[str, int] = {}
+        for name, value in fields.items():
+            group = _GROUPS[name]
+            if group == 0 or value is None:
+                continue
+            if group == _TEXT:
                 texts[name] = value
-        entities = {name: value for name in _BUILTIN if (value := get(name)) is not None}
-        if get("entities") is not None:
-            self._add_declared(entities, fields["entities"])
+            elif group == _ENTITY:
+                entities[name] = value
+            else:
+                integers[name] = check_integer(value, name)
+        if (declared := get("entities")) is not None:
+            self._add_declared(entities, declared)
+        if len(entities) > 1:
+            entities = {name: entities[name] for name in self._kinds if name in entities}
         if not _clean(texts, entities):
             texts = {name: check_text(v, name, MAX_ID if name == "event_id" else MAX_TEXT) for name, v in texts.items()}
             entities = {name: check_text(value, name) for name, value in entities.items()}
         if self._key is not None:
             entities = {name: self.token(name, value) for name, value in entities.items()}
-        more: dict[str, Any] = {}
-        for name in INTEGER_FIELDS:
-            if (value := get(name)) is not None:
-                more[name] = check_integer(value, name)
+        more: dict[str, Any] = texts
+        if integers:
+            more.update(integers)
         if (value := get("attributes")) is not None:
             more["attributes"] = _attributes(value)
         if get("amount") is not None or get("amount_minor") is not None:
@@ -164,7 +180,7 @@ class EventDecoder:
             if value not in OUTCOMES:
                 raise refuse("outcome", value, f"one of {', '.join(OUTCOMES)} is needed")
             more["outcome"] = value
-        return Event(type=kind, at_us=at_us, entities=entities, tenant=self._tenant(fields), **texts, **more)
+        return Event(type=kind, at_us=at_us, entities=entities, tenant=self._tenant(fields), **more)
 
     def _tenant(self, fields: Mapping[str, Any]) -> str:
         """The configured tenant; a record may repeat it, not change it."""
@@ -179,7 +195,7 @@ class EventDecoder:
         for kind, value in declared.items():
             if kind not in self._kinds:
                 near = difflib.get_close_matches(show(kind), self._kinds, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"declared kinds: {', '.join(sorted(self._kinds))}"
+                hint = f"did you mean {near[0]!r}?" if near else f"declared kinds: {', '.join(self._kinds)}"
                 raise refuse("entities", kind, hint)
             if entities.get(kind, value) != value:
                 raise refuse(f"entities.{kind}", value, f"{kind} is given twice")
@@ -227,7 +243,7 @@ class EventDecoder:
         elif type(target) is dict and target.keys() == {"kind", "id"}:
             kind = target["kind"]
             if type(kind) is not str or kind not in self._kinds:
-                raise refuse("label_of.kind", kind, f"declared kinds: {', '.join(sorted(self._kinds))}")
+                raise refuse("label_of.kind", kind, f"declared kinds: {', '.join(self._kinds)}")
             value = self.token(kind, check_text(target["id"], "label_of.id"))
         else:
             raise refuse("label_of", target, 'write {"event": ID} or {"kind": "user", "id": ID}')

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
-import sys
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
 
 import msgspec
 
-from ingest.card_numbers import mask_card_numbers
+from ingest.card_numbers import MASK, mask_card_numbers
 from ingest.events import EventDecoder, TimeGuard
+from ingest.inputs import Input, find_inputs, format_of
 from ingest.mapping import Mapping
-from ingest.records import (
-    CountingFile,
-    Record,
-    csv_header,
-    csv_records,
-    lines,
-    open_bytes,
-    parquet_file,
-    parquet_records,
-)
+from ingest.records import Lines, Record, csv_header, csv_rows, parquet_file, parquet_rows
 from ingest.source import Chunk
 from ringwatch.errors import BadInput
 from ringwatch.model import Event, Item, Refusal
 
-_RAW_LIMIT = 4096
+RAW_LIMIT = 4096
+"""Bytes of a refused record that are kept."""
 _HEAD_BYTES = 65_536
-STDIN = "-"
+_SAMPLE = 100
+_ENOUGH = 20
+"""Records of the sample that must be there, and all be refused for the same field, to call the mapping wrong."""
+_DIGIT_ESCAPE = re.compile(r"\\u003([0-9])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,156 +42,268 @@ class Reading:
 
 
 def open_source(paths: Sequence[str], reading: Reading) -> FileSource:
-    """Files in the order given, folders as their files by name, "-" as standard input.
+    """Files in the order given, folders as their files by path, "-" as standard input.
 
-    Raises BadInput before the first event when a path does not exist or the mapping does not fit a file.
+    Raises BadInput before the first event when a path does not exist, the first file is unreadable as a whole, the
+    mapping does not fit a file's columns, or a sample of the records is refused to the last one for the same reason.
     """
-    files: list[Path] = []
-    for text in paths:
-        path = Path(text)
-        if text == STDIN:
-            files.append(path)
-        elif path.is_dir():
-            files += sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-        elif path.exists():
-            files.append(path)
-        else:
-            raise BadInput(f"there is no file {text}", hint="check the path; - reads standard input")
-    if not files:
-        raise BadInput("there are no files to read", hint="name files, a folder with files, or -")
-    source = FileSource(files, reading)
+    source = FileSource(find_inputs(paths), reading)
     source.check()
     return source
 
 
 class FileSource:
-    """Records numbered through all files from 1. Reading again from a position gives the same items."""
+    """Records numbered through all inputs from 1. Reading again from a position gives the same items.
 
-    def __init__(self, files: Sequence[Path], reading: Reading) -> None:
-        self._files = files
+    The time guard starts at the median time of a sample, so one wild first record is refused instead of all others; a
+    pipe cannot be sampled, there it starts at the first record. After a resume it is rebuilt from the times skipped.
+    A text record's number is its line for JSON Lines, its row for CSV.
+    """
+
+    def __init__(self, inputs: Sequence[Input], reading: Reading) -> None:
+        self._inputs = inputs
         self._reading = reading
-        self.name = ", ".join(str(f) for f in files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+        self._streams: dict[str, Lines] = {}
+        self._start_us: int | None = None
+        self.name = ", ".join(str(f.path) for f in inputs[:3]) + (
+            f" and {len(inputs) - 3} more" if len(inputs) > 3 else ""
+        )
         self.source_id = self._identity()
 
     def _identity(self) -> str:
+        """Hash of names, sizes, first bytes and mapping; of a pipe the first record stands for its content."""
         digest = hashlib.sha256((self._reading.mapping.hash if self._reading.mapping else "native").encode())
-        for file in self._files:
-            digest.update(f"\0{file.name}\0".encode())
-            if str(file) != STDIN:
-                digest.update(str(file.stat().st_size).encode())
-                with file.open("rb") as f:
-                    digest.update(f.read(_HEAD_BYTES))
+        for file in self._inputs:
+            digest.update(f"\0{file.name}\0{file.size}\0".encode("utf-8", "surrogateescape"))
+            if file.stream:
+                lines = self._lines(file)
+                head = list(islice(lines, 2 if self._kind(file) == "csv" else 1))
+                lines.put_back(head)
+                digest.update(b"\n".join(record.raw for record in head))
+            else:
+                with file.open() as opened:
+                    digest.update(opened.read(_HEAD_BYTES))
         return digest.hexdigest()[:32]
 
-    def check(self) -> None:
-        """Every file's columns against the mapping, before the first event."""
-        mapping = self._reading.mapping
-        for file in self._files:
-            if str(file) == STDIN:
-                continue
-            kind = self._format(file)
-            if mapping is None:
-                if kind != "jsonl":
-                    raise BadInput(
-                        f"{file.name} is {kind}, not native JSON Lines",
-                        hint=f"`ringwatch map {file.name}` proposes a mapping",
-                    )
-                continue
-            if kind == "parquet":
-                mapping.check_columns(parquet_file(file).schema_arrow.names)
-            elif kind == "csv" and mapping.header is None:
-                header = csv_header(file, mapping.delimiter, self._reading.max_record_bytes)
-                if header:
-                    mapping.check_columns(header)
-            elif kind == "csv" and mapping.header is not None:
-                mapping.check_columns(list(mapping.header))
+    def _kind(self, file: Input) -> str:
+        return format_of(file, self._reading.mapping)
 
-    def _format(self, file: Path) -> str:
+    def _lines(self, file: Input) -> Lines:
+        if not file.stream:
+            return Lines(file.open(), self._reading.max_record_bytes)
+        key = str(file.path)
+        if key not in self._streams:
+            self._streams[key] = Lines(file.open(), self._reading.max_record_bytes)
+        return self._streams[key]
+
+    def check(self) -> None:
+        """Everything that can be told before the first event. Raises BadInput."""
+        for i, file in enumerate(self._inputs):
+            if file.stream:
+                continue
+            try:
+                self._check_columns(file)
+            except BadInput as error:
+                if i == 0 or not error.context.get("unreadable"):
+                    raise
+        if not self._inputs[0].stream:
+            self._check_sample(self._inputs[0])
+
+    def _check_columns(self, file: Input) -> None:
+        mapping, kind = self._reading.mapping, self._kind(file)
+        if mapping is None:
+            if kind == "parquet":
+                hint = f"`ringwatch map {file.path.name}` proposes a mapping"
+                raise BadInput(f"{file.path} is Parquet: a mapping is needed", hint=hint)
+        elif kind == "parquet":
+            mapping.check_columns(parquet_file(file.path).schema_arrow.names)
+        elif kind == "csv":
+            names = mapping.header or csv_header(self._lines(file), mapping.delimiter)
+            if names:
+                mapping.check_columns(list(names))
+
+    def _check_sample(self, file: Input) -> None:
+        """The first records, for the time to start at and for a mapping that fits no record."""
         mapping = self._reading.mapping
-        if mapping is not None and mapping.format is not None:
-            return mapping.format
-        suffixes = [s.lower() for s in file.suffixes]
-        for suffix, kind in ((".parquet", "parquet"), (".csv", "csv"), (".tsv", "csv")):
-            if suffix in suffixes:
-                return kind
-        return "jsonl"
+        guard = TimeGuard(1 << 62)
+        refused: Counter[str] = Counter()
+        first: dict[str, BadInput] = {}
+        times: list[int] = []
+        sample = [record for _, record, _ in islice(self._records(file, 0), _SAMPLE)]
+        if mapping is not None and self._kind(file) == "jsonl":
+            self._check_keys(mapping, [row for record in sample if (row := _json_row(record)) is not None])
+        for record in sample:
+            try:
+                times += (item.at_us for item in self._take(record, file.name, guard) if isinstance(item, Event))
+            except BadInput as error:
+                field = str(error.context.get("field", ""))
+                refused[field] += 1
+                first.setdefault(field, error)
+        if times:
+            self._start_us = sorted(times)[(len(times) - 1) // 2]
+        for field, count in refused.items():
+            if field and count == len(sample) >= _ENOUGH:
+                raise self._fits_nothing(file, field, first[field], count)
+
+    def _fits_nothing(self, file: Input, field: str, error: BadInput, count: int) -> BadInput:
+        mapping = self._reading.mapping
+        if mapping is None:
+            hint = f"{error.hint}; if the file has other columns, `ringwatch map {file.path.name}` proposes a mapping"
+            return BadInput(f"{file.path}: all of the first {count} records are refused: {error.message}", hint=hint)
+        line = mapping.columns.get(field, mapping.lines.get(field.removeprefix("entities.").split(".")[0], 1))
+        message = f"{mapping.path}:{line}: all of the first {count} records are refused: {error.message}"
+        hint = error.hint
+        if "time zone" in hint:
+            hint = "add zone: UTC, or the zone the times are in, to the mapping's time"
+        return BadInput(message, hint=hint, line=line)
+
+    def _check_keys(self, mapping: Mapping, rows: Sequence[dict[str, object]]) -> None:
+        """JSON records may lack a key; a key that no record of the sample has and that looks like another is a slip."""
+        present = list(dict.fromkeys(name for row in rows for name in row))
+        needed = set(mapping.time_columns)
+        for column in mapping.columns:
+            if rows and column not in present:
+                unused = [name for name in present if name not in mapping.columns]
+                if column in needed or difflib.get_close_matches(column, unused, n=1):
+                    mapping.check_columns([*present, *(set(mapping.columns) - {column})])
 
     def read(self, *, after: int = 0) -> Iterator[Chunk]:
-        guard = TimeGuard(self._reading.future_jump_us)
+        """Chunks of the records above `after`. Raises BadInput only for a pipe whose header does not fit."""
+        guard = TimeGuard(self._reading.future_jump_us, start_us=self._start_us)
         items: list[Item] = []
         positions: list[int] = []
-        read, base = 0, 0
-        sizes = [0 if str(f) == STDIN else f.stat().st_size for f in self._files]
-        total, passed = sum(sizes), 0
-        for file, size in zip(self._files, sizes, strict=True):
-            last = base
-            for number, record, taken in self._records(file):
+        sizes = [file.size for file in self._inputs]
+        total = sum(sizes)
+        base = passed = 0
+        for file, size in zip(self._inputs, sizes, strict=True):
+            last, source = base, str(file.path)
+            for number, record, taken in self._readable(file, max(0, after - base)):
                 last = base + number
-                if record.row is None and not record.reason and not record.raw:
-                    continue
-                made = self._items(record, file, number, guard)
                 if last <= after:
+                    self._pass_by(record, guard)
                     continue
+                try:
+                    made: Sequence[Item] = self._take(record, f"{file.name}:{number}", guard)
+                except BadInput as error:
+                    made = (_refusal(record, error, source, number),)
                 items += made
                 positions += [last] * len(made)
-                read += 1
-                if read % self._reading.chunk_records == 0:
-                    yield Chunk(items, positions, (passed + min(taken, size)) / total if total else None)
+                if len(items) >= self._reading.chunk_records:
+                    yield Chunk(items, positions, min(1.0, (passed + min(taken, size)) / total) if total else None)
                     items, positions = [], []
             base, passed = last, passed + size
         if items:
             yield Chunk(items, positions, 1.0 if total else None)
 
-    def _records(self, file: Path) -> Iterator[tuple[int, Record, int]]:
-        """(number in the file, record, bytes taken)."""
-        mapping, longest = self._reading.mapping, self._reading.max_record_bytes
-        if str(file) == STDIN:
-            counting = CountingFile(sys.stdin.buffer)
-            kind = mapping.format if mapping is not None and mapping.format else "jsonl" if mapping is None else "csv"
-        else:
-            kind = self._format(file)
-            if kind == "parquet":
-                yield from self._parquet(file)
-                return
-            counting = CountingFile(file.open("rb"))
-        reader = open_bytes(counting)
-        if kind == "csv" and mapping is not None:
-            header = list(mapping.header) if mapping.header else None
-            records = csv_records(reader, header, mapping.delimiter, longest)
-        else:
-            records = lines(reader, longest)
-        for number, record in enumerate(records, 1):
-            yield number, record, counting.taken
-
-    def _parquet(self, file: Path) -> Iterator[tuple[int, Record, int]]:
-        mapping = self._reading.mapping
-        assert mapping is not None
-        opened = parquet_file(file)
-        rows, size = max(1, opened.metadata.num_rows), file.stat().st_size
-        for number, record in parquet_records(opened, list(mapping.columns), 0):
-            yield number, record, size * number // rows
-
-    def _items(self, record: Record, file: Path, number: int, guard: TimeGuard) -> list[Item]:
-        source = str(file)
-        if record.reason:
-            return [_refusal(record, record.reason, record.code, source, number)]
+    def _readable(self, file: Input, after: int) -> Iterator[tuple[int, Record, int]]:
+        """As `_records`; a file that is unreadable as a whole is one record with the reason."""
         try:
-            if self._reading.mapping is None:
-                item = self._reading.decoder.decode(record.raw)
-                if isinstance(item, Event):
-                    guard.check(item)
-                return [item]
-            row = record.row if record.row is not None else msgspec.json.decode(record.raw, type=dict)
-            event, label = self._reading.mapping.items(row, self._reading.decoder, f"{file.name}:{number}")
-            guard.check(event)
+            yield from self._records(file, after)
         except BadInput as error:
-            return [_refusal(record, str(error), str(error.context.get("code", "invalid")), source, number)]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return [_refusal(record, f"not a JSON object: {error}", "invalid", source, number)]
-        return [event] if label is None else [event, label]
+            if not error.context.get("unreadable"):
+                raise
+            yield 1, Record(b"", reason=str(error), code="unreadable"), file.size
+
+    def _records(self, file: Input, after: int) -> Iterator[tuple[int, Record, int]]:
+        """(number in the file, record, packed bytes taken); of the first `after` records maybe only times."""
+        mapping, kind = self._reading.mapping, self._kind(file)
+        if kind == "parquet":
+            assert mapping is not None
+            yield from _parquet_records(file, mapping, after)
+            return
+        lines = self._lines(file)
+        if kind == "jsonl" or mapping is None:
+            for number, record in enumerate(lines, 1):
+                if record.reason or record.raw.strip():
+                    yield number, record, lines.taken
+            return
+        names = list(mapping.header) if mapping.header else csv_header(lines, mapping.delimiter)
+        if file.stream and names:
+            mapping.check_columns(names)
+        for number, record in enumerate(csv_rows(lines, names, mapping.delimiter, self._reading.max_record_bytes), 1):
+            yield number, record, lines.taken
+
+    def _take(self, record: Record, row_name: str, guard: TimeGuard) -> Sequence[Item]:
+        """The items of a record. Raises BadInput when it has none."""
+        if record.reason:
+            raise BadInput(record.reason, code=record.code)
+        mapping, decoder = self._reading.mapping, self._reading.decoder
+        if mapping is None:
+            fields = decoder.parse(record.raw)
+            at_us = decoder.time_of(fields)
+            if at_us is not None:
+                guard.check(at_us)
+            return (decoder.from_fields(fields, at_us),)
+        row = record.row if record.row is not None else _flat(decoder.parse(record.raw))
+        at_us = mapping.time_of(row, decoder.rules.naive_times)
+        guard.check(at_us)
+        event, label = mapping.items(row, at_us, decoder, row_name)
+        return (event,) if label is None else (event, label)
+
+    def _pass_by(self, record: Record, guard: TimeGuard) -> None:
+        """A record read before: only its time counts."""
+        mapping, decoder = self._reading.mapping, self._reading.decoder
+        if record.reason:
+            return
+        try:
+            if mapping is None:
+                at_us = decoder.time_of(decoder.parse(record.raw))
+            else:
+                row = record.row if record.row is not None else _flat(decoder.parse(record.raw))
+                at_us = mapping.time_of(row, decoder.rules.naive_times)
+            if at_us is not None:
+                guard.check(at_us)
+        except BadInput:
+            return
 
 
-def _refusal(record: Record, reason: str, code: str, source: str, position: int) -> Refusal:
-    raw = record.raw or (repr(record.row).encode("utf-8", "replace") if record.row is not None else b"")
-    masked = mask_card_numbers(raw[:_RAW_LIMIT].decode("utf-8", "surrogateescape"))
-    return Refusal(mask_card_numbers(reason), source, position, masked.encode("utf-8", "surrogateescape"), code)
+def _parquet_records(file: Input, mapping: Mapping, after: int) -> Iterator[tuple[int, Record, int]]:
+    opened = parquet_file(file.path)
+    rows, size = max(1, opened.metadata.num_rows), file.size
+    if after:
+        for number, record in parquet_rows(opened, list(mapping.time_columns), until=after):
+            yield number, record, 0
+    for number, record in parquet_rows(opened, list(mapping.columns), after=after):
+        yield number, record, size * number // rows
+
+
+def _json_row(record: Record) -> dict[str, object] | None:
+    try:
+        return None if record.reason else _flat(msgspec.json.decode(record.raw, type=dict))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+        return None
+
+
+def _flat(row: dict[str, object]) -> dict[str, object]:
+    """Objects inside as dotted keys: {"payer": {"id": 1}} has the column payer.id."""
+    if not any(type(value) is dict for value in row.values()):
+        return row
+    flat: dict[str, object] = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            flat.update({f"{name}.{inner}": v for inner, v in _flat(value).items()})
+        else:
+            flat[name] = value
+    return flat
+
+
+def _refusal(record: Record, error: BadInput, source: str, number: int) -> Refusal:
+    code = str(error.context.get("code", "invalid"))
+    raw = record.raw or (_row_bytes(record.row) if record.row is not None else b"")
+    return Refusal(mask_card_numbers(str(error)), source, number, safe_bytes(raw, code), code)
+
+
+def _row_bytes(row: dict[str, object]) -> bytes:
+    try:
+        return msgspec.json.encode(row, enc_hook=str)
+    except (TypeError, ValueError, OverflowError):
+        return repr(row).encode("utf-8", "backslashreplace")
+
+
+def safe_bytes(raw: bytes, code: str) -> bytes:
+    """A refused record's bytes, cut, card numbers masked; when the card number is not found in them, all digits are."""
+    text = raw[: RAW_LIMIT + 64].decode("utf-8", "surrogateescape")
+    masked = mask_card_numbers(_DIGIT_ESCAPE.sub(r"\1", text))
+    if code == "card_number" and MASK not in masked:
+        masked = re.sub(r"\d", "#", text)
+    return masked.encode("utf-8", "surrogateescape")[:RAW_LIMIT]

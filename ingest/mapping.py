@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -348,9 +349,9 @@ class _Builder:
             raise self._wrong((*at, "format"), f"format is {pattern!r}", 'a pattern such as "%d.%m.%Y %H:%M" is needed')
         return cells.clock_reader(names, pattern, self._zone((*at, "zone"), spec.get("zone")))
 
-    def _zone(self, at: At, name: Any) -> ZoneInfo | None:
-        if name is None:
-            return None
+    def _zone(self, at: At, name: Any) -> tzinfo | None:
+        if name is None or name == "UTC":
+            return None if name is None else UTC
         try:
             return ZoneInfo(str(name))
         except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -384,3 +385,11 @@ class _Builder:
             elif len(at) == 1:
                 found[at[0]] = line
         return found
+
+
+def duration_us(text: object, where: str) -> int:
+    """ "7d", "36h", "10m", "5s" or "0" in microseconds. Raises BadInput that begins with `where`."""
+    found = cells.duration_us(text)
+    if found is None:
+        raise BadInput(f"{where} is {text!r}", hint="a duration such as 7d, 36h, 10m or 0 is needed")
+    return found

@@ -127,7 +127,7 @@ class Lines:
 
 def _unpacked(reader: io.BufferedReader) -> io.BufferedReader:
     if reader.peek(2)[:2] == b"\x1f\x8b":
-        return io.BufferedReader(gzip.GzipFile(fileobj=reader), _BUFFER)  # type: ignore[type-var]
+        return io.BufferedReader(gzip.GzipFile(fileobj=reader), _BUFFER)
     return reader
 
 
@@ -189,7 +189,7 @@ def _quoted(record: Record, lines: Lines, names: Sequence[str], delimiter: str, 
         return whole
     lines.put_back(joined[1:])
     alone = _row(record.raw, names, delimiter)
-    if alone.row is None and not alone.code == "encoding":
+    if alone.row is None and alone.code != "encoding":
         alone.reason += ", or a quote is not closed"
     return alone
 
@@ -252,9 +252,10 @@ def _cells(column: pa.Array) -> list[Any]:
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
         column = column.cast(pa.timestamp("us", kind.tz), safe=False)
     try:
-        return column.to_pylist()  # type: ignore[no-any-return]
+        values: list[Any] = column.to_pylist()
     except (ValueError, OverflowError):
-        return [_cell(scalar) for scalar in column]
+        values = [_cell(scalar) for scalar in column]
+    return values
 
 
 def _cell(scalar: Any) -> Any:

@@ -1,0 +1,109 @@
+"""What there is to read: paths to files, their formats by content, and the refusal of what cannot be events at all."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from ingest.mapping import Mapping
+from ringwatch.errors import BadInput
+
+STDIN = "-"
+_CSV = (".csv", ".tsv", ".txt")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One file or stream."""
+
+    path: Path
+    name: str
+    """Short, and unique among the inputs: rows without an id column are named by it."""
+    stream: bool = False
+    """Standard input or a pipe: it can be read once, and its size is not known."""
+
+    @property
+    def size(self) -> int:
+        return 0 if self.stream else self.path.stat().st_size
+
+    def open(self) -> IO[bytes]:
+        """Raises BadInput when the file cannot be opened."""
+        if str(self.path) == STDIN:
+            return sys.stdin.buffer
+        try:
+            return self.path.open("rb")
+        except OSError as error:
+            raise unreadable(self, f"cannot be opened: {error.strerror}", "check its rights") from None
+
+
+def unreadable(file: Input, why: str, hint: str) -> BadInput:
+    """A file that gives no records at all."""
+    return BadInput(f"{file.path} {why}", hint=hint, unreadable=True)
+
+
+def find_inputs(paths: Sequence[str]) -> list[Input]:
+    """Files in the order given, folders as their files by path, "-" as standard input. Raises BadInput."""
+    found: list[tuple[Path, bool]] = []
+    for text in paths:
+        path = Path(text)
+        if text == STDIN:
+            found.append((path, True))
+        elif path.is_dir():
+            found += [(p, False) for p in sorted(path.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+        elif path.exists():
+            found.append((path, not stat.S_ISREG(path.stat().st_mode)))
+        else:
+            raise BadInput(f"there is no file {text}", hint="check the path; - reads standard input")
+    if not found:
+        raise BadInput("there are no files to read", hint="name files, a folder with files, or -")
+    if len({path for path, _ in found}) < len(found):
+        raise BadInput("a file is given twice", hint="name each file once, by itself or by its folder")
+    names = Counter(path.name for path, _ in found)
+    return [Input(path, path.name if names[path.name] == 1 else str(path), stream) for path, stream in found]
+
+
+def format_of(file: Input, mapping: Mapping | None) -> str:
+    """csv, jsonl or parquet: as the mapping says, else by content and name. Raises BadInput when it cannot be read so."""
+    stated = mapping.format if mapping is not None else None
+    head = b"" if file.stream else _head(file)
+    for magic, what, hint in (
+        (b"PK\x03\x04", "a zip archive", "unpack it first"),
+        (b"(\xb5/\xfd", "packed with zstd", "unpack it, or pack it with gzip"),
+        (b"BZh", "packed with bzip2", "unpack it, or pack it with gzip"),
+        (b"\xff\xfe", "text in UTF-16", "save it as UTF-8"),
+        (b"\xfe\xff", "text in UTF-16", "save it as UTF-8"),
+    ):
+        if head.startswith(magic):
+            raise unreadable(file, f"is {what}", hint)
+    if head.startswith(b"PAR1"):
+        if stated not in (None, "parquet"):
+            assert mapping is not None
+            line = mapping.lines.get("format", 1)
+            raise BadInput(
+                f"{mapping.path}:{line}: format is {stated!r}, {file.path} is Parquet", hint="format: parquet"
+            )
+        return "parquet"
+    if stated == "parquet" and file.stream:
+        raise unreadable(file, "is a pipe, and Parquet cannot be read from one", "name the file")
+    if stated == "parquet":
+        raise unreadable(file, "is not Parquet", "the mapping says format: parquet; is the file whole?")
+    if stated is not None:
+        return stated
+    if mapping is None:
+        return "jsonl"
+    suffixes = {suffix.lower() for suffix in file.path.suffixes}
+    if suffixes & {".jsonl", ".ndjson", ".json"}:
+        return "jsonl"
+    if suffixes & set(_CSV) or file.stream:
+        return "csv"
+    return "jsonl" if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else "csv"
+
+
+def _head(file: Input) -> bytes:
+    with file.open() as opened:
+        return opened.read(64)
