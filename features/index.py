@@ -40,7 +40,7 @@ def new_table(capacity: int) -> Table:
 
 
 @compiled
-def find(table: Table, key: int) -> int:
+def find(table: Table, key: Any) -> int:
     """Slot of `key`, -1 when absent."""
     mask = table.index_key.size - 1
     at = np.int64(np.uint64(key) & np.uint64(mask))
@@ -107,7 +107,7 @@ def place(table: Table, key: int, slot: int) -> None:
 
 
 @compiled
-def obtain(table: Table, key: int, kind: int) -> int:
+def obtain(table: Table, key: Any, kind: int) -> int:
     """Slot of `key`, made if absent (the least recently used record leaves when full), now the most recent."""
     slot = find(table, key)
     if slot >= 0:

@@ -72,7 +72,7 @@ class MemoryState:
         return table
 
     def _slots(self, keys: NDArray[np.uint64]) -> list[int]:
-        return [slot for key in keys if key != 0 and (slot := find(self._table, int(key))) >= 0]
+        return [slot for key in keys if key != 0 and (slot := find(self._table, np.uint64(key))) >= 0]
 
     def snapshot(self, path: Path, *, position: int) -> None:
         """Write to a temporary file, flush it to disk, then rename: a crash leaves the old snapshot or the new one."""
