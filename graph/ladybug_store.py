@@ -34,7 +34,8 @@ MAX_ROWS_READ = 2_000_000
 """Safety bound of one read; a walk that meets it says so."""
 
 CHECKPOINT_ROWS = 500_000
-"""Rows added between checkpoints: until one, LadybugDB holds them in memory (500 bytes a row) and replays them (30 us a row) on opening after a crash."""
+"""Rows added between checkpoints. Until one, LadybugDB holds them in memory (500 bytes a row) and, opened after a crash,
+replays them from its log (30 us a row)."""
 
 log = logging.getLogger(__name__)
 

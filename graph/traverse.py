@@ -128,9 +128,10 @@ def _cuts(
 ) -> tuple[str, ...]:
     cuts = []
     for uid, read in state.read.items():
-        if read < state.degree[uid]:
+        seen, degree = max(read, shown[uid]), state.degree[uid]
+        if seen < degree:
             ref = stored[uid].ref
-            cuts.append(f"{ref.kind} {ref.id}: {read:,} of {state.degree[uid]:,} links read")
+            cuts.append(f"{ref.kind} {ref.id}: {seen:,} of {degree:,} links read")
     if state.left_out:
         cuts.append(f"{limit:,} nodes read: at least {len(state.left_out):,} more lie within {hops} hops")
     beyond = sum(1 for uid in state.depth if uid not in state.read and state.degree.get(uid, 0) > shown[uid])

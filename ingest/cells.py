@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, tzinfo
 from typing import Any
 
-from ingest.values import check_span, check_time, refuse
+from ingest.values import Secret, check_span, check_time, refuse
 from ringwatch.model import MICROSECONDS
 
 Row = Mapping[str, Any]
@@ -21,6 +21,7 @@ TimeReader = Callable[[Row, str], int]
 """(row, naive_times) -> microseconds; raises BadInput(code="time")."""
 
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
+_THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d*)?")
 _ISO_PATTERNS = frozenset(f"%Y-%m-%d{sep}%H:%M:%S{f}{z}" for sep in " T" for f in ("", ".%f") for z in ("", "%z"))
 _EPOCH_US = {"s": MICROSECONDS, "ms": 1000, "us": 1}
 EPOCH_UNITS = tuple(_EPOCH_US)
@@ -112,6 +113,11 @@ def text_reader(columns: Sequence[str], prefix: str = "") -> Reader:
     return joined
 
 
+def secret_reader(read: Reader) -> Reader:
+    """What another reader reads, for the decoder to turn into a keyed token."""
+    return lambda row: None if (text := read(row)) is None else Secret(text)
+
+
 def number_reader(column: str) -> Reader:
     return lambda row: number(row.get(column))
 
@@ -150,11 +156,7 @@ def amount_reader(column: str, *, minor: bool, comma: bool, absolute: bool) -> R
     def amount(row: Row) -> Any:
         value = row.get(column)
         if type(value) is str:
-            value = value.strip() or None
-            if value is not None and comma:
-                value = value.replace(".", "").replace(" ", "").replace(",", ".")
-            if value is not None and value.lower() == "nan":
-                value = None
+            value = plain_amount(value, comma)
         if minor:
             value = number(value)
         elif type(value) is float and math.isnan(value):
@@ -164,6 +166,16 @@ def amount_reader(column: str, *, minor: bool, comma: bool, absolute: bool) -> R
         return value
 
     return amount
+
+
+def plain_amount(text: str, comma: bool) -> str | None:
+    """Without currency sign and thousands separators: "$1,234.50" is 1234.50, with a decimal comma "1.234,50" is."""
+    text = text.strip(" \u00a0\u202f$€£¥")
+    if comma:
+        text = text.replace(".", "").replace(" ", "").replace(",", ".")
+    elif "," in text and _THOUSANDS.fullmatch(text):
+        text = text.replace(",", "")
+    return None if not text or text.lower() == "nan" else text
 
 
 def _is_number(value: Any) -> bool:

@@ -21,6 +21,7 @@ from ingest.values import (
     MAX_ID,
     MAX_INT,
     MAX_TEXT,
+    Secret,
     check_country,
     check_decimal,
     check_integer,
@@ -197,6 +198,8 @@ class EventDecoder:
                 near = difflib.get_close_matches(show(kind), self._kinds, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"declared kinds: {', '.join(self._kinds)}"
                 raise refuse("entities", kind, hint)
+            if type(value) is Secret:
+                value = self._secret_token(kind, value)
             if entities.get(kind, value) != value:
                 raise refuse(f"entities.{kind}", value, f"{kind} is given twice")
             if value is not None:
@@ -209,6 +212,13 @@ class EventDecoder:
         tenant = self.rules.tenant
         text = f"{len(tenant)}:{tenant}{len(kind)}:{kind}{value}".encode()
         return blake2b(text, digest_size=16, key=self._key).hexdigest()
+
+    def _secret_token(self, kind: str, value: Secret) -> str:
+        if self._key is None:
+            raise BadInput(
+                f"entities.{kind} is to become a token, and there is no key", hint="set RINGWATCH_TOKEN_KEY", field=kind
+            )
+        return self.token(kind, str(value))
 
     def _add_amount(self, more: dict[str, Any], fields: Mapping[str, Any], at_us: int) -> None:
         major, minor, currency = fields.get("amount"), fields.get("amount_minor"), fields.get("currency")

@@ -16,7 +16,7 @@ from ingest.card_numbers import MASK, mask_card_numbers
 from ingest.events import EventDecoder, TimeGuard
 from ingest.inputs import Input, find_inputs, format_of
 from ingest.mapping import Mapping
-from ingest.records import Lines, Record, csv_header, csv_rows, parquet_file, parquet_rows
+from ingest.records import Lines, Record, csv_header, csv_rows, flat, json_row, parquet_file, parquet_rows
 from ingest.source import Chunk
 from ringwatch.errors import BadInput
 from ringwatch.model import Event, Item, Refusal
@@ -131,7 +131,7 @@ class FileSource:
         times: list[int] = []
         sample = [record for _, record, _ in islice(self._records(file, 0), _SAMPLE)]
         if mapping is not None and self._kind(file) == "jsonl":
-            self._check_keys(mapping, [row for record in sample if (row := _json_row(record)) is not None])
+            self._check_keys(mapping, [row for record in sample if (row := json_row(record)) is not None])
         for record in sample:
             try:
                 times += (item.at_us for item in self._take(record, file.name, guard) if isinstance(item, Event))
@@ -234,7 +234,7 @@ class FileSource:
             if at_us is not None:
                 guard.check(at_us)
             return (decoder.from_fields(fields, at_us),)
-        row = record.row if record.row is not None else _flat(decoder.parse(record.raw))
+        row = record.row if record.row is not None else flat(decoder.parse(record.raw))
         at_us = mapping.time_of(row, decoder.rules.naive_times)
         guard.check(at_us)
         event, label = mapping.items(row, at_us, decoder, row_name)
@@ -249,7 +249,7 @@ class FileSource:
             if mapping is None:
                 at_us = decoder.time_of(decoder.parse(record.raw))
             else:
-                row = record.row if record.row is not None else _flat(decoder.parse(record.raw))
+                row = record.row if record.row is not None else flat(decoder.parse(record.raw))
                 at_us = mapping.time_of(row, decoder.rules.naive_times)
             if at_us is not None:
                 guard.check(at_us)
@@ -265,26 +265,6 @@ def _parquet_records(file: Input, mapping: Mapping, after: int) -> Iterator[tupl
             yield number, record, 0
     for number, record in parquet_rows(opened, list(mapping.columns), after=after):
         yield number, record, size * number // rows
-
-
-def _json_row(record: Record) -> dict[str, object] | None:
-    try:
-        return None if record.reason else _flat(msgspec.json.decode(record.raw, type=dict))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
-        return None
-
-
-def _flat(row: dict[str, object]) -> dict[str, object]:
-    """Objects inside as dotted keys: {"payer": {"id": 1}} has the column payer.id."""
-    if not any(type(value) is dict for value in row.values()):
-        return row
-    flat: dict[str, object] = {}
-    for name, value in row.items():
-        if isinstance(value, dict):
-            flat.update({f"{name}.{inner}": v for inner, v in _flat(value).items()})
-        else:
-            flat[name] = value
-    return flat
 
 
 def _refusal(record: Record, error: BadInput, source: str, number: int) -> Refusal:

@@ -7,14 +7,16 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
 from ingest.mapping import Mapping
+from ingest.records import Lines
 from ringwatch.errors import BadInput
 
 STDIN = "-"
-_CSV = (".csv", ".tsv", ".txt")
+_CSV, _JSON = {".csv", ".tsv"}, {".jsonl", ".ndjson", ".json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +98,18 @@ def format_of(file: Input, mapping: Mapping | None) -> str:
         return stated
     if mapping is None:
         return "jsonl"
+    return "csv" if file.stream else text_format(file)
+
+
+def text_format(file: Input) -> str:
+    """csv or jsonl, by name, else by how the first line begins."""
     suffixes = {suffix.lower() for suffix in file.path.suffixes}
-    if suffixes & {".jsonl", ".ndjson", ".json"}:
+    if suffixes & _JSON:
         return "jsonl"
-    if suffixes & set(_CSV) or file.stream:
+    if suffixes & _CSV:
         return "csv"
-    return "jsonl" if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else "csv"
+    first = next((r.raw for r in islice(Lines(file.open(), 1 << 16), 100) if r.raw.strip()), b"")
+    return "jsonl" if first.lstrip().startswith(b"{") else "csv"
 
 
 def _head(file: Input) -> bytes:

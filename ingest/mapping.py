@@ -287,7 +287,16 @@ class _Builder:
         spec = self._keys(("entities",), raw, tuple(kind.name for kind in kinds))
         if not spec:
             raise self._wrong(("entities",), "no entities are mapped", "map at least one column, for example user: WHO")
-        return tuple((kind, self._field(("entities", kind), value)) for kind, value in spec.items())
+        return tuple((kind, self._entity(("entities", kind), value)) for kind, value in spec.items())
+
+    def _entity(self, at: At, raw: Any) -> Reader:
+        """As a field; with token: true, the identifier leaves the door only as a keyed token."""
+        if not isinstance(raw, dict) or "token" not in raw:
+            return self._field(at, raw)
+        if not isinstance(raw["token"], bool):
+            raise self._wrong((*at, "token"), f"token is {raw['token']!r}", "true or false is needed")
+        read = self._field(at, {key: value for key, value in raw.items() if key != "token"})
+        return cells.secret_reader(read) if raw["token"] else read
 
     def _currency(self, at: At, value: Any) -> None:
         if not is_currency(value):

@@ -208,6 +208,27 @@ def _row(raw: bytes, names: Sequence[str], delimiter: str) -> Record:
     return Record(raw, dict(zip(names, cells, strict=True)))
 
 
+def json_row(record: Record) -> dict[str, object] | None:
+    """The row of a JSON Lines record; None when it has none."""
+    try:
+        return None if record.reason else flat(msgspec.json.decode(record.raw, type=dict))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+        return None
+
+
+def flat(row: dict[str, object]) -> dict[str, object]:
+    """Objects inside as dotted keys: {"payer": {"id": 1}} has the column payer.id."""
+    if not any(type(value) is dict for value in row.values()):
+        return row
+    found: dict[str, object] = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            found.update({f"{name}.{inner}": v for inner, v in flat(value).items()})
+        else:
+            found[name] = value
+    return found
+
+
 def parquet_file(path: Path) -> pq.ParquetFile:
     """Raises BadInput when the file is not whole."""
     try:

@@ -20,8 +20,19 @@ MAX_ID, MAX_TEXT, MAX_ATTRIBUTES, MAX_INT = 256, 1024, 64, 2**53
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST_US = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp()) * MICROSECONDS
 LATEST_US = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) * MICROSECONDS
-CARD_HINT = "full card numbers are refused: send a token"
+CARD_HINT = "full card numbers are refused: send a token, or write token: true in the mapping"
 _SHOWN = 80
+
+
+class Secret(str):
+    """An identifier that must not get past the door as it is: the decoder turns it into a keyed token, or refuses."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'[secret]'"
+
+
 _TIME_HINT = "a time such as 2026-05-01T12:00:00Z is needed"
 
 

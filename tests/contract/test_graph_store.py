@@ -248,6 +248,13 @@ def test_a_degree_counts_a_link_once_however_often_it_was_written(store: GraphSt
     assert store.counts()["links"] == 2
 
 
+def test_a_link_past_the_cap_but_read_from_its_other_end_is_no_cut(store: GraphStore) -> None:
+    store.apply(batch(1, link(U1, D1, 1), link(U1, D2, 9)))
+    near = store.neighbourhood(D1, degree_cap=1)
+    assert {x.other for x in near.links} == {D1, D2}
+    assert near.cuts == ()
+
+
 def bounds_hold(near: Neighbourhood, *, hops: int, degree_cap: int, limit: int) -> None:
     depth = {n.ref: n.depth for n in near.nodes}
     assert near.nodes[0].ref == near.root

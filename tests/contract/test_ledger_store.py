@@ -167,7 +167,9 @@ def test_packed_features_are_exact(seed: int) -> None:
         k = SCHEMA.kind_index[kind]
         features[0, k * SCHEMA.slot_size : (k + 1) * SCHEMA.slot_size] = rng.normal(size=SCHEMA.slot_size)
     if "user" in kinds:
-        features[0, SCHEMA.user_offset : SCHEMA.event_offset] = rng.normal(size=SCHEMA.event_offset - SCHEMA.user_offset)
+        features[0, SCHEMA.user_offset : SCHEMA.event_offset] = rng.normal(
+            size=SCHEMA.event_offset - SCHEMA.user_offset
+        )
     features[0, SCHEMA.event_offset :] = rng.normal(size=SCHEMA.size - SCHEMA.event_offset)
     codec = FeatureCodec(SCHEMA)
     (blob,) = codec.pack([event], features)
@@ -222,6 +224,8 @@ def test_labels_wait_until_they_are_known() -> None:
     event = lambda i, at: Event(f"e{i}", "payment", at, {"user": "u"})  # noqa: E731
     at = 1_700_000_000_000_000
     label = ResolvedLabel(Label("event", "e0", "fraud", at + 100), {"user": "u"})
-    d = scoring.feed([(0, event(0, at)), (1, label), (2, event(1, at + 99)), (3, event(2, at + 100)), (4, event(3, at))])
+    d = scoring.feed(
+        [(0, event(0, at)), (1, label), (2, event(1, at + 99)), (3, event(2, at + 100)), (4, event(3, at))]
+    )
     known = d.features[:, SCHEMA.column("user.fraud_labels")].tolist()
     assert known == [0, 0, 1, 1]

@@ -91,7 +91,9 @@ def test_overrides_are_checked() -> None:
 
 
 def test_overrides_change_what_fires(batch: Batch) -> None:
-    (strict,) = (s for s in build_scorers(overrides={"neighbourhood": {"shared_24h_low": 0.5}}) if s.name == "neighbourhood")
+    (strict,) = (
+        s for s in build_scorers(overrides={"neighbourhood": {"shared_24h_low": 0.5}}) if s.name == "neighbourhood"
+    )
     (usual,) = (s for s in build_scorers() if s.name == "neighbourhood")
     assert np.nansum(strict.score(batch)) > np.nansum(usual.score(batch))
 
@@ -102,7 +104,7 @@ def test_broken_override_files_are_named(tmp_path) -> None:
     with pytest.raises(BadInput, match="is not a table"):
         load_overrides(path)
     path.write_text("[x")
-    with pytest.raises(BadInput, match="d.toml"):
+    with pytest.raises(BadInput, match=r"d\.toml"):
         load_overrides(path)
     with pytest.raises(BadInput, match="does not exist"):
         load_overrides(tmp_path / "none.toml")

@@ -66,7 +66,9 @@ def history(n: int = 600, *, shuffled: bool = False) -> list[Event | Label]:
     order = rng.permutation(n) if shuffled else np.arange(n)
     for i in order.tolist():
         bad = i % 10 == 0
-        event = payment(i, START_US + i * DAY_US // 20, entities={"user": f"u{i % 30}"}, amount_minor=9000 if bad else 100)
+        event = payment(
+            i, START_US + i * DAY_US // 20, entities={"user": f"u{i % 30}"}, amount_minor=9000 if bad else 100
+        )
         items += [event, Label("event", event.event_id, "fraud" if bad else "good", event.at_us)]
     return items
 
