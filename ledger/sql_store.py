@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, create_engine, event, func, insert, select, tuple_, update
+from sqlalchemy import Connection, create_engine, event, func, insert, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool, StaticPool
@@ -73,7 +74,8 @@ class SqlLedger:
                 _replace(connection, t.alerts, [_alert_row(a) for a in write.alerts])
             if write.alert_events:
                 rows = [{"alert_id": a, "event_id": e} for a, e in write.alert_events]
-                connection.execute(insert(t.alert_events).prefix_with("OR IGNORE", dialect="sqlite"), rows)
+                ignoring = _UPSERT[connection.dialect.name](t.alert_events).on_conflict_do_nothing()
+                connection.execute(ignoring, rows)
             if write.labels:
                 connection.execute(insert(t.labels), [_label_row(seq, label) for seq, label in write.labels])
             if write.progress is not None:
@@ -329,11 +331,13 @@ def _insert_many(connection: Connection, table: Any, rows: list[tuple[Any, ...]]
 
 def _replace(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
     """Insert or update by primary key."""
-    key = list(table.primary_key.columns)
-    for row in rows:
-        where = [column == row[column.name] for column in key]
-        if connection.execute(update(table).where(*where).values(**row)).rowcount == 0:
-            connection.execute(insert(table), row)
+    key = [column.name for column in table.primary_key.columns]
+    statement = _UPSERT[connection.dialect.name](table)
+    rest = {name: statement.excluded[name] for name in rows[0] if name not in key}
+    connection.execute(statement.on_conflict_do_update(index_elements=key, set_=rest), rows)
+
+
+_UPSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def _alert_row(alert: Alert) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.schema import FeatureSchema
 from ringwatch.model import Kind
 from scorers.scorer import Batch, Finding
 
 Values = NDArray[np.float64]
-_COVERED = np.float32(0.2)
+_COVERED = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,7 @@ class Signal:
     show: Callable[[float], str] = "{:.0f}".format
     covered: bool = False
     """Only where at least a fifth of the slot's events were confirmed one way or the other: where mostly frauds are
-    ever
-    reported, the rate among the confirmed says little."""
+    ever reported, the rate among the confirmed says little."""
 
 
 def strength(x: NDArray[np.floating[Any]], low: float, high: float, top: float) -> Values:
@@ -57,53 +57,40 @@ class SignalScorer:
 
     def __init__(self, signals: Sequence[Signal]) -> None:
         self._signals = tuple(signals)
+        self._plans: dict[str, list[_Placed]] = {}
 
-    def _slots(self, batch: Batch) -> list[tuple[Signal, Kind]]:
-        return [(s, kind) for s in self._signals for kind in batch.schema.kinds if s.applies(kind)]
-
-    def _value(self, batch: Batch, signal: Signal, kind: Kind) -> Values:
-        value = strength(batch.column(f"{kind.name}.{signal.feature}"), signal.low, signal.high, signal.top)
-        if signal.least is not None:
-            feature, least = signal.least
-            enough = batch.column(f"{kind.name}.{feature}") >= least
-            value = np.where(enough, value, 0.0)
-        if signal.covered:
-            labels = batch.column(f"{kind.name}.fraud_labels") + batch.column(f"{kind.name}.good_labels")
-            value = np.where(labels >= _COVERED * batch.column(f"{kind.name}.count_all"), value, 0.0)
-        return value
-
-    def _present(self, batch: Batch) -> NDArray[np.bool_]:
-        """Rows this scorer has something to say about; it abstains on the others."""
-        present = np.zeros(len(batch), np.bool_)
-        for kind in {kind for _, kind in self._slots(batch)}:
-            present |= ~np.isnan(batch.column(f"{kind.name}.count_all"))
-        return present
+    def _plan(self, schema: FeatureSchema) -> list[_Placed]:
+        """Every signal at every kind it applies to and the schema has its feature for."""
+        plan = self._plans.get(schema.hash)
+        if plan is None:
+            pairs = [(s, kind) for s in self._signals for kind in schema.kinds if s.applies(kind)]
+            plan = [_Placed.of(s, kind, schema) for s, kind in pairs if f"{kind.name}.{s.feature}" in schema.index]
+            self._plans[schema.hash] = plan
+        return plan
 
     def score(self, batch: Batch) -> Values:
+        """Noisy-or of the signals; abstains on events that name no entity any signal is about."""
         calm = np.ones(len(batch))
-        for signal, kind in self._slots(batch):
-            calm = calm * (1.0 - self._value(batch, signal, kind))
-        return np.where(self._present(batch), 1.0 - calm, np.nan)
+        present = np.zeros(len(batch), np.bool_)
+        for placed in self._plan(batch.schema):
+            calm = calm * (1.0 - placed.strengths(batch.features))
+            present |= ~np.isnan(batch.features[:, placed.count])
+        return np.where(present, 1.0 - calm, np.nan)
 
     def explain(self, batch: Batch, row: int) -> list[Finding]:
-        event, values = batch.events[row], batch.features[row]
+        event, values = batch.events[row], batch.features[row].tolist()
         findings = []
-        for signal, kind in self._slots(batch):
-            raw = _cell(batch, values, f"{kind.name}.{signal.feature}")
-            weight = _one_strength(raw, signal)
+        for placed in self._plan(batch.schema):
+            weight = placed.strength(values)
             if weight <= 0.0:
                 continue
-            if (
-                signal.least is not None
-                and not _cell(batch, values, f"{kind.name}.{signal.least[0]}") >= signal.least[1]
-            ):
-                continue
-            if signal.covered and not self._value(_one(batch, row), signal, kind)[0] > 0.0:
-                continue
-            entity = event.entities.get(kind.name)
-            text = signal.text.format(value=signal.show(raw), kind=kind.name.replace("_", " "), entity=entity)
-            code = signal.code if kind.name == "user" else f"{signal.code}_{kind.name}"
-            findings.append(Finding(code, text + self._detail(batch, row, kind), weight, kind.name, entity))
+            signal, kind = placed.signal, placed.kind.name
+            entity = event.entities.get(kind)
+            text = signal.text.format(
+                value=signal.show(values[placed.column]), kind=kind.replace("_", " "), entity=entity
+            )
+            code = signal.code if kind == "user" else f"{signal.code}_{kind}"
+            findings.append(Finding(code, text + self._detail(batch, row, placed.kind), weight, kind, entity))
         return sorted(findings, key=lambda f: (-f.weight, f.code))
 
     def _detail(self, batch: Batch, row: int, kind: Kind) -> str:
@@ -111,19 +98,47 @@ class SignalScorer:
         return ""
 
 
-def _one(batch: Batch, row: int) -> Batch:
-    return Batch(batch.events[row : row + 1], batch.features[row : row + 1], batch.schema)
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A signal at one kind: the columns of the feature matrix it reads."""
 
+    signal: Signal
+    kind: Kind
+    column: int
+    count: int
+    least: int
+    labels: tuple[int, int]
 
-def _cell(batch: Batch, values: NDArray[np.float32], name: str) -> float:
-    column = batch.schema.index.get(name)
-    return math.nan if column is None else float(values[column])
+    @classmethod
+    def of(cls, signal: Signal, kind: Kind, schema: FeatureSchema) -> _Placed:
+        def at(feature: str) -> int:
+            return schema.index[f"{kind.name}.{feature}"]
 
+        least = -1 if signal.least is None else at(signal.least[0])
+        return cls(signal, kind, at(signal.feature), at("count_all"), least, (at("fraud_labels"), at("good_labels")))
 
-def _one_strength(raw: float, signal: Signal) -> float:
-    """`strength` for one value: the same operations in the same order, so the same bits."""
-    ramp = (raw - signal.low) / (signal.high - signal.low) * signal.top
-    return 0.0 if math.isnan(ramp) else min(max(ramp, 0.0), signal.top)
+    def strengths(self, features: NDArray[np.float32]) -> Values:
+        """For all rows, shape (n,)."""
+        signal = self.signal
+        value = strength(features[:, self.column], signal.low, signal.high, signal.top)
+        if signal.least is not None:
+            value = np.where(features[:, self.least] >= signal.least[1], value, 0.0)
+        if signal.covered:
+            labels = features[:, self.labels[0]].astype(np.float64) + features[:, self.labels[1]]
+            value = np.where(labels >= _COVERED * features[:, self.count].astype(np.float64), value, 0.0)
+        return value
+
+    def strength(self, values: Sequence[float]) -> float:
+        """For one row: the same operations in the same order, so the same bits."""
+        signal = self.signal
+        ramp = (values[self.column] - signal.low) / (signal.high - signal.low) * signal.top
+        if math.isnan(ramp) or ramp <= 0.0:
+            return 0.0
+        if signal.least is not None and not values[self.least] >= signal.least[1]:
+            return 0.0
+        if signal.covered and not values[self.labels[0]] + values[self.labels[1]] >= _COVERED * values[self.count]:
+            return 0.0
+        return min(ramp, signal.top)
 
 
 def is_user(kind: Kind) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,16 +28,16 @@ class Thresholds:
     one_in: float = 4.0
     """One event in so many is a candidate for the sample (by a hash of its id)."""
     least_rows: float = 500.0
-    new_rows: float = 1000.0
-    """Candidates since the last fit before another is worth its time."""
+    renewed: float = 0.5
+    """Share of the sample that must be new since the last fit before another is worth its time."""
     top: float = 0.4
 
 
 class BehaviourIsolation:
     """How easily the event's whole feature vector is told from the recent ones (Isolation Forest): strange
-    combinations that no single threshold catches. Learns on the stream, without labels; refitted once a day of event
-    time on a sample of
-    recent events, in use an hour later. Abstains until it has seen enough events."""
+    combinations that no single threshold catches. Learns on the stream, without labels; refitted at most once a day of
+    event time on a sample of recent events, when half of it is new; in use an hour later. Abstains until it has seen
+    enough events."""
 
     name = "behaviour_isolation"
     version = "1"
@@ -51,8 +52,10 @@ class BehaviourIsolation:
         self._fitted = 0
         self._fit_us: int | None = None
         self._use_us = -1
-        self._next: Forest | None = None
+        self._next: Future[Forest | None] | None = None
+        """The forest that comes into use at `_use_us`: fitted beside the stream, which waits for it only there."""
         self._now: Forest | None = None
+        self._fitter = ThreadPoolExecutor(1, "isolation-fit")
 
     @property
     def next_mark_us(self) -> int | None:
@@ -65,18 +68,21 @@ class BehaviourIsolation:
         if self._fit_us is None:
             self._fit_us = (at_us // self._every_us + 1) * self._every_us
             return
-        if self._next is not None and at_us >= self._use_us:
-            self._now, self._next = self._next, None
+        self._use(at_us)
         if at_us >= self._fit_us:
             mark = at_us // self._every_us
             self._fit_us = (mark + 1) * self._every_us
-            least = self._t.least_rows if not self._fitted else self._fitted + self._t.new_rows
+            least = self._t.least_rows if not self._fitted else self._fitted + self._t.renewed * self._size
             if self._rows is not None and self._seen >= least:
                 self._fitted = self._seen
-                self._next = fit(self._rows[: min(self._seen, self._size)], seed=mark % 2**32)
+                sample = self._rows[: min(self._seen, self._size)].copy()
+                self._next = self._fitter.submit(fit, sample, seed=mark % 2**32)
                 self._use_us = mark * self._every_us + self._delay_us
-                if self._next is not None and at_us >= self._use_us:
-                    self._now, self._next = self._next, None
+                self._use(at_us)
+
+    def _use(self, at_us: int) -> None:
+        if self._next is not None and at_us >= self._use_us:
+            self._now, self._next = self._next.result() or self._now, None
 
     def learn(self, batch: Batch) -> None:
         one_in = int(self._t.one_in)
@@ -109,7 +115,8 @@ class BehaviourIsolation:
         if self._rows is not None:
             arrays["rows"] = self._rows[: min(self._seen, self._size)]
             arrays["shape"] = np.array(self._rows.shape)
-        for role, forest in (("now", self._now), ("next", self._next)):
+        upcoming = None if self._next is None else self._next.result()
+        for role, forest in (("now", self._now), ("next", upcoming)):
             if forest is not None:
                 arrays |= {f"{role}_{name}": array for name, array in forest.arrays().items()}
         return arrays
@@ -120,7 +127,10 @@ class BehaviourIsolation:
         if "rows" in arrays:
             self._rows = np.full(tuple(arrays["shape"]), np.nan, np.float32)
             self._rows[: len(arrays["rows"])] = arrays["rows"]
-        self._now, self._next = (_forest(arrays, role) for role in ("now", "next"))
+        self._now, upcoming = (_forest(arrays, role) for role in ("now", "next"))
+        self._next = None if upcoming is None else Future()
+        if self._next is not None:
+            self._next.set_result(upcoming)
 
 
 def _forest(arrays: dict[str, NDArray[Any]], role: str) -> Forest | None:
