@@ -22,7 +22,9 @@ AGENTS = ("Chrome/141 Windows", "Safari/19 iPhone", "Chrome/141 Android", "Firef
 
 class Tokens:
     """Random-looking identifiers from one counter for honest and fraudulent things alike: a keyed hash of a serial
-    number."""
+    number, in letters, so that none is ever taken for a card number."""
+
+    _LETTERS = str.maketrans("0123456789abcdef", "bcdfghjkmnpqrstv")
 
     def __init__(self, seed: int) -> None:
         self._key = seed.to_bytes(8, "little")
@@ -30,7 +32,11 @@ class Tokens:
 
     def new(self) -> str:
         self._serial += 1
-        return blake2b(self._serial.to_bytes(8, "little"), digest_size=8, key=self._key).hexdigest()
+        return (
+            blake2b(self._serial.to_bytes(8, "little"), digest_size=8, key=self._key)
+            .hexdigest()
+            .translate(self._LETTERS)
+        )
 
 
 @dataclass(slots=True)

@@ -107,7 +107,7 @@ def test_identifiers_tell_nothing(events: list[dict], fraud: dict[str, dict], fi
     bound = 0.5 + 5 / np.sqrt(12 * truth.sum())
     assert _auc(np.argsort(np.argsort(ids)), truth) < bound
     for digit in range(0, 16, 5):
-        assert _auc(np.array([int(i[digit], 16) for i in ids]), truth) < bound
+        assert _auc(np.array([ord(i[digit]) for i in ids]), truth) < bound
 
 
 def test_no_raw_field_alone_separates_fraud(events: list[dict], fraud: dict[str, dict]) -> None:
@@ -178,7 +178,8 @@ def test_no_single_feature_finds_most_campaigns_of_a_pattern(tmp_path: Path) -> 
         if len(batch) == 2000:
             flush()
     flush()
-    cut = np.quantile(np.stack(list(best["user"].values())), 0.99, axis=0)
+    honest = np.sort(np.stack(list(best["user"].values())), axis=0)
+    cut = honest[-1 - int(0.01 * len(honest))]
     found: dict[str, list[np.ndarray]] = defaultdict(list)
     for key, values in best["campaign"].items():
         found[pattern_of[key]].append(values > cut)
