@@ -9,6 +9,7 @@ so that the cost a link stays flat (`docs/adr/0004-ladybugdb-writes.md`, `bench/
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -118,6 +119,15 @@ class LadybugGraph:
             "links": links,
             **{f"entities.{kind}": kinds[kind] for kind in sorted(kinds)},
         }
+
+    def logical_digest(self) -> str:
+        """Hash over all entities and links, merged and in order: equal graphs have equal digests, however written."""
+        digest = hashlib.sha256()
+        with self._lock:
+            for read in ("read_all_entities", "read_all_links"):
+                for row in self._rows(read):
+                    digest.update(repr(tuple(row.values())).encode())
+        return digest.hexdigest()
 
     def fold(self) -> None:
         """Merge the rows of each pair into one, written in bulk, and put them in the place of the old ones.

@@ -4,46 +4,33 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from ringwatch.model import Refusal
 
-RAW_LIMIT = 4096
+RAW_LIMIT = 1 << 20
+"""Most bytes kept of a record; `bytes` says how many there were."""
 
 
 class DeadLetterFile:
-    """Appends refusals. A refusal already there (same source and position) is not written again, and a last line torn by a
-    crash is dropped, so a restart that repeats its last records leaves no duplicates."""
+    """Appends refusals, and has them on disk before the ledger counts them.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._written = self._load()
-        self._file = path.open("ab")
+    `counted` is how many the ledger has counted in this folder: lines beyond were written by a run that ended before
+    its transaction did. Their records are read again, so they are dropped, and nothing stands there twice.
+    """
 
-    def _load(self) -> set[tuple[str, int, str]]:
-        written: set[tuple[str, int, str]] = set()
-        if not self._path.exists():
-            return written
-        whole = 0
-        with self._path.open("rb") as file:
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                row = json.loads(line)
-                written.add((row["source"], row["position"], row["code"]))
-                whole += len(line)
-        with self._path.open("r+b") as file:
-            file.truncate(whole)
-        return written
+    def __init__(self, path: Path, *, counted: int) -> None:
+        self._file = path.open("a+b")
+        self._file.seek(0)
+        for _ in range(counted):
+            if not self._file.readline().endswith(b"\n"):
+                break
+        self._file.truncate()
 
     def write(self, refusals: Iterable[Refusal]) -> None:
-        """Append and flush; what is written survives the end of the process."""
         for r in refusals:
-            key = (r.source, r.position, r.code)
-            if r.position > 0 and key in self._written:
-                continue
-            self._written.add(key)
             row: dict[str, object] = {
                 "reason": r.reason, "code": r.code, "source": r.source, "position": r.position, "bytes": len(r.raw),
             }  # fmt: skip
@@ -54,6 +41,7 @@ class DeadLetterFile:
                 row["raw_base64"] = base64.b64encode(raw).decode()
             self._file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
         self._file.flush()
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()

@@ -138,6 +138,10 @@ class SqlLedger:
             value = connection.scalar(select(t.meta.c.value).where(t.meta.c.name == "watermark_us"))
         return None if value is None else int(value)
 
+    def refusals(self) -> int:
+        with self._reading() as connection:
+            return self._refusals(connection)
+
     def pending_labels(self, known_after_us: int, up_to_seq: int) -> Sequence[tuple[int, Label]]:
         query = (
             select(t.labels)

@@ -69,6 +69,10 @@ class LedgerStore(Protocol):
 
     def watermark_us(self) -> int | None: ...
 
+    def refusals(self) -> int:
+        """Refusals counted so far."""
+        ...
+
     def pending_labels(self, known_after_us: int, up_to_seq: int) -> Sequence[tuple[int, Label]]:
         """Labels read up to a running number but known only after a time, in order (known_at, seq)."""
         ...

@@ -9,6 +9,7 @@ from tempfile import mkstemp
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from ringwatch.commands import inspect, run, study
 from ringwatch.errors import BadInput, Conflict, NotFound, RingwatchError
@@ -34,7 +35,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except RingwatchError as error:
-        console.print(f"[red]error:[/red] {error.message}", soft_wrap=True, markup=True)
+        console.print(f"[red]error:[/red] {escape(error.message)}", soft_wrap=True, markup=True)
         if error.hint:
             console.print(f"       {error.hint}", soft_wrap=True, markup=False)
         sys.exit(2 if isinstance(error, BadInput | Conflict | NotFound) else 1)
@@ -44,7 +45,9 @@ def main() -> None:
         handle, name = mkstemp(prefix="ringwatch-error-", suffix=".txt")
         with open(handle, "w") as file:
             traceback.print_exc(file=file)
-        console.print(f"[red]unexpected:[/red] {type(error).__name__}: {error}", soft_wrap=True, markup=True)
+        console.print(
+            f"[red]unexpected:[/red] {type(error).__name__}: {escape(str(error))}", soft_wrap=True, markup=True
+        )
         console.print(f"       details are in {Path(name)}", soft_wrap=True, markup=False)
         sys.exit(1)
 

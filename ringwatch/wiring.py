@@ -130,11 +130,12 @@ def open_service(settings: Settings, mapping: Mapping | None = None) -> Service:
     kinds = folder_kinds(folder, mapping)
     schema = FeatureSchema(kinds)
     graph = open_graph(settings, folder, kinds)
+    ledger = open_ledger(settings, folder, schema)
     outlets = Outlets(
-        ledger=open_ledger(settings, folder, schema),
+        ledger=ledger,
         grouper=AlertGrouper(int(settings.alert_window_h * HOUR_US)),
         graph=None if graph is None else GraphWriter(graph, settings.graph_batch_links),
-        dead_letters=DeadLetterFile(folder.dead_letters),
+        dead_letters=DeadLetterFile(folder.dead_letters, counted=ledger.refusals()),
     )
     pipeline = Pipeline(
         ScoringStream(open_state(settings, schema), open_assessor(settings, schema)),

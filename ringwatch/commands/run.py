@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,6 +43,7 @@ def ingest(paths: Paths, map_file: MapFile = None, data_dir: DataDir = None, jso
 def run_ingest(settings: Settings, paths: list[str], map_file: Path | None, *, quiet: bool) -> Tally:
     """Ingest with a progress bar, stopping cleanly on SIGINT and SIGTERM."""
     from rich.console import Console
+    from rich.markup import escape
 
     from ringwatch.progress import IngestBar
     from ringwatch.wiring import open_service
@@ -47,20 +51,12 @@ def run_ingest(settings: Settings, paths: list[str], map_file: Path | None, *, q
     console = Console(stderr=True)
     mapping = mapping_from(map_file)
     service = open_service(settings, mapping)
-    stopping = False
-
-    def stop(*_: Any) -> None:
-        nonlocal stopping
-        stopping = True
-
     try:
         source = service.source(paths, mapping)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, stop)
         for trouble in service.pipeline.tally.troubles:
-            console.print(f"[yellow]note:[/yellow] {trouble}", soft_wrap=True)
-        with IngestBar(console, source.name, quiet=quiet) as bar:
-            tally = service.pipeline.run(source, progress=bar.show, stop=lambda: stopping)
+            console.print(f"[yellow]note:[/yellow] {escape(trouble)}", soft_wrap=True)
+        with IngestBar(console, source.name, quiet=quiet) as bar, _until_told() as stopping:
+            tally = service.pipeline.run(source, progress=bar.show, stop=stopping.is_set)
         if not quiet:
             print_summary(console, tally, service.pipeline.stream.state.stats(), service.graph)
     finally:
@@ -72,6 +68,26 @@ def run_ingest(settings: Settings, paths: list[str], map_file: Path | None, *, q
             "[yellow]interrupted:[/yellow] run the same command again to continue where it was", soft_wrap=True
         )
     return tally
+
+
+@contextmanager
+def _until_told() -> Iterator[Event]:
+    """Set by the first SIGINT or SIGTERM; a second one ends the program at once, which loses nothing either."""
+    told, numbers = Event(), (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def stop(*_: Any) -> None:
+        told.set()
+        for number in numbers:
+            signal.signal(number, before[number])
+
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield told
+    finally:
+        for number in numbers:
+            signal.signal(number, before[number])
 
 
 def print_summary(console: Any, tally: Tally, stats: dict[str, int], graph: Any) -> None:

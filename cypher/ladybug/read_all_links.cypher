@@ -1,0 +1,7 @@
+// params: none
+// returns: user, other, kind, first_seen, last_seen, events, amount, fails (one row a pair)
+MATCH (a:Entity)-[x:Linked]->(b:Entity)
+RETURN a.uid AS user, b.uid AS other, min(x.kind) AS kind, min(x.first_seen) AS first_seen,
+       max(x.last_seen) AS last_seen, CAST(sum(x.events) AS INT64) AS events,
+       CAST(sum(x.amount) AS INT64) AS amount, CAST(sum(x.fails) AS INT64) AS fails
+ORDER BY user, other
