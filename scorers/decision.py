@@ -98,6 +98,6 @@ class Decisions:
             scores=scores,
             reasons=tuple(self.reasons[row]),
             versions=self.versions,
-            timing_us=self.timing_us,
+            timing_us={stage: round(us, 2) for stage, us in self.timing_us.items()},
             degraded=tuple(self.degraded[row]),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,34 +21,37 @@ _encode = msgspec.json.Encoder().encode
 def score_stream(service: Service, mapping: Mapping | None, *, read_only: bool) -> None:
     source = service.source(["-"], mapping)
     for chunk in source.read():
-        for refusal in (item for item in chunk.items if isinstance(item, Refusal)):
+        refused = {r.position: r for r in chunk.items if isinstance(r, Refusal)}
+        if read_only:
+            found = _look(service, chunk)
+        else:
+            decisions, conflicts = service.pipeline.process(chunk, "stdin")
+            refused |= {r.position: r for r in conflicts}
+            found = {e.event_id: decisions.assessment(i) for i, e in enumerate(decisions.events)}
+            found |= _stored(service, [e for e in _events(chunk, refused) if e.event_id not in found])
+        for refusal in refused.values():
             _say_refused(refusal)
-        found = _look(service, chunk) if read_only else _take(service, chunk)
-        for item in chunk.items:
-            if isinstance(item, Event) and item.event_id in found:
-                sys.stdout.buffer.write(_encode(found[item.event_id]) + b"\n")
+        for event in _events(chunk, refused):
+            sys.stdout.buffer.write(_encode(found[event.event_id]) + b"\n")
         sys.stdout.buffer.flush()
 
 
+def _events(chunk: Chunk, refused: Container[int]) -> list[Event]:
+    pairs = zip(chunk.items, chunk.positions, strict=True)
+    return [item for item, position in pairs if isinstance(item, Event) and position not in refused]
+
+
 def _look(service: Service, chunk: Chunk) -> dict[str, Assessment]:
-    events = [item for item in chunk.items if isinstance(item, Event)]
+    events = _events(chunk, ())
     decisions = service.pipeline.stream.look(events)
     return {e.event_id: decisions.assessment(i) for i, e in enumerate(events)}
 
 
-def _take(service: Service, chunk: Chunk) -> dict[str, Assessment]:
-    decisions, conflicts = service.pipeline.process(chunk, "stdin")
-    for refusal in conflicts:
-        _say_refused(refusal)
-    found = {e.event_id: decisions.assessment(i) for i, e in enumerate(decisions.events)}
-    refused = {r.position for r in conflicts}
-    before = [
-        item
-        for item, position in zip(chunk.items, chunk.positions, strict=True)
-        if isinstance(item, Event) and item.event_id not in found and position not in refused
-    ]
-    for tenant in {e.tenant for e in before}:
-        ids = [e.event_id for e in before if e.tenant == tenant]
+def _stored(service: Service, redelivered: Sequence[Event]) -> dict[str, Assessment]:
+    """What redelivered events were given when they came first."""
+    found: dict[str, Assessment] = {}
+    for tenant in {e.tenant for e in redelivered}:
+        ids = [e.event_id for e in redelivered if e.tenant == tenant]
         stored = service.pipeline.outlets.ledger.assessments(tenant, ids)
         found |= {event_id: s.assessment for event_id, s in stored.items()}
     return found
