@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 
 _GAP = "[ \u00a0\u2009\u202f\u2010-\u2015-]{1,3}"
 _SOME = re.compile(rf"\d(?:{_GAP})?(?:\d(?:{_GAP})?){{11}}\d|\d{{4}}\.\d{{4,6}}\.\d{{4,5}}")
@@ -70,9 +71,11 @@ def holds_card_number(text: str) -> bool:
     return len(text) >= _SHORTEST and may_hold_card_number(text) and next(_spans(text), None) is not None
 
 
-def number_is_card(value: int | float) -> bool:
-    """Whether a bare number is a full card number."""
-    return value >= _SMALLEST and value < 10**_LONGEST and value == int(value) and is_card_number(str(int(value)))
+def number_is_card(value: int | float | Decimal) -> bool:
+    """Whether a bare number, its sign aside, is a full card number."""
+    if not (_SMALLEST <= value < 10**_LONGEST or _SMALLEST <= -value < 10**_LONGEST):
+        return False
+    return value == int(value) and is_card_number(str(abs(int(value))))
 
 
 def mask_card_numbers(text: str) -> str:

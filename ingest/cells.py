@@ -21,9 +21,11 @@ TimeReader = Callable[[Row, str], int]
 """(row, naive_times) -> microseconds; raises BadInput(code="time")."""
 
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
-_THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d*)?")
+_POINT_AMOUNT = re.compile(r"-?\d{1,3}(?:[,' ]\d{3})+(?:\.\d*)?")
+_COMMA_AMOUNT = re.compile(r"-?(?:\d{1,3}(?:[.' ]\d{3})+|\d+)(?:,\d*)?|-?,\d+")
+_SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2019": "'"})
 _ISO_PATTERNS = frozenset(f"%Y-%m-%d{sep}%H:%M:%S{f}{z}" for sep in " T" for f in ("", ".%f") for z in ("", "%z"))
-_EPOCH_US = {"s": MICROSECONDS, "ms": 1000, "us": 1}
+_EPOCH_US = {"s": MICROSECONDS, "ms": 1000, "us": 1, "ns": 0.001}
 EPOCH_UNITS = tuple(_EPOCH_US)
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*([smhd])")
 _DURATION_US = {"s": MICROSECONDS, "m": 60 * MICROSECONDS, "h": 3600 * MICROSECONDS, "d": 86_400 * MICROSECONDS}
@@ -35,7 +37,7 @@ def plain_text(value: Any) -> str | None:
     if kind is str:
         return value.strip() or None
     if kind is int:
-        return str(value) if value.bit_length() < 64 else hex(value)
+        return str(value) if value.bit_length() < 4096 else hex(value)
     if value is None:
         return None
     if kind is float:
@@ -66,7 +68,7 @@ def label_text(value: Any) -> str | None:
 def number(value: Any) -> Any:
     """A number where the cell can be read as one; the cell itself where not, for the decoder to refuse."""
     kind = type(value)
-    if kind is int or value is None:
+    if kind is int or kind is bool or value is None:
         return value
     if kind is float:
         return None if math.isnan(value) else value
@@ -74,6 +76,8 @@ def number(value: Any) -> Any:
         text = value.strip()
         if not text or text.lower() == "nan":
             return None
+        if "_" in text:
+            return text
         for read in (int, float):
             try:
                 return read(text)
@@ -103,14 +107,23 @@ def text_reader(columns: Sequence[str], prefix: str = "") -> Reader:
     if len(columns) == 1:
         only = columns[0]
         if not prefix:
-            return lambda row: plain_text(row.get(only))
-        return lambda row: None if (text := plain_text(row.get(only))) is None else prefix + text
+            return lambda row: _text(row, only)
+        return lambda row: None if (text := _text(row, only)) is None else prefix + text
 
     def joined(row: Row) -> Any:
-        parts = [plain_text(row.get(column)) for column in columns]
+        parts = [_text(row, column) for column in columns]
         return prefix + ":".join(part or "" for part in parts) if any(parts) else None
 
     return joined
+
+
+def _text(row: Row, column: str) -> str | None:
+    value = row.get(column)
+    if type(value) is str:
+        return value.strip() or None
+    if isinstance(value, list | dict):
+        raise refuse(column, value, "one text or number is needed, not a list or an object")
+    return plain_text(value)
 
 
 def secret_reader(read: Reader) -> Reader:
@@ -156,7 +169,9 @@ def amount_reader(column: str, *, minor: bool, comma: bool, absolute: bool) -> R
     def amount(row: Row) -> Any:
         value = row.get(column)
         if type(value) is str:
-            value = plain_amount(value, comma)
+            value = plain_amount(text := value, comma)
+            if comma and value is not None and not _COMMA_AMOUNT.fullmatch(_bare(text)):
+                raise refuse(column, text, "an amount such as 1.234,50 is needed: the mapping says decimal: ','")
         if minor:
             value = number(value)
         elif type(value) is float and math.isnan(value):
@@ -170,12 +185,18 @@ def amount_reader(column: str, *, minor: bool, comma: bool, absolute: bool) -> R
 
 def plain_amount(text: str, comma: bool) -> str | None:
     """Without currency sign and thousands separators: "$1,234.50" is 1234.50, with a decimal comma "1.234,50" is."""
-    text = text.strip(" \u00a0\u202f$€£¥")
+    text = _bare(text)
     if comma:
-        text = text.replace(".", "").replace(" ", "").replace(",", ".")
-    elif "," in text and _THOUSANDS.fullmatch(text):
-        text = text.replace(",", "")
+        text = text.replace(".", "").replace(" ", "").replace("'", "").replace(",", ".")
+    elif not text.isalnum() and _POINT_AMOUNT.fullmatch(text):
+        text = text.replace(",", "").replace(" ", "").replace("'", "")
     return None if not text or text.lower() == "nan" else text
+
+
+def _bare(text: str) -> str:
+    """Without the currency's sign, and with plain spaces."""
+    text = text.strip(" \t\u00a0\u202f$€£¥")
+    return text if text.isascii() else text.translate(_SPACES)
 
 
 def _is_number(value: Any) -> bool:
@@ -185,10 +206,11 @@ def _is_number(value: Any) -> bool:
 def step_reader(column: str, origin: datetime, step_s: float) -> TimeReader:
     """Steps of a fixed length since an origin."""
     origin_us, step_us = check_time(origin, "origin", "utc"), step_s * MICROSECONDS
+    most = 2.0**62 / step_us
 
     def at(row: Row, _naive: str) -> int:
         value = number(row.get(column))
-        if type(value) not in (int, float) or not abs(value) * step_us < 2**62:
+        if type(value) not in (int, float) or not -most < value < most:
             raise refuse(column, row.get(column), "a number of steps is needed", "time")
         return check_span(origin_us + round(value * step_us), column)
 
@@ -196,14 +218,15 @@ def step_reader(column: str, origin: datetime, step_s: float) -> TimeReader:
 
 
 def epoch_reader(column: str, unit: str) -> TimeReader:
-    """Seconds, milliseconds or microseconds since 1970."""
+    """Seconds, milliseconds, microseconds or nanoseconds since 1970."""
     unit_us = _EPOCH_US[unit]
+    most = 2.0**62 / unit_us
 
     def at(row: Row, _naive: str) -> int:
         value = number(row.get(column))
-        if type(value) not in (int, float) or not abs(value) * unit_us < 2**62:
+        if type(value) not in (int, float) or not -most < value < most:
             raise refuse(column, row.get(column), f"a number of {unit} since 1970 is needed", "time")
-        return check_span(round(value * unit_us), column)
+        return check_span(round(value * unit_us) if unit_us >= 1 else round(value // 1000), column)
 
     return at
 
@@ -215,18 +238,20 @@ def clock_reader(columns: Sequence[str], pattern: str | None, zone: tzinfo | Non
     accepted = f"a time like {pattern or '2026-05-01T12:00:00'} is needed"
 
     def at(row: Row, naive_times: str) -> int:
-        value = row.get(only) if only is not None else " ".join(plain_text(row.get(c)) or "" for c in columns)
-        if type(value) is int and pattern is not None:
-            value = str(value)
+        value = row.get(only) if only is not None else " ".join(_text(row, c) or "" for c in columns)
+        if pattern is not None and type(value) in (int, float):
+            value = plain_text(value)
         if type(value) is str:
             try:
                 value = datetime.strptime(value.strip(), strict) if strict else datetime.fromisoformat(value.strip())
-            except ValueError:
+            except (ValueError, OverflowError):
                 raise refuse(field, value, accepted, "time") from None
         elif type(value) is date:
             value = datetime.combine(value, time())
         if not isinstance(value, datetime):
-            raise refuse(field, value, accepted, "time")
+            counted = type(value) in (int, float) and not isinstance(value, bool)
+            hint = f"{accepted}, or epoch: {'|'.join(EPOCH_UNITS)} under time" if counted else accepted
+            raise refuse(field, value, hint, "time")
         if zone is not None and value.tzinfo is None:
             value = value.replace(tzinfo=zone)
         try:

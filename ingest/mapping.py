@@ -4,45 +4,37 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ingest import cells
 from ingest.cells import Reader, Row, TimeReader
-from ingest.currency import is_currency
 from ingest.events import INTEGER_FIELDS, OUTCOMES, TEXT_FIELDS, EventDecoder
-from ingest.mapping_yaml import read_yaml
+from ingest.mapping_keys import At, Keys
+from ingest.mapping_parts import (
+    LabelRule,
+    amount_readers,
+    check_code,
+    entity_kinds,
+    file_form,
+    label_rule,
+    time_columns,
+    time_reader,
+)
+from ingest.mapping_yaml import LARGEST, read_yaml
+from ingest.values import MAX_ATTRIBUTES, MAX_ID, MAX_TEXT, check_country, check_integer, check_number, check_text, show
 from ringwatch.errors import BadInput
-from ringwatch.model import BUILTIN_KINDS, MAX_KINDS, TYPE_CODES, Event, Kind, Label, LabelValue, Strength
+from ringwatch.model import TYPE_CODES, Event, Kind, Label
 
-FORMATS = ("csv", "jsonl", "parquet")
 _TOP = ("format", "delimiter", "columns", "kinds", "type", "event_id", "time", "entities", "amount", "fields",
         "constants", "attributes", "label")  # fmt: skip
 _NUMBERS = ("lat", "lon", *INTEGER_FIELDS)
 _FIELDS = (*TEXT_FIELDS, *_NUMBERS, "outcome", "country", "currency")
-_TIME = ("column", "zone", "format", "epoch", "step_s", "origin")
 _SPEC = ("column", "map", "default", "prefix")
-_KIND_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-At = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LabelRule:
-    column: str
-    fraud: frozenset[str]
-    good: frozenset[str]
-    """Every other value means: not labelled."""
-    delay_us: int
-
-    def of(self, row: Row) -> LabelValue | None:
-        value = cells.label_text(row.get(self.column))
-        return "fraud" if value in self.fraud else "good" if value in self.good else None
+_CIRCLE = {"lat": 90.0, "lon": 180.0}
+_MOST = {"attributes": 64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +63,8 @@ class Mapping:
     """Of the content: comments, blanks and the order of keys do not count."""
     row_id: bool
     """No event id column: file and record number name the event."""
+    tokens: dict[str, int]
+    """Entity kind that leaves the door only as a keyed token -> its line."""
 
     def check_columns(self, present: Sequence[str]) -> None:
         """Raises BadInput naming the mapping's line when the file lacks a column, or has it twice."""
@@ -83,6 +77,14 @@ class Mapping:
             if present.count(column) > 1:
                 message = f"{self.path}:{line}: the file has more than one column {column!r}"
                 raise BadInput(message, hint="rename one of them, or list all names under columns", line=line)
+
+    def line_of(self, field: str) -> int:
+        """The line that a refusal's field goes back to: a column's or an event field's."""
+        if field in self.columns:
+            return self.columns[field]
+        if field == " ".join(self.time_columns):
+            return self.lines["at"]
+        return self.lines.get(field.removeprefix("entities.").split(".")[0], 1)
 
     def time_of(self, row: Row, naive_times: str) -> int:
         """The row's time in microseconds. Raises BadInput."""
@@ -107,7 +109,8 @@ class Mapping:
 def load_mapping(path: Path) -> Mapping:
     """Read and check. Raises BadInput naming file, line and what to mend."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            text = file.read(4 * LARGEST + 1).decode("utf-8-sig")
     except OSError as error:
         message = f"mapping {path} cannot be read: {error.strerror}"
         raise BadInput(message, hint="`ringwatch map FILE` proposes one") from None
@@ -125,275 +128,171 @@ class _Builder:
     """Checks the content key by key, and compiles it."""
 
     def __init__(self, content: dict[str, Any], lines: dict[At, int], path: str) -> None:
-        self._content, self._lines, self._path = content, lines, path
-        self._columns: dict[str, int] = {}
+        self._content, self._path = content, path
+        self._keys = Keys(lines, path)
+        self._tokens: dict[str, int] = {}
 
     def build(self) -> Mapping:
-        c = self._keys((), self._content, _TOP)
+        keys = self._keys
+        c = keys.under((), self._content, _TOP)
         for needed, example in (
             ("type", "type: payment"),
             ("time", "time: WHEN"),
             ("entities", "entities: {user: WHO}"),
         ):
             if c.get(needed) is None:
-                raise self._wrong((needed,), f"{needed} is missing", f"a line such as `{example}` is needed")
-        readers: dict[str, Reader] = {"type": self._type(c["type"])}
-        if c.get("event_id") is not None:
-            readers["event_id"] = cells.text_reader(self._names(("event_id",), c["event_id"]))
-        for name, raw in self._keys(("fields",), c.get("fields"), _FIELDS).items():
-            readers[name] = self._field(("fields", name), raw, number=name in _NUMBERS)
-        for name, value in self._keys(("constants",), c.get("constants"), _FIELDS).items():
-            readers[name] = self._constant(("constants", name), name, value, taken=name in readers)
-        if c.get("amount") is not None:
-            readers.update(self._amount(c["amount"], has_currency="currency" in readers))
-        kinds = self._kinds(c.get("kinds"))
-        canonical = json.dumps(c, sort_keys=True, default=str)
+                raise keys.wrong((needed,), f"{needed} is missing", f"a line such as `{example}` is needed")
+        readers = self._readers(c)
+        kinds = entity_kinds(keys, c.get("kinds"))
+        form = file_form(keys, c)
         return Mapping(
             path=self._path,
-            format=self._one_of(("format",), c.get("format"), FORMATS),
-            delimiter=self._delimiter(c.get("delimiter", ",")),
-            header=self._header(c.get("columns")),
+            format=form.format,
+            delimiter=form.delimiter,
+            header=form.header,
             kinds=kinds,
-            time=self._time(c["time"]),
+            time=time_reader(keys, c["time"]),
             readers=tuple(readers.items()),
             entities=self._entities(c["entities"], kinds),
             attributes=self._attributes(c.get("attributes")),
-            label=self._label(c["label"]) if c.get("label") is not None else None,
-            time_columns=tuple(self._names(("time",), self._spec(("time",), c["time"], _TIME).get("column"))),
-            columns=self._columns,
+            label=label_rule(keys, c["label"]) if c.get("label") is not None else None,
+            time_columns=time_columns(keys, c["time"]),
+            columns=keys.columns,
             lines=self._field_lines(),
-            hash=hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:16],
+            hash=hashlib.sha256(_canonical(c).encode("utf-8", "surrogatepass")).hexdigest()[:16],
             row_id="event_id" not in readers,
+            tokens=self._tokens,
         )
 
-    def _wrong(self, at: At, what: str, hint: str) -> BadInput:
-        while at and at not in self._lines:
-            at = at[:-1]
-        line = self._lines.get(at, 1)
-        return BadInput(f"{self._path}:{line}: {what}", hint=hint, line=line)
-
-    def _keys(self, at: At, given: Any, known: Sequence[str]) -> dict[str, Any]:
-        """The keys under a path, each known; nothing there is no keys."""
-        if given is None:
-            return {}
-        if not isinstance(given, dict):
-            raise self._wrong(at, f"{'.'.join(at)} is {given!r}", f"keys with values are needed: {', '.join(known)}")
-        for key in given:
-            if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-                raise self._wrong((*at, str(key)), f"key {key!r} is not known", hint)
-        return given
-
-    def _one_of(self, at: At, value: Any, known: Sequence[str]) -> Any:
-        if value is not None and value not in known:
-            near = difflib.get_close_matches(str(value), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(known)} is needed"
-            raise self._wrong(at, f"{'.'.join(at)} is {value!r}", hint)
-        return value
-
-    def _spec(self, at: At, raw: Any, known: Sequence[str]) -> dict[str, Any]:
-        """A column's name or {column: name, ...}."""
-        return self._keys(at, raw if isinstance(raw, dict) else {"column": raw}, known)
-
-    def _names(self, at: At, raw: Any, most: int = 4) -> list[str]:
-        """One column or a list of them, remembered as needed."""
-        names = raw if isinstance(raw, list) else [raw]
-        if not 0 < len(names) <= most or not all(type(n) in (str, int) for n in names):
-            raise self._wrong(at, f"{'.'.join(at)} is {raw!r}", "the name of a column is needed")
-        inner = (*at, "column")
-        line = self._lines.get(inner, self._lines.get(at, 1))
-        for name in names:
-            self._columns.setdefault(str(name), line)
-        return [str(name) for name in names]
-
-    def _name(self, at: At, raw: Any) -> str:
-        return self._names(at, raw, 1)[0]
-
-    def _delimiter(self, raw: Any) -> str:
-        if not isinstance(raw, str) or len(raw) != 1 or raw in '"\r\n':
-            raise self._wrong(
-                ("delimiter",), f"delimiter is {raw!r}", r'one character in quotes is needed: ";" or "\t"'
-            )
-        return raw
-
-    def _header(self, raw: Any) -> tuple[str, ...] | None:
-        if raw is None:
-            return None
-        if not isinstance(raw, list) or not raw or not all(type(n) in (str, int) for n in raw):
-            raise self._wrong(("columns",), f"columns is {raw!r}", "a list of the names, from left to right, is needed")
-        return tuple(map(str, raw))
-
-    def _kinds(self, raw: Any) -> tuple[Kind, ...]:
-        kinds = list(BUILTIN_KINDS)
-        builtin = {kind.name for kind in kinds}
-        if raw is not None and not isinstance(raw, dict):
-            raise self._wrong(("kinds",), f"kinds is {raw!r}", "write `terminal: {strength: weak, crowded: true}`")
-        for name, given in (raw or {}).items():
-            at = ("kinds", str(name))
-            spec = self._keys(at, given, ("strength", "crowded"))
-            if not isinstance(name, str) or not _KIND_NAME.fullmatch(name) or name in builtin or name == "event":
-                raise self._wrong(
-                    at, f"kind {name!r} is built in or no name", "lower-case letters, digits and _ make a name"
-                )
-            if len(kinds) >= MAX_KINDS:
-                raise self._wrong(at, f"kind {name!r} is one too many", f"{MAX_KINDS - len(builtin)} can be declared")
-            strength = self._one_of((*at, "strength"), spec.get("strength", "strong"), ("strong", "weak", "none"))
-            crowded = spec.get("crowded", False)
-            if not isinstance(crowded, bool):
-                raise self._wrong((*at, "crowded"), f"crowded is {crowded!r}", "true or false is needed")
-            kinds.append(Kind(name, Strength[strength.upper()], crowded))
-        return tuple(kinds)
+    def _readers(self, c: dict[str, Any]) -> dict[str, Reader]:
+        """Of every event field but time, entities and attributes."""
+        keys = self._keys
+        readers: dict[str, Reader] = {"type": self._type(c["type"])}
+        if c.get("event_id") is not None:
+            readers["event_id"] = self._field(("event_id",), "event_id", c["event_id"])
+        for name, raw in keys.under(("fields",), c.get("fields"), _FIELDS).items():
+            readers[name] = self._field(("fields", name), name, raw)
+        for name, value in keys.under(("constants",), c.get("constants"), _FIELDS).items():
+            at = ("constants", name)
+            if name in readers:
+                raise keys.wrong(at, f"{name} is under fields as well", "keep it in one place")
+            readers[name] = cells.constant_reader(self._value(at, name, value))
+        for one, other in (("lat", "lon"), ("lon", "lat")):
+            if one in readers and other not in readers:
+                at = next(at for at in (("fields", one), ("constants", one)) if at in keys.lines)
+                raise keys.wrong(at, f"{one} is mapped and {other} is not", "map both or none")
+        if c.get("amount") is not None:
+            readers.update(amount_readers(keys, c["amount"], has_currency="currency" in readers))
+        return readers
 
     def _type(self, raw: Any) -> Reader:
+        at = ("type",)
         if not isinstance(raw, dict):
-            self._one_of(("type",), raw, tuple(TYPE_CODES))
-            return cells.constant_reader(raw)
-        spec = self._spec(("type",), raw, ("column", "map", "default"))
-        table = spec.get("map")
-        for key, value in table.items() if isinstance(table, dict) else ():
-            self._one_of(("type", "map", str(key)), value, tuple(TYPE_CODES))
-        self._one_of(("type", "default"), spec.get("default"), tuple(TYPE_CODES))
-        return self._field(("type",), raw)
+            return cells.constant_reader(self._value(at, "type", raw))
+        self._keys.spec(at, raw, ("column", "map", "default"))
+        return self._field(at, "type", raw)
 
-    def _field(self, at: At, raw: Any, *, number: bool = False) -> Reader:
+    def _field(self, at: At, name: str, raw: Any) -> Reader:
         """A column, or {column, map, default, prefix}."""
-        spec = self._spec(at, raw, _SPEC)
-        names = self._names(at, spec.get("column"))
+        keys = self._keys
+        spec = keys.spec(at, raw, _SPEC)
+        columns = keys.names(at, spec.get("column"), 1 if name in _NUMBERS else 4)
         prefix = spec.get("prefix", "")
-        if not isinstance(prefix, str | int):
-            raise self._wrong((*at, "prefix"), f"prefix is {prefix!r}", "a text is needed")
-        plain = number and len(names) == 1 and not prefix
-        read = cells.number_reader(names[0]) if plain else cells.text_reader(names, str(prefix))
+        if type(prefix) not in (str, int) or (prefix != "" and name in _NUMBERS):
+            what = f"prefix is {show(prefix, quote=True)}"
+            raise keys.wrong((*at, "prefix"), what, "a text is needed, and not for a number")
+        read = cells.number_reader(columns[0]) if name in _NUMBERS else cells.text_reader(columns, str(prefix))
+        default = self._value((*at, "default"), name, spec["default"]) if spec.get("default") is not None else None
         if "map" not in spec:
-            if "default" not in spec:
-                return read
-            return cells.default_reader(read, spec["default"])
+            return read if default is None else cells.default_reader(read, default)
         if not isinstance(spec["map"], dict) or not spec["map"]:
-            raise self._wrong((*at, "map"), f"map is {spec['map']!r}", "write {value: meaning, ...}")
-        table = {cells.key_text(key) or "": value for key, value in spec["map"].items()}
-        return cells.map_reader(read, names[0], table, spec.get("default"), has_default="default" in spec)
+            what = f"map is {show(spec['map'], quote=True)}"
+            raise keys.wrong((*at, "map"), what, "write {value: meaning, ...}")
+        table = {
+            cells.key_text(key) or "": None if value is None else self._value((*at, "map", str(key)), name, value)
+            for key, value in spec["map"].items()
+        }
+        return cells.map_reader(read, columns[0], table, default, has_default="default" in spec)
 
-    def _constant(self, at: At, name: str, value: Any, *, taken: bool) -> Reader:
-        if taken or isinstance(value, dict | list):
-            raise self._wrong(at, f"{name} is {value!r}", "one plain value is needed, and not under fields as well")
-        if name == "currency":
-            self._currency(at, value)
+    def _value(self, at: At, name: str, value: Any) -> Any:
+        """A value that the mapping itself gives to a field, in its final form."""
+        if name == "type":
+            return self._keys.one_of(at, value, tuple(TYPE_CODES))
         if name == "outcome":
-            self._one_of(at, value, OUTCOMES)
-        return cells.constant_reader(value if name in _NUMBERS else cells.plain_text(value))
+            return self._keys.one_of(at, value, OUTCOMES)
+        if name == "currency":
+            check_code(self._keys, at, value)
+            return value
+        try:
+            if name in _CIRCLE:
+                return check_number(value, name, _CIRCLE[name])
+            if name in INTEGER_FIELDS:
+                return check_integer(value, name)
+            if name == "country":
+                return check_country(value)
+            text = value if isinstance(value, dict | list) else cells.plain_text(value)
+            return check_text(text, name, _MOST.get(name, MAX_TEXT if name in TEXT_FIELDS else MAX_ID))
+        except BadInput as error:
+            raise self._keys.wrong(at, error.message, error.hint) from None
 
     def _entities(self, raw: Any, kinds: tuple[Kind, ...]) -> tuple[tuple[str, Reader], ...]:
-        spec = self._keys(("entities",), raw, tuple(kind.name for kind in kinds))
+        at = ("entities",)
+        spec = self._keys.under(at, raw, tuple(kind.name for kind in kinds))
         if not spec:
-            raise self._wrong(("entities",), "no entities are mapped", "map at least one column, for example user: WHO")
-        return tuple((kind, self._entity(("entities", kind), value)) for kind, value in spec.items())
+            hint = "map at least one column, for example user: WHO"
+            raise self._keys.wrong(at, "no entities are mapped", hint)
+        return tuple((kind, self._entity((*at, kind), kind, value)) for kind, value in spec.items())
 
-    def _entity(self, at: At, raw: Any) -> Reader:
+    def _entity(self, at: At, kind: str, raw: Any) -> Reader:
         """As a field; with token: true, the identifier leaves the door only as a keyed token."""
+        name = f"entities.{kind}"
         if not isinstance(raw, dict) or "token" not in raw:
-            return self._field(at, raw)
+            return self._field(at, name, raw)
         if not isinstance(raw["token"], bool):
-            raise self._wrong((*at, "token"), f"token is {raw['token']!r}", "true or false is needed")
-        read = self._field(at, {key: value for key, value in raw.items() if key != "token"})
-        return cells.secret_reader(read) if raw["token"] else read
-
-    def _currency(self, at: At, value: Any) -> None:
-        if not is_currency(value):
-            raise self._wrong(at, f"currency is {value!r}", "an ISO 4217 code such as EUR is needed")
-
-    def _amount(self, raw: Any, *, has_currency: bool) -> dict[str, Reader]:
-        at = ("amount",)
-        spec = self._spec(at, raw, ("column", "unit", "currency", "decimal", "negative"))
-        minor = self._one_of((*at, "unit"), spec.get("unit", "major"), ("major", "minor")) == "minor"
-        comma = self._one_of((*at, "decimal"), spec.get("decimal", "."), (".", ",")) == ","
-        absolute = self._one_of((*at, "negative"), spec.get("negative", "refuse"), ("refuse", "absolute")) == "absolute"
-        column = self._name(at, spec.get("column"))
-        found = {
-            "amount_minor" if minor else "amount": cells.amount_reader(
-                column, minor=minor, comma=comma, absolute=absolute
-            )
-        }
-        if spec.get("currency") is not None:
-            self._currency((*at, "currency"), spec["currency"])
-            if has_currency:
-                raise self._wrong((*at, "currency"), "currency is given twice", "keep it in one place")
-            found["currency"] = cells.constant_reader(spec["currency"])
-        return found
+            what = f"token is {show(raw['token'], quote=True)}"
+            raise self._keys.wrong((*at, "token"), what, "true or false is needed")
+        read = self._field(at, name, {key: value for key, value in raw.items() if key != "token"})
+        if not raw["token"]:
+            return read
+        self._tokens[kind] = self._keys.line((*at, "token"))
+        return cells.secret_reader(read)
 
     def _attributes(self, raw: Any) -> tuple[tuple[str, Reader], ...]:
         at = ("attributes",)
-        if isinstance(raw, list):
-            for i, name in enumerate(raw):
-                self._name((*at, str(i)), name)
-            raw = {str(name): name for name in raw}
-        if raw is not None and not isinstance(raw, dict):
-            raise self._wrong(at, f"attributes is {raw!r}", "a list of columns, or name: column, is needed")
-        return tuple(
-            (str(name), cells.scalar_reader(self._name((*at, str(name)), column)))
-            for name, column in (raw or {}).items()
-        )
-
-    def _time(self, raw: Any) -> TimeReader:
-        at = ("time",)
-        spec = self._spec(at, raw, _TIME)
-        ways = [key for key in ("format", "epoch", "step_s") if key in spec]
-        if len(ways) > 1 or ("origin" in spec) != ("step_s" in spec):
-            raise self._wrong(
-                at, f"time has {', '.join(spec)}", "one of format, epoch, or step_s with origin, is needed"
-            )
-        names = self._names(at, spec.get("column"), 1 if "epoch" in spec or "step_s" in spec else 4)
-        if "step_s" in spec:
-            step_s, origin = spec["step_s"], cells.origin_of(spec["origin"])
-            if type(step_s) not in (int, float) or not 0 < step_s <= 1e9:
-                raise self._wrong((*at, "step_s"), f"step_s is {step_s!r}", "the seconds of one step are needed")
-            if origin is None or not 1990 <= origin.year < 2100:
-                raise self._wrong((*at, "origin"), f"origin is {spec['origin']!r}", "write 2020-01-01T00:00:00Z")
-            return cells.step_reader(names[0], origin, float(step_s))
-        if "epoch" in spec:
-            unit = self._one_of((*at, "epoch"), str(spec["epoch"]), cells.EPOCH_UNITS)
-            return cells.epoch_reader(names[0], unit)
-        pattern = spec.get("format")
-        if pattern is not None and (not isinstance(pattern, str) or "%" not in pattern):
-            raise self._wrong((*at, "format"), f"format is {pattern!r}", 'a pattern such as "%d.%m.%Y %H:%M" is needed')
-        return cells.clock_reader(names, pattern, self._zone((*at, "zone"), spec.get("zone")))
-
-    def _zone(self, at: At, name: Any) -> tzinfo | None:
-        if name is None or name == "UTC":
-            return None if name is None else UTC
-        try:
-            return ZoneInfo(str(name))
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            hint = "UTC or a name such as Europe/Berlin is needed"
-            raise self._wrong(at, f"zone {name!r} is not known", hint) from None
-
-    def _label(self, raw: Any) -> LabelRule:
-        at = ("label",)
-        spec = self._keys(at, raw, ("column", "fraud", "good", "delay"))
-        if "column" not in spec or spec.get("fraud") is None:
-            raise self._wrong(at, "label lacks column or fraud", "write {column: X, fraud: [1], good: [0], delay: 7d}")
-        sets: dict[str, frozenset[str]] = {}
-        for key in ("fraud", "good"):
-            values = spec.get(key, [])
-            texts = (cells.label_text(v) for v in (values if isinstance(values, list) else [values]))
-            sets[key] = frozenset(text for text in texts if text is not None)
-        if both := sets["fraud"] & sets["good"]:
-            raise self._wrong((*at, "good"), f"{min(both)!r} is both fraud and good", "keep it in one list")
-        delay_us = cells.duration_us(spec.get("delay", "0"))
-        if delay_us is None:
-            raise self._wrong(
-                (*at, "delay"), f"delay is {spec['delay']!r}", "a duration such as 7d, 36h, 10m or 0 is needed"
-            )
-        return LabelRule(self._name(at, spec["column"]), sets["fraud"], sets["good"], delay_us)
+        keys = self._keys
+        if raw is not None and not isinstance(raw, dict | list):
+            what = f"attributes is {show(raw, quote=True)}"
+            raise keys.wrong(at, what, "a list of columns, or name: column, is needed")
+        pairs = [(n, n) for n in raw] if isinstance(raw, list) else list((raw or {}).items())
+        if len(pairs) > MAX_ATTRIBUTES:
+            raise keys.wrong(at, f"attributes has {len(pairs)} names", f"at most {MAX_ATTRIBUTES} are accepted")
+        found: dict[str, Reader] = {}
+        for i, (given, column) in enumerate(pairs):
+            here = (*at, str(i) if isinstance(raw, list) else str(given))
+            read = cells.scalar_reader(keys.name(here, column))
+            name = self._value(here, "attributes", given)
+            if name in found:
+                raise keys.wrong(here, f"attribute {show(name, quote=True)} is given twice", "take one out")
+            found[name] = read
+        return tuple(found.items())
 
     def _field_lines(self) -> dict[str, int]:
-        found = {"at": self._lines.get(("time",), 1)}
-        for at, line in self._lines.items():
+        found = {"at": self._keys.line(("time",)), "amount_minor": self._keys.line(("amount",))}
+        for at, line in self._keys.lines.items():
             if len(at) == 2 and at[0] in ("fields", "constants", "entities"):
                 found[at[1]] = line
             elif len(at) == 1:
                 found[at[0]] = line
         return found
+
+
+def _canonical(value: Any) -> str:
+    """The content as one text in which the order of keys does not count."""
+    if isinstance(value, dict):
+        return "{" + ",".join(sorted(f"{key!r}:{_canonical(v)}" for key, v in value.items())) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_canonical, value)) + "]"
+    return repr(value)
 
 
 def duration_us(text: object, where: str) -> int:

@@ -1,7 +1,7 @@
 """A mapping's YAML with the line of every key, so that a message can name the line to mend.
 
 Scalars are read as in YAML 1.2: `yes` and `off` are texts, `0123` and `12:30` are texts, `true` is a truth value. Repeated
-keys, anchors and documents too large for a mapping are refused.
+keys, anchors, tags and documents too large for a mapping are refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import yaml
 from ringwatch.errors import BadInput
 
 Path = tuple[str, ...]
-_LARGEST = 1_000_000
+LARGEST = 1_000_000
+"""Characters of a mapping."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -26,6 +27,8 @@ class _Loader(yaml.SafeLoader):
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise yaml.MarkedYAMLError(problem="anchors are not supported", problem_mark=event.start_mark)
+        if getattr(event, "tag", None) is not None:
+            raise yaml.MarkedYAMLError(problem="tags are not supported", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
 
@@ -40,13 +43,17 @@ for _tag, _pattern, _first in (
 
 def read_yaml(text: str, path: str) -> tuple[dict[str, Any], dict[Path, int]]:
     """The content and the line of each key by its path. Raises BadInput naming file and line."""
-    if len(text) > _LARGEST:
+    if len(text) > LARGEST:
         raise BadInput(f"{path}:1: {len(text):,} characters are too many for a mapping", hint="is this the data file?")
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         lines = _lines(node, path)
         content = loader.construct_document(node) if node is not None else None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        message = f"{path}:{line}: a control character, U+{ord(text[error.position]):04X}"
+        raise BadInput(message, hint="take it out; is this a mapping?", line=line) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
@@ -55,9 +62,8 @@ def read_yaml(text: str, path: str) -> tuple[dict[str, Any], dict[Path, int]]:
     except (RecursionError, ValueError) as error:
         raise BadInput(f"{path}:1: not a mapping: {error}", hint="see docs/mapping.md", line=1) from None
     if not isinstance(content, dict):
-        raise BadInput(
-            f"{path}:1: keys and values are needed, not {type(content).__name__}", hint="see docs/mapping.md"
-        )
+        what = {type(None): "nothing", list: "a list"}.get(type(content), "a text or number")
+        raise BadInput(f"{path}:1: keys and values are needed, not {what}", hint="see docs/mapping.md", line=1)
     return content, lines
 
 

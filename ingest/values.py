@@ -72,19 +72,21 @@ def check_text(value: Any, field: str, most: int = MAX_ID, *, lines: bool = Fals
 
 
 def check_integer(value: Any, field: str) -> int:
-    """A whole number within 2^53 either way, so that it survives every store and JSON reader."""
+    """A whole number within 2^53 either way, so that it survives every store and JSON reader; not a card number."""
     if type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is not int:
         raise refuse(field, value, "a whole number is needed")
     if not -MAX_INT <= value <= MAX_INT:
         raise refuse(field, value, "a whole number between -2^53 and 2^53 is needed")
+    if number_is_card(value):
+        raise refuse(field, value, CARD_HINT, "card_number")
     return value
 
 
 def check_number(value: Any, field: str, most: float) -> float:
     """A finite number between -most and most."""
-    if type(value) not in (int, float) or not math.isfinite(value) or not -most <= value <= most:
+    if type(value) not in (int, float) or not -most <= value <= most:
         raise refuse(field, value, f"a number between {-most:.0f} and {most:.0f} is needed")
     return float(value)
 
@@ -103,6 +105,8 @@ def check_decimal(value: Any, field: str) -> Decimal:
         raise refuse(field, value, "a decimal number such as 1234.50 is needed") from None
     if not number.is_finite() or abs(number) > MAX_INT:
         raise refuse(field, value, "a finite number below 2^53 is needed")
+    if number_is_card(number):
+        raise refuse(field, value, CARD_HINT, "card_number")
     return number
 
 
@@ -129,6 +133,7 @@ def check_scalar(value: Any, field: str) -> Scalar:
 
 def check_time(value: object, field: str, naive_times: str) -> int:
     """ISO 8601 text or a datetime to microseconds; a time without a zone is UTC where `naive_times` is "utc"."""
+    given = value
     if type(value) is str:
         try:
             value = datetime.fromisoformat(value.strip())
@@ -141,13 +146,14 @@ def check_time(value: object, field: str, naive_times: str) -> int:
             raise refuse(field, value.isoformat(), "a time zone is needed, or RINGWATCH_NAIVE_TIMES=utc", "time")
         value = value.replace(tzinfo=UTC)
     delta = value - EPOCH
-    return check_span((delta.days * 86_400 + delta.seconds) * MICROSECONDS + delta.microseconds, field)
+    return check_span((delta.days * 86_400 + delta.seconds) * MICROSECONDS + delta.microseconds, field, given)
 
 
-def check_span(at_us: int, field: str) -> int:
-    """A time between 1990 and 2100."""
+def check_span(at_us: int, field: str, given: object = None) -> int:
+    """A time between 1990 and 2100; `given` is how it was written."""
     if not EARLIEST_US <= at_us < LATEST_US:
-        raise refuse(field, time_text(at_us), "a time between 1990 and 2100 is needed", "time")
+        written = given if type(given) is str else time_text(at_us)
+        raise refuse(field, written, "a time between 1990 and 2100 is needed", "time")
     return at_us
 
 
