@@ -43,6 +43,8 @@ class Rows:
     """Of the entity that the protocol reports without."""
     index: dict[str, int] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
+    detached: set[int] = field(default_factory=set)
+    """Rows whose label comes in a later chunk than the event."""
     refused: int = 0
 
 
@@ -91,6 +93,7 @@ def backtest(
 def _first_pass(source: Source, protocol: Protocol) -> Rows:
     rows = Rows()
     for chunk in source.read():
+        chunk_start = len(rows.ids)
         for item in chunk.items:
             if isinstance(item, Event):
                 if item.event_id in rows.index:
@@ -107,6 +110,8 @@ def _first_pass(source: Source, protocol: Protocol) -> Rows:
                 i = rows.index.get(item.target_id) if item.target_kind == "event" else None
                 if i is not None:
                     rows.label[i] = FRAUD if item.label == "fraud" else GOOD
+                    if i < chunk_start:
+                        rows.detached.add(i)
             elif isinstance(item, Refusal):
                 rows.refused += 1
     return rows
@@ -151,8 +156,7 @@ def _unsorted(at_us: NDArray[np.int64]) -> bool:
 
 def _time_fold(rows: Rows, protocol: Protocol, fold: Fold, at_us: NDArray[np.int64], label: NDArray[np.int64]) -> Part:
     """Spans of time; an entity with a fraud on a day from the training start to test day - (delay + 1) is left out
-    of that
-    test day."""
+    of that test day."""
     train = (at_us >= fold.train_from_us) & (at_us < fold.train_until_us)
     test = (at_us >= fold.test_from_us) & (at_us < fold.test_until_us)
     excluded = np.zeros(len(at_us), np.bool_)
@@ -201,6 +205,8 @@ class _Replay:
         self._done = 0
         self._seq = 0
         self._seen: set[int] = set()
+        self._entities: dict[str, dict[str, str]] = {}
+        """Of the events whose label is still to come."""
 
     def run(self, source: Source, at_us: NDArray[np.int64]) -> None:
         if _unsorted(at_us):
@@ -213,12 +219,12 @@ class _Replay:
         """Out of order: all in memory, by (time, id); a label goes with the time it became known."""
         items = [i for chunk in source.read() for i in chunk.items if not isinstance(i, Refusal)]
         items.sort(key=lambda i: (i.at_us, 1, i.event_id) if isinstance(i, Event) else (i.known_at_us, 0, i.target_id))
-        entities = {i.event_id: i.entities for i in items if isinstance(i, Event)}
+        self._rows.detached.update(range(len(self._rows.ids)))
         for start, stop in pairwise([*range(0, len(items), _BATCH), len(items)]):
-            self._feed(items[start:stop], entities)
+            self._feed(items[start:stop])
 
-    def _feed(self, items: list[Event | Label], entities: dict[str, dict[str, str]] | None = None) -> None:
-        here = entities or {i.event_id: i.entities for i in items if isinstance(i, Event)}
+    def _feed(self, items: list[Event | Label]) -> None:
+        here = {i.event_id: i.entities for i in items if isinstance(i, Event)}
         applied: list[tuple[int, Applied]] = []
         for item in items:
             self._seq += 1
@@ -227,6 +233,8 @@ class _Replay:
                 if row not in self._seen:
                     self._seen.add(row)
                     applied.append((self._seq, item))
+                    if row in self._rows.detached:
+                        self._entities[item.event_id] = item.entities
             else:
                 resolved = self._label(item, here)
                 if resolved is not None:
@@ -237,11 +245,14 @@ class _Replay:
         if label.target_kind != "event":
             return ResolvedLabel(label, {label.target_kind: label.target_id})
         row = self._rows.index.get(label.target_id)
-        if row is None or not self._feeding[row] or label.target_id not in here:
+        if row is None or not self._feeding[row]:
+            return None
+        entities = here.get(label.target_id) or self._entities.get(label.target_id)
+        if entities is None:
             return None
         if self._delay_us is not None:
             label = msgspec.structs.replace(label, known_at_us=self._rows.at_us[row] + self._delay_us)
-        return ResolvedLabel(label, here[label.target_id])
+        return ResolvedLabel(label, entities)
 
     def _keep(self, decisions: Decisions) -> None:
         rows = np.array([self._rows.index[e.event_id] for e in decisions.events], np.int64)
