@@ -149,48 +149,57 @@ def pipeline(b: Bench, chunks: list[Chunk] | None = None) -> tuple[int, float, d
         "stage_us": {stage: s * 1e6 / tally.events for stage, s in tally.stage_s.items()},
         "ledger_bytes_an_event": ledger["bytes"] / ledger["assessments"],
         "graph_bytes_a_link": path.stat().st_size / max(1, links["links"]),
-        "state_bytes_an_entity": state["bytes"] / state["capacity"],
+        "state_bytes_an_entity": state["bytes"] / state["entities"],
         "entities": state["entities"], "graph_entities": links["entities"], "links": links["links"],
         "alerts": ledger["alerts"],
     }  # fmt: skip
 
 
-def open_loop(what: str, events: list[Event], rate: float, decide: Callable[[Event], object]) -> Latency:
-    rng, due, took = random.Random(1), time.perf_counter() + 0.1, []
-    for event in events:
-        due += rng.expovariate(rate)
-        wait = due - time.perf_counter()
+def open_loop(what: str, events: list[Event], rate: float, decide: Callable[[list[Event]], object]) -> Latency:
+    """Whatever has arrived is decided together, as `ringwatch score` does."""
+    rng, due = random.Random(1), [time.perf_counter() + 0.1]
+    for _ in events[1:]:
+        due.append(due[-1] + rng.expovariate(rate))
+    took: list[float] = []
+    while len(took) < len(events):
+        start = len(took)
+        wait = due[start] - time.perf_counter()
         if wait > 0:
             time.sleep(wait)
-        decide(event)
-        took.append((time.perf_counter() - due) * 1e3)
+        now = time.perf_counter()
+        stop = start + 1
+        while stop < len(events) and due[stop] <= now:
+            stop += 1
+        decide(events[start:stop])
+        now = time.perf_counter()
+        took += [(now - at) * 1e3 for at in due[start:stop]]
     return Latency(what, rate, len(events), *(float(np.percentile(took, p)) for p in PERCENTILES))
 
 
 def latencies(b: Bench, chunks: list[Chunk]) -> list[Latency]:
-    """Single events after a warm half of the stream: decided only, then with ledger and links written."""
+    """Events one by one after a warm half of the stream: looked at, decided in process, decided and written."""
     half = len(chunks) // 2
     wanted = int(b.args.rate * b.args.seconds)
-    late = [item for chunk in chunks[half:] for item in chunk.items if isinstance(item, Event)]
-    found = []
+    late = [item for chunk in chunks[half:] for item in chunk.items if isinstance(item, Event)][:wanted]
+    stream, number = b.new_stream(), iter(range(10**12))
+
+    def decide(events: list[Event]) -> None:
+        stream.feed([(next(number), event) for event in events])
+
+    for chunk in chunks[:half]:
+        decide([item for item in chunk.items if isinstance(item, Event)])
+    found = [
+        open_loop("looked at, nothing changed", late, b.args.rate, stream.look),
+        open_loop("decided in process", late, b.args.rate, decide),
+    ]
     with b.service() as service:
         for chunk in chunks[:half]:
             service.pipeline.process(chunk, "bench", "bench")
-        stream = service.pipeline.stream
-        found.append(open_loop("look, nothing changed", late[:wanted], b.args.rate, lambda e: stream.look([e])))
-        numbers = iter(range(10**12))
 
-        def take(event: Event) -> None:
-            service.pipeline.process(Chunk([event], [next(numbers)], None), "bench", "bench")
+        def take(events: list[Event]) -> None:
+            service.pipeline.process(Chunk(events, [next(number) for _ in events], None), "bench", "bench")
 
-        found.append(open_loop("decide, ledger and links written", late[:wanted], b.args.rate, take))
-    stream = b.new_stream()
-    seq = iter(range(10**12))
-    for chunk in chunks[:half]:
-        stream.feed([(next(seq), item) for item in chunk.items if isinstance(item, Event)])
-    found.insert(
-        1, open_loop("decide, in process", late[:wanted], b.args.rate, lambda e: stream.feed([(next(seq), e)]))
-    )
+        found.append(open_loop("decided, ledger and links written", late, b.args.rate, take))
     return found
 
 

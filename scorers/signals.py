@@ -20,6 +20,8 @@ from scorers.scorer import Batch, Finding
 
 Values = NDArray[np.float64]
 _COVERED = 0.2
+_FEW = 8
+"""Rows up to which one at a time is faster than by column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +72,24 @@ class SignalScorer:
 
     def score(self, batch: Batch) -> Values:
         """Noisy-or of the signals; abstains on events that name no entity any signal is about."""
+        if len(batch) <= _FEW:
+            return np.array([self._score_one(values, batch.schema) for values in batch.features.tolist()])
         calm = np.ones(len(batch))
         present = np.zeros(len(batch), np.bool_)
         for placed in self._plan(batch.schema):
             calm = calm * (1.0 - placed.strengths(batch.features))
             present |= ~np.isnan(batch.features[:, placed.count])
         return np.where(present, 1.0 - calm, np.nan)
+
+    def _score_one(self, values: Sequence[float], schema: FeatureSchema) -> float:
+        """`score` of one row without arrays, which cost more than they save there; the same bits."""
+        calm, present = 1.0, False
+        for placed in self._plan(schema):
+            count = values[placed.count]
+            if count == count:
+                present = True
+                calm *= 1.0 - placed.strength(values)
+        return 1.0 - calm if present else math.nan
 
     def explain(self, batch: Batch, row: int) -> list[Finding]:
         event, values = batch.events[row], batch.features[row].tolist()
