@@ -1,9 +1,10 @@
 """Full card numbers are refused at the door: never stored, never echoed.
 
-A candidate is 13 to 19 digits, in one run or in groups joined by spaces, dashes or (as 4.4.4.4) dots, that begins like a
-card of a known network (ISO/IEC 7812 ranges), has that network's length and passes the Luhn check. Beginning and length
-keep long numeric ids from being refused by chance: about 1 in 30 random 16-digit numbers looks like a card, where Luhn
-alone would refuse 1 in 10. Longer numbers, decimal fractions, UUIDs and hexadecimal tokens are never candidates.
+A candidate is 13 to 19 digits, in one run, in groups joined by spaces, dashes or (as 4.4.4.4) dots, or written as
+4.539578577663123e15, that begins like a card of a known network (ISO/IEC 7812 ranges), has that network's length and
+passes the Luhn check. Beginning and length keep long numeric ids from being refused by chance: about 1 in 30 random
+16-digit numbers looks like a card, where Luhn alone would refuse 1 in 10. Longer numbers, decimal fractions, UUIDs
+and hexadecimal tokens are never candidates.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 
+CARD_GAPS = " .-\u00a0\u2009\u202f\u2010\u2011\u2012\u2013\u2014\u2015"
+"""What may stand between the digits."""
 _GAP = "[ \u00a0\u2009\u202f\u2010-\u2015-]{1,3}"
 _SOME = re.compile(rf"\d(?:{_GAP})?(?:\d(?:{_GAP})?){{11}}\d|\d{{4}}\.\d{{4,6}}\.\d{{4,5}}")
 """Thirteen digits with gaps, anywhere: what must be there for a card number to be there."""
@@ -21,6 +24,7 @@ _THIRTEEN = b"0" * 13
 _RUN = re.compile(rf"\d+(?:{_GAP}\d+)*")
 _GROUP = re.compile(r"\d+")
 _DOTTED = re.compile(r"(?<![\d.])\d{4}(?:\.\d{4}\.\d{4}\.\d{4}|\.\d{6}\.\d{5})(?![\d.])")
+_EXPONENT = re.compile(r"(?<![\d.])(\d)\.(\d{12,18})[eE]\+?(1[2-8])(?!\d)")
 _TOKEN = re.compile(
     r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
     r"|(?<![0-9A-Za-z])(?=[0-9]*[a-fA-F])(?:[0-9a-fA-F]{20,}|[0-9a-fA-F]{16})(?![0-9A-Za-z])"
@@ -95,12 +99,18 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
     """(start, end) of every card number, by start."""
     exempt = [m.span() for m in _TOKEN.finditer(text)]
     found = [m.span() for m in _DOTTED.finditer(text) if is_card_number(m.group().replace(".", ""))]
+    found += [m.span() for m in _EXPONENT.finditer(text) if _is_card_exponent(m)]
     for run in _RUN.finditer(text):
         if run.end() - run.start() >= _SHORTEST:
             found += _windows(text, [m.span() for m in _GROUP.finditer(text, *run.span())])
     for start, stop in sorted(found):
         if not any(a <= start and stop <= b for a, b in exempt):
             yield start, stop
+
+
+def _is_card_exponent(match: re.Match[str]) -> bool:
+    digits = (match[1] + match[2].rstrip("0")).ljust(int(match[3]) + 1, "0")
+    return len(digits) == int(match[3]) + 1 and is_card_number(digits)
 
 
 def _windows(text: str, groups: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:

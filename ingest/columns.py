@@ -16,7 +16,8 @@ from typing import Any
 from ingest.card_numbers import holds_card_number
 from ingest.cells import label_text, number, plain_amount, plain_text
 from ingest.inputs import find_inputs, format_of, text_format
-from ingest.records import Lines, csv_rows, json_row, parquet_file, parquet_rows
+from ingest.parquet import ParquetFile
+from ingest.records import Lines, csv_rows, json_row
 from ringwatch.errors import BadInput
 
 SAMPLE = 2000
@@ -170,10 +171,9 @@ def look_at(path: Path) -> Table:
     if file.stream or path.is_dir():
         raise BadInput(f"{path} is not one file", hint="name a CSV, JSON Lines or Parquet file")
     if format_of(file, None) == "parquet":
-        opened = parquet_file(path)
-        names = opened.schema_arrow.names
-        rows = [r.row for _, r in islice(parquet_rows(opened, names), SAMPLE) if r.row is not None]
-        return _table(path, "parquet", names, rows)
+        opened = ParquetFile(path)
+        rows = [r.row for _, r in islice(opened.read(opened.columns), SAMPLE) if r.row is not None]
+        return _table(path, "parquet", opened.columns, rows)
     lines = Lines(file.open(), _LONGEST)
     if text_format(file) == "jsonl":
         return _json_table(path, lines)

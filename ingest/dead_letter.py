@@ -39,7 +39,7 @@ class DeadLetterFile:
                 row["raw"] = raw.decode()
             except UnicodeDecodeError:
                 row["raw_base64"] = base64.b64encode(raw).decode()
-            self._file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+            self._file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 

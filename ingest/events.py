@@ -117,7 +117,11 @@ class EventDecoder:
             raise BadInput(f"byte {error.start + 1} is not UTF-8", hint="write UTF-8", code="encoding") from None
         except (msgspec.DecodeError, RecursionError, ValueError) as error:
             code = "encoding" if "utf-8" in str(error).lower() else "invalid"
-            raise BadInput(f"not a JSON object: {error}", hint="one JSON object a line is needed", code=code) from None
+            listed = raw.lstrip()[:1] == b"["
+            hint = "one JSON object a line is needed" + (
+                ", not a list: `jq -c .[] FILE` writes them so" if listed else ""
+            )
+            raise BadInput(f"not a JSON object: {error}", hint=hint, code=code) from None
 
     def time_of(self, fields: Mapping[str, Any]) -> int | None:
         """The event's time in microseconds; None for a label. Raises BadInput."""
@@ -132,7 +136,7 @@ class EventDecoder:
         """
         if not fields.keys() <= _KNOWN:
             raise _unknown_field(fields)
-        if fields.get("type") == "label":
+        if at_us is None and fields.get("type") == "label":
             return self._label(fields)
         return self._event(fields, at_us)
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import msgspec
-
-from ingest.card_numbers import MASK, mask_card_numbers
+from ingest.card_numbers import CARD_GAPS, MASK, holds_card_number, mask_card_numbers
 from ingest.events import EventDecoder, TimeGuard
 from ingest.inputs import Input, find_inputs, format_of
 from ingest.mapping import Mapping
-from ingest.records import Lines, Record, csv_header, csv_rows, flat, json_row, parquet_file, parquet_rows
+from ingest.parquet import ParquetFile
+from ingest.records import Lines, Record, csv_header, csv_rows, flat, json_row
 from ingest.source import Chunk
 from ringwatch.errors import BadInput
 from ringwatch.model import Event, Item, Refusal
@@ -27,7 +27,9 @@ _HEAD_BYTES = 65_536
 _SAMPLE = 100
 _ENOUGH = 20
 """Records of the sample that must be there, and all be refused for the same field, to call the mapping wrong."""
-_DIGIT_ESCAPE = re.compile(r"\\u003([0-9])")
+_SLACK = 256
+"""Bytes after the cut that are looked at for a card number which the cut would halve."""
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,7 @@ class FileSource:
                 lines.put_back(head)
                 digest.update(b"\n".join(record.raw for record in head))
             else:
-                with file.open() as opened:
-                    digest.update(opened.read(_HEAD_BYTES))
+                digest.update(file.head(_HEAD_BYTES))
         return digest.hexdigest()[:32]
 
     def _kind(self, file: Input) -> str:
@@ -98,6 +99,7 @@ class FileSource:
 
     def check(self) -> None:
         """Everything that can be told before the first event. Raises BadInput."""
+        self._check_tokens()
         for i, file in enumerate(self._inputs):
             if file.stream:
                 continue
@@ -109,6 +111,14 @@ class FileSource:
         if not self._inputs[0].stream:
             self._check_sample(self._inputs[0])
 
+    def _check_tokens(self) -> None:
+        mapping = self._reading.mapping
+        if mapping is None or self._reading.decoder.rules.token_key:
+            return
+        for kind, line in mapping.tokens.items():
+            message = f"{mapping.path}:{line}: {kind} is to become a token, and there is no key"
+            raise BadInput(message, hint="set RINGWATCH_TOKEN_KEY", line=line)
+
     def _check_columns(self, file: Input) -> None:
         mapping, kind = self._reading.mapping, self._kind(file)
         if mapping is None:
@@ -116,9 +126,9 @@ class FileSource:
                 hint = f"`ringwatch map {file.path.name}` proposes a mapping"
                 raise BadInput(f"{file.path} is Parquet: a mapping is needed", hint=hint)
         elif kind == "parquet":
-            mapping.check_columns(parquet_file(file.path).schema_arrow.names)
+            mapping.check_columns(ParquetFile(file.path).columns)
         elif kind == "csv":
-            names = mapping.header or csv_header(self._lines(file), mapping.delimiter)
+            names = mapping.header or csv_header(self._lines(file), mapping.delimiter, str(file.path))
             if names:
                 mapping.check_columns(list(names))
 
@@ -126,8 +136,8 @@ class FileSource:
         """The first records, for the time to start at and for a mapping that fits no record."""
         mapping = self._reading.mapping
         guard = TimeGuard(1 << 62)
-        refused: Counter[str] = Counter()
-        first: dict[str, BadInput] = {}
+        refused: Counter[tuple[str, str]] = Counter()
+        first: dict[tuple[str, str], BadInput] = {}
         times: list[int] = []
         sample = [record for _, record, _ in islice(self._records(file, 0), _SAMPLE)]
         if mapping is not None and self._kind(file) == "jsonl":
@@ -136,21 +146,21 @@ class FileSource:
             try:
                 times += (item.at_us for item in self._take(record, file.name, guard) if isinstance(item, Event))
             except BadInput as error:
-                field = str(error.context.get("field", ""))
-                refused[field] += 1
-                first.setdefault(field, error)
+                about = (str(error.context.get("field", "")), str(error.context.get("code", "")))
+                refused[about] += 1
+                first.setdefault(about, error)
         if times:
             self._start_us = sorted(times)[(len(times) - 1) // 2]
-        for field, count in refused.items():
-            if field and count == len(sample) >= _ENOUGH:
-                raise self._fits_nothing(file, field, first[field], count)
+        for (field, code), count in refused.items():
+            if count == len(sample) >= _ENOUGH and code != "truncated":
+                raise self._fits_nothing(file, field or "format", first[field, code], count)
 
     def _fits_nothing(self, file: Input, field: str, error: BadInput, count: int) -> BadInput:
         mapping = self._reading.mapping
         if mapping is None:
             hint = f"{error.hint}; if the file has other columns, `ringwatch map {file.path.name}` proposes a mapping"
             return BadInput(f"{file.path}: all of the first {count} records are refused: {error.message}", hint=hint)
-        line = mapping.columns.get(field, mapping.lines.get(field.removeprefix("entities.").split(".")[0], 1))
+        line = mapping.line_of(field)
         message = f"{mapping.path}:{line}: all of the first {count} records are refused: {error.message}"
         hint = error.hint
         if "time zone" in hint:
@@ -200,7 +210,7 @@ class FileSource:
         try:
             yield from self._records(file, after)
         except BadInput as error:
-            if not error.context.get("unreadable"):
+            if file.stream or not error.context.get("unreadable"):
                 raise
             yield 1, Record(b"", reason=str(error), code="unreadable"), file.size
 
@@ -217,7 +227,7 @@ class FileSource:
                 if record.reason or record.raw.strip():
                     yield number, record, lines.taken
             return
-        names = list(mapping.header) if mapping.header else csv_header(lines, mapping.delimiter)
+        names = list(mapping.header) if mapping.header else csv_header(lines, mapping.delimiter, str(file.path))
         if file.stream and names:
             mapping.check_columns(names)
         for number, record in enumerate(csv_rows(lines, names, mapping.delimiter, self._reading.max_record_bytes), 1):
@@ -226,7 +236,7 @@ class FileSource:
     def _take(self, record: Record, row_name: str, guard: TimeGuard) -> Sequence[Item]:
         """The items of a record. Raises BadInput when it has none."""
         if record.reason:
-            raise BadInput(record.reason, code=record.code)
+            raise BadInput(record.reason, code=record.code, field=record.field)
         mapping, decoder = self._reading.mapping, self._reading.decoder
         if mapping is None:
             fields = decoder.parse(record.raw)
@@ -258,12 +268,12 @@ class FileSource:
 
 
 def _parquet_records(file: Input, mapping: Mapping, after: int) -> Iterator[tuple[int, Record, int]]:
-    opened = parquet_file(file.path)
-    rows, size = max(1, opened.metadata.num_rows), file.size
+    opened, columns = ParquetFile(file.path), list(mapping.columns)
+    rows, size = max(1, opened.rows), file.size
     if after:
-        for number, record in parquet_rows(opened, list(mapping.time_columns), until=after):
+        for number, record in opened.read(columns, until=after, only=mapping.time_columns):
             yield number, record, 0
-    for number, record in parquet_rows(opened, list(mapping.columns), after=after):
+    for number, record in opened.read(columns, after=after):
         yield number, record, size * number // rows
 
 
@@ -274,16 +284,27 @@ def _refusal(record: Record, error: BadInput, source: str, number: int) -> Refus
 
 
 def _row_bytes(row: dict[str, object]) -> bytes:
-    try:
-        return msgspec.json.encode(row, enc_hook=str)
-    except (TypeError, ValueError, OverflowError):
-        return repr(row).encode("utf-8", "backslashreplace")
+    """A row that never was text, as a JSON object; bytes that are no text as escapes."""
+    return json.dumps(row, default=_as_text, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+def _as_text(value: object) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def safe_bytes(raw: bytes, code: str) -> bytes:
     """A refused record's bytes, cut, card numbers masked; when the card number is not found in them, all digits are."""
-    text = raw[: RAW_LIMIT + 64].decode("utf-8", "surrogateescape")
-    masked = mask_card_numbers(_DIGIT_ESCAPE.sub(r"\1", text))
+    text = raw[: RAW_LIMIT + _SLACK].decode("utf-8", "surrogateescape")
+    if "\\u" in text and holds_card_number(plain := _ESCAPE.sub(_unescaped, text)):
+        text = plain
+    masked = mask_card_numbers(text)
     if code == "card_number" and MASK not in masked:
         masked = re.sub(r"\d", "#", text)
-    return masked.encode("utf-8", "surrogateescape")[:RAW_LIMIT]
+    safe = masked.encode("utf-8", "surrogateescape")
+    return safe[:RAW_LIMIT] if len(raw) <= RAW_LIMIT + _SLACK else safe[:-_SLACK][:RAW_LIMIT]
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    """A JSON escape of a digit, or of what may stand between the digits of a card number; others stay."""
+    character = chr(int(match[1], 16))
+    return character if character.isdecimal() or character in CARD_GAPS else match[0]

@@ -31,7 +31,10 @@ class Input:
 
     @property
     def size(self) -> int:
-        return 0 if self.stream else self.path.stat().st_size
+        try:
+            return 0 if self.stream else self.path.stat().st_size
+        except OSError:
+            return 0
 
     def open(self) -> IO[bytes]:
         """Raises BadInput when the file cannot be opened."""
@@ -41,6 +44,14 @@ class Input:
             return self.path.open("rb")
         except OSError as error:
             raise unreadable(self, f"cannot be opened: {error.strerror}", "check its rights") from None
+
+    def head(self, size: int) -> bytes:
+        """The first bytes of a file; none when they cannot be read."""
+        try:
+            with self.path.open("rb") as opened:
+                return opened.read(size)
+        except OSError:
+            return b""
 
 
 def unreadable(file: Input, why: str, hint: str) -> BadInput:
@@ -56,7 +67,7 @@ def find_inputs(paths: Sequence[str]) -> list[Input]:
         if text == STDIN:
             found.append((path, True))
         elif path.is_dir():
-            found += [(p, False) for p in sorted(path.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+            found += [(p, False) for p in sorted(path.rglob("*")) if _is_data(p, path)]
         elif path.exists():
             found.append((path, not stat.S_ISREG(path.stat().st_mode)))
         else:
@@ -69,10 +80,16 @@ def find_inputs(paths: Sequence[str]) -> list[Input]:
     return [Input(path, path.name if names[path.name] == 1 else str(path), stream) for path, stream in found]
 
 
+def _is_data(path: Path, folder: Path) -> bool:
+    """Whether a file of a folder is read: hidden and empty ones (.git/HEAD, _SUCCESS) are not."""
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return not hidden and path.is_file() and path.stat().st_size > 0
+
+
 def format_of(file: Input, mapping: Mapping | None) -> str:
     """csv, jsonl or parquet: as the mapping says, else by content and name. Raises BadInput when it cannot be read so."""
     stated = mapping.format if mapping is not None else None
-    head = b"" if file.stream else _head(file)
+    head = b"" if file.stream else file.head(64)
     for magic, what, hint in (
         (b"PK\x03\x04", "a zip archive", "unpack it first"),
         (b"(\xb5/\xfd", "packed with zstd", "unpack it, or pack it with gzip"),
@@ -110,8 +127,3 @@ def text_format(file: Input) -> str:
         return "csv"
     first = next((r.raw for r in islice(Lines(file.open(), 1 << 16), 100) if r.raw.strip()), b"")
     return "jsonl" if first.lstrip().startswith(b"{") else "csv"
-
-
-def _head(file: Input) -> bytes:
-    with file.open() as opened:
-        return opened.read(64)
