@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ringwatch.settings import Settings
 
 _COLOURS = {"CRITICAL": "bold red", "HIGH": "red", "MEDIUM": "yellow", "LOW": "dim"}
+_REASONS_SHOWN = 3
 
 
 def register(app: typer.Typer) -> None:
@@ -29,48 +30,67 @@ def register(app: typer.Typer) -> None:
 def alerts(
     level: Annotated[str | None, typer.Option(help="Only MEDIUM, HIGH or CRITICAL.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    top: Annotated[bool, typer.Option("--top", help="The severest first, not the newest.")] = False,
     digest: Annotated[bool, typer.Option("--digest", help="The digest: what is not urgent, by reason.")] = False,
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> None:
-    """List alerts, newest first: what happened, to whom, why, and how much money it touches.
+    """List alerts, newest first: what happened, to whom, the reasons with what each adds to the score.
 
     CRITICAL and HIGH alerts are listed one by one; `--digest` sums the rest up by reason.
     """
     if level is not None and level.upper() not in _COLOURS:
         raise BadInput(f"--level is {level!r}", hint="MEDIUM, HIGH or CRITICAL")
-    print_alerts(
-        settings_with(data_dir), limit=limit, level=level.upper() if level else None, as_json=json, digest=digest
-    )
+    settings = settings_with(data_dir)
+    wanted = level.upper() if level else None
+    found = read_ledger_alerts(settings, limit=100_000 if digest else limit, level=wanted, top=top)
+    if digest:
+        found = [pair for pair in found if pair[0].delivery == "digest"]
+    if json:
+        _write_alerts(found)
+    elif digest:
+        _print_digest([alert for alert, _ in found], limit)
+    else:
+        print_alerts(found, f"Alerts in {settings.data_dir}, {'severest' if top else 'newest'} first")
 
 
-def print_alerts(settings: Settings, *, limit: int, level: str | None, as_json: bool, digest: bool) -> None:
+def read_ledger_alerts(settings: Settings, *, limit: int, level: str | None, top: bool) -> list[tuple[Any, Any]]:
+    from ledger.sql_store import read_alerts
+
+    path = settings.data_dir / "ledger.sqlite"
+    if not path.exists():
+        raise NotFound(f"{settings.data_dir} has no ledger", hint="`ringwatch ingest` makes one, `ringwatch demo` too")
+    return list(read_alerts(f"sqlite:///{path}", limit=limit, level=level, severest=top))
+
+
+def _write_alerts(found: list[tuple[Any, Any]]) -> None:
     import msgspec
-    from rich.console import Console
 
-    found = _read_alerts(settings, limit=100_000 if digest else limit, level=level)
-    if digest:
-        found = [a for a in found if a.delivery == "digest"]
-    if as_json:
-        for alert in found:
-            sys.stdout.buffer.write(msgspec.json.encode(alert) + b"\n")
-        return
-    console = Console()
-    if digest:
-        _print_digest(console, found, limit)
-        return
-    console.print(f"[bold]Alerts in {settings.data_dir}[/bold], newest first" if found else "no alerts", soft_wrap=True)
-    for a in found:
+    for alert, reasons in found:
+        row = msgspec.to_builtins(alert) | {"reasons": msgspec.to_builtins(reasons)}
+        sys.stdout.buffer.write(msgspec.json.encode(row) + b"\n")
+
+
+def print_alerts(found: list[tuple[Any, Any]], title: str) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]{escape(title)}[/bold]" if found else "no alerts")
+    for a, reasons in found:
         at = datetime.fromtimestamp(a.last_at_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
         events = f"{a.events:,} events" if a.events > 1 else "1 event"
-        head = f"[{_COLOURS[a.level]}]{a.level:<8}[/] {a.score:.2f}  {a.kind} [bold]{a.entity}[/bold]"
-        console.print(f"{head}  {events}, {a.amount_minor / 100:,.2f}, last {at}", highlight=False, soft_wrap=True)
-        console.print(f"               [dim]{a.text}[/dim]", highlight=False, soft_wrap=True)
+        money = f", {a.amount_minor / 100:,.2f}" if a.amount_minor else ""
+        head = f"[{_COLOURS[a.level]}]{a.level:<8}[/] {a.score:.2f}  {a.kind.replace('_', ' ')} [bold]{escape(a.entity)}[/bold]"
+        console.print(f"{head}  {events}{money}, last {at}")
+        for reason in reasons[:_REASONS_SHOWN]:
+            console.print(f"         [dim]{reason.contribution:+.2f}[/dim]  {escape(reason.text)}")
 
 
-def _print_digest(console: Any, found: list[Any], limit: int) -> None:
+def _print_digest(found: list[Any], limit: int) -> None:
     from collections import Counter
 
+    from rich.console import Console
     from rich.table import Table
 
     counts = Counter(a.reason for a in found)
@@ -84,16 +104,7 @@ def _print_digest(console: Any, found: list[Any], limit: int) -> None:
         table.add_column(name, justify="left" if name == "reason" else "right")
     for reason, n in counts.most_common(limit):
         table.add_row(reason, f"{n:,}", f"{events[reason]:,}", f"{amounts[reason] / 100:,.2f}")
-    console.print(table)
-
-
-def _read_alerts(settings: Settings, *, limit: int, level: str | None) -> list[Any]:
-    from ledger.sql_store import read_alerts
-
-    path = settings.data_dir / "ledger.sqlite"
-    if not path.exists():
-        raise NotFound(f"{settings.data_dir} has no ledger", hint="`ringwatch ingest` makes one, `ringwatch demo` too")
-    return read_alerts(f"sqlite:///{path}", limit=limit, level=level)
+    Console().print(table)
 
 
 def show_settings(json: AsJson = False) -> None:
