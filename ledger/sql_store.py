@@ -229,8 +229,8 @@ class SqlLedger:
         """(event_id, level) of every assessment, in running order."""
         query = select(t.assessments.c.event_id, t.assessments.c.level).order_by(t.assessments.c.seq)
         with self._reading() as connection:
-            for event_id, level in connection.execution_options(yield_per=10_000).execute(query):
-                yield event_id, level
+            rows = connection.execution_options(yield_per=10_000).execute(query)
+            yield from ((event_id, level) for event_id, level in rows)
 
     def events_entities(self, tenant: str, event_ids: Sequence[str]) -> dict[str, dict[str, str]]:
         found: dict[str, dict[str, str]] = {}
@@ -380,29 +380,3 @@ def _label_row(seq: int, label: Label) -> dict[str, Any]:
 
 def _label(row: Any) -> Label:
     return Label(row["target_kind"], row["target_id"], row["label"], row["known_at_us"], row["tenant"])
-
-
-def read_alerts(
-    url: str, *, limit: int, level: str | None, severest: bool = False
-) -> list[tuple[Alert, tuple[Reason, ...]]]:
-    """Alerts of a ledger that another process may hold, newest or severest first, each with the reasons of its top event."""
-    ledger = SqlLedger(url, FeatureSchema())
-    try:
-        alerts = list(ledger.alerts(limit=100_000 if severest else limit, level=level))
-        if severest:
-            alerts = sorted(alerts, key=lambda a: (-Level[a.level], -a.score, -a.events, a.alert_id))[:limit]
-        reasons = {
-            t: ledger.reasons(t, [a.top_event_id for a in alerts if a.tenant == t]) for t in {a.tenant for a in alerts}
-        }
-        return [(a, reasons[a.tenant].get(a.top_event_id, ())) for a in alerts]
-    finally:
-        ledger.close()
-
-
-def read_levels(url: str) -> list[tuple[str, int]]:
-    """(event_id, level) of every assessment of a ledger, in running order."""
-    ledger = SqlLedger(url, FeatureSchema())
-    try:
-        return list(ledger.levels())
-    finally:
-        ledger.close()

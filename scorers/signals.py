@@ -59,14 +59,14 @@ class SignalScorer:
 
     def __init__(self, signals: Sequence[Signal]) -> None:
         self._signals = tuple(signals)
-        self._plans: dict[str, list[_Placed]] = {}
+        self._plans: dict[str, list[Placed]] = {}
 
-    def _plan(self, schema: FeatureSchema) -> list[_Placed]:
+    def _plan(self, schema: FeatureSchema) -> list[Placed]:
         """Every signal at every kind it applies to and the schema has its feature for."""
         plan = self._plans.get(schema.hash)
         if plan is None:
             pairs = [(s, kind) for s in self._signals for kind in schema.kinds if s.applies(kind)]
-            plan = [_Placed.of(s, kind, schema) for s, kind in pairs if f"{kind.name}.{s.feature}" in schema.index]
+            plan = [Placed.of(s, kind, schema) for s, kind in pairs if f"{kind.name}.{s.feature}" in schema.index]
             self._plans[schema.hash] = plan
         return plan
 
@@ -104,16 +104,16 @@ class SignalScorer:
                 value=signal.show(values[placed.column]), kind=kind.replace("_", " "), entity=entity
             )
             code = signal.code if kind == "user" else f"{signal.code}_{kind}"
-            findings.append(Finding(code, text + self._detail(batch, row, placed.kind), weight, kind, entity))
+            findings.append(Finding(code, text + self._detail(batch, row, placed), weight, kind, entity))
         return sorted(findings, key=lambda f: (-f.weight, f.code))
 
-    def _detail(self, batch: Batch, row: int, kind: Kind) -> str:
+    def _detail(self, batch: Batch, row: int, placed: Placed) -> str:
         """More words for a finding, from the same slot."""
         return ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Placed:
+class Placed:
     """A signal at one kind: the columns of the feature matrix it reads."""
 
     signal: Signal
@@ -124,7 +124,7 @@ class _Placed:
     labels: tuple[int, int]
 
     @classmethod
-    def of(cls, signal: Signal, kind: Kind, schema: FeatureSchema) -> _Placed:
+    def of(cls, signal: Signal, kind: Kind, schema: FeatureSchema) -> Placed:
         def at(feature: str) -> int:
             return schema.index[f"{kind.name}.{feature}"]
 

@@ -55,7 +55,7 @@ def alerts(
 
 
 def read_ledger_alerts(settings: Settings, *, limit: int, level: str | None, top: bool) -> list[tuple[Any, Any]]:
-    from ledger.sql_store import read_alerts
+    from ledger.read import read_alerts
 
     path = settings.data_dir / "ledger.sqlite"
     if not path.exists():

@@ -224,7 +224,7 @@ def _print_found(settings: Settings, truth: Path) -> None:
     from rich.table import Table
 
     from evaluate.found import found
-    from ledger.sql_store import read_levels
+    from ledger.read import read_levels
 
     result = found(truth, read_levels(f"sqlite:///{settings.data_dir / 'ledger.sqlite'}"))
     table = Table(

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ringwatch.model import Kind
 from scorers.scorer import Batch
 from scorers.settings import thresholds
-from scorers.signals import Signal, SignalScorer, is_personal, is_place, is_user
+from scorers.signals import Placed, Signal, SignalScorer, is_personal, is_place, is_user
+
+
+_COUNTS = frozenset(("shared", "shared_7d", "new_accounts", "young_accounts"))
+"""Signals that count accounts on something personal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +38,16 @@ class Neighbourhood(SignalScorer):
     """Looks at what the event shares with others: how many accounts used its device, card, address, ... and how many of
     them are new or under a day old, whether linked accounts or things were confirmed as fraud, and the rate of
     confirmed fraud of the user and of the places of the event. High counts on crowded kinds (an ip, a merchant) are
-    not held
-    against anybody; their confirmed fraud is."""
+    not held against anybody; their confirmed fraud is."""
 
     name = "neighbourhood"
 
-    def _detail(self, batch: Batch, row: int, kind: Kind) -> str:
-        if kind.name == "user":
+    def _detail(self, batch: Batch, row: int, placed: Placed) -> str:
+        if placed.signal.code not in _COUNTS:
             return ""
-        fraud = float(batch.column(f"{kind.name}.fraud_neighbours")[row])
+        fraud = float(batch.column(f"{placed.kind.name}.fraud_neighbours")[row])
         known = f", {fraud:.0f} of them confirmed fraud" if fraud > 0 else ""
-        return known + ("; usual: 1 or 2" if is_personal(kind) else "")
+        return f"{known}; usual: 1 or 2"
 
 
 def build(overrides: Mapping[str, Any]) -> Neighbourhood:

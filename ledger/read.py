@@ -1,0 +1,33 @@
+"""Short looks into a ledger that another process may hold."""
+
+from __future__ import annotations
+
+from features.schema import FeatureSchema
+from ledger.sql_store import SqlLedger
+from ringwatch.model import Alert, Level, Reason
+
+
+def read_alerts(
+    url: str, *, limit: int, level: str | None, severest: bool = False
+) -> list[tuple[Alert, tuple[Reason, ...]]]:
+    """Alerts of a ledger that another process may hold, newest or severest first, each with the reasons of its top event."""
+    ledger = SqlLedger(url, FeatureSchema())
+    try:
+        alerts = list(ledger.alerts(limit=100_000 if severest else limit, level=level))
+        if severest:
+            alerts = sorted(alerts, key=lambda a: (-Level[a.level], -a.score, -a.events, a.alert_id))[:limit]
+        reasons = {
+            t: ledger.reasons(t, [a.top_event_id for a in alerts if a.tenant == t]) for t in {a.tenant for a in alerts}
+        }
+        return [(a, reasons[a.tenant].get(a.top_event_id, ())) for a in alerts]
+    finally:
+        ledger.close()
+
+
+def read_levels(url: str) -> list[tuple[str, int]]:
+    """(event_id, level) of every assessment of a ledger, in running order."""
+    ledger = SqlLedger(url, FeatureSchema())
+    try:
+        return list(ledger.levels())
+    finally:
+        ledger.close()
