@@ -34,6 +34,9 @@ FOLDED = ("linked", "tally")
 MAX_ROWS_READ = 2_000_000
 """Safety bound of one read; a walk that meets it says so."""
 
+DIGEST_PAGE = 200_000
+"""Rows read at once for a digest."""
+
 CHECKPOINT_ROWS = 500_000
 """Rows added between checkpoints. Until one, LadybugDB holds them in memory (500 bytes a row) and, opened after a crash,
 replays them from its log (30 us a row)."""
@@ -124,9 +127,12 @@ class LadybugGraph:
         """Hash over all entities and links, merged and in order: equal graphs have equal digests, however written."""
         digest = hashlib.sha256()
         with self._lock:
-            for read in ("read_all_entities", "read_all_links"):
-                for row in self._rows(read):
-                    digest.update(repr(tuple(row.values())).encode())
+            for read, key in (("read_all_entities", ("uid",)), ("read_all_links", ("user", "other"))):
+                last = dict.fromkeys(key, "")
+                while rows := self._rows(read, **last, limit=DIGEST_PAGE):
+                    for row in rows:
+                        digest.update(repr(tuple(row.values())).encode())
+                    last = {name: rows[-1][name] for name in key}
         return digest.hexdigest()
 
     def fold(self) -> None:

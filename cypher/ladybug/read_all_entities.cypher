@@ -1,6 +1,7 @@
-// params: none
-// returns: uid, first_seen, last_seen, events, amount, alerts (tally and links to it as a shared entity together)
+// params: uid, limit
+// returns: uid, first_seen, last_seen, events, amount, alerts
 MATCH (a:Entity)
+WHERE a.uid > $uid
 OPTIONAL MATCH (a)-[t:Tally]->(:Entity)
 WITH a, min(t.first_seen) AS t_first, max(t.last_seen) AS t_last, coalesce(sum(t.events), 0) AS t_events,
      coalesce(sum(t.amount), 0) AS t_amount, coalesce(sum(t.alerts), 0) AS alerts
@@ -12,3 +13,4 @@ RETURN uid, CASE WHEN l_first IS NULL OR t_first < l_first THEN t_first ELSE l_f
        CAST(t_events + l_events AS INT64) AS events, CAST(t_amount + l_amount AS INT64) AS amount,
        CAST(alerts AS INT64) AS alerts
 ORDER BY uid
+LIMIT $limit

@@ -10,7 +10,6 @@ from scorers.scorer import Batch
 from scorers.settings import thresholds
 from scorers.signals import Placed, Signal, SignalScorer, is_personal, is_place, is_user
 
-
 _COUNTS = frozenset(("shared", "shared_7d", "new_accounts", "young_accounts"))
 """Signals that count accounts on something personal."""
 

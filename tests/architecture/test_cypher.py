@@ -65,7 +65,7 @@ def test_what_is_returned_is_in_the_header(file: Path) -> None:
         return
     columns = re.sub(r"\([^)]*\)", "", returns.removeprefix("// returns: ")).split(",")
     final = re.sub(r"\([^()]*\)", "", re.sub(r"\([^()]*\)", "", body.rsplit("RETURN", 1)[1]))
-    final = re.sub(r"\([^()]*\)", "", final).split("LIMIT")[0]
+    final = re.split(r"ORDER BY|LIMIT", re.sub(r"\([^()]*\)", "", final))[0]
     assert [c.strip() for c in columns] == [c.split(" AS ")[-1].strip() for c in final.split(",")]
 
 
