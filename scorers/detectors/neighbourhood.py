@@ -27,6 +27,8 @@ class Thresholds:
     young_low: float = 2.0
     """Accounts that were under a day old when they first used it."""
     young_high: float = 8.0
+    young_least_new: float = 3.0
+    """Accounts that came within 24 h for young ones to count: a house fills slowly, a ring at once."""
     fraud_neighbours_high: float = 3.0
     fraud_rate_low: float = 0.06
     """Share of confirmed events that were fraud (halved every 30 days, smoothed)."""
@@ -60,16 +62,19 @@ def build(overrides: Mapping[str, Any]) -> Neighbourhood:
             Signal("new_accounts", "new_neighbours_24h", t.new_24h_low, t.new_24h_high, 0.5,
                    "{value} accounts came to this {kind} in 24 h", is_personal),
             Signal("young_accounts", "young_neighbours", t.young_low, t.young_high, 0.5,
-                   "{value} accounts were under a day old when they first used this {kind}", is_personal),
+                   "{value} accounts were under a day old when they first used this {kind}", is_personal,
+                   ("new_neighbours_24h", t.young_least_new)),
             Signal("fraud_neighbours", "fraud_neighbours", 0.0, t.fraud_neighbours_high, 0.8,
                    "{value} accounts linked by this {kind} are confirmed fraud", is_personal),
             Signal("linked_to_fraud", "fraud_neighbours", 0.0, t.fraud_neighbours_high, 0.5,
                    "{value} things this user uses took part in confirmed fraud", is_user),
             Signal("fraud_rate", "fraud_rate", t.fraud_rate_low, t.fraud_rate_high, 0.75,
-                   "{value} of this user's confirmed events were fraud", is_user, show="{:.0%}".format),
+                   "{value} of this user's confirmed events were fraud", is_user, show="{:.0%}".format, covered=True),
             Signal("fraud_rate_at", "fraud_rate", t.fraud_rate_low, t.fraud_rate_high, 0.75,
                    "{value} of the confirmed events at this {kind} were fraud", is_place, show="{:.0%}".format,
-                   covered=True), Signal("fraud_rate_of", "fraud_rate", t.fraud_rate_low, t.fraud_rate_high, 0.75,
-                   "{value} of the confirmed events of this {kind} were fraud", is_personal, show="{:.0%}".format),
+                   covered=True),
+            Signal("fraud_rate_of", "fraud_rate", t.fraud_rate_low, t.fraud_rate_high, 0.75,
+                   "{value} of the confirmed events of this {kind} were fraud", is_personal, show="{:.0%}".format,
+                   covered=True),
         ]
     )  # fmt: skip
