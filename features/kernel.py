@@ -32,6 +32,7 @@ from features.record import (
     RECENT_FAIL,
     RECENT_OUTCOME,
     SHORT_US,
+    SIGNUP,
     TYPES,
     WINDOW_US,
 )
@@ -48,6 +49,7 @@ from ringwatch.model import DAY_US, HOUR_US, MICROSECONDS
 
 LABEL_FRAUD, LABEL_GOOD = 200, 201
 _NAN = math.nan
+_DAY_S = DAY_US // MICROSECONDS
 
 
 class Columns(NamedTuple):
@@ -149,7 +151,7 @@ def _after(record: Any, at_us: int, linked: bool, is_user: bool, out: Any) -> No
 @compiled
 def _flags(other: Any, other_crowded: bool, at_us: int) -> int:
     flags = 0
-    if at_us - other.first_us < DAY_US:
+    if other.type_last_s[SIGNUP] != 0 and at_us // MICROSECONDS - np.int64(other.type_last_s[SIGNUP]) < _DAY_S:
         flags |= LINK_YOUNG
     if not other_crowded:
         if other.fraud_labels > 0:

@@ -19,6 +19,7 @@ SKETCH_BYTES = 64
 HOUR_BINS = 12
 CATEGORY_BINS = 16
 TYPES = len(type_names)
+SIGNUP = type_names.index("signup")
 
 # Long windows: (length, buckets). A window of length w with n buckets of w / n spans at most n + 1 of them.
 WINDOW_US = (DAY_US, 7 * DAY_US, 30 * DAY_US)

@@ -191,13 +191,20 @@ def _json_table(path: Path, lines: Lines) -> Table:
     return _table(path, "jsonl", list(dict.fromkeys(name for row in rows for name in row)), rows)
 
 
+def _first_cells(text: str, delimiter: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([text], delimiter=delimiter))]
+    except csv.Error:
+        return [cell.strip() for cell in text.split(delimiter)]
+
+
 def _csv_table(path: Path, lines: Lines) -> Table:
     head = list(islice(lines, 20))
     texts = [record.raw.decode("utf-8", "replace") for record in head if record.raw.strip() and not record.reason]
     if not texts:
         return _table(path, "csv", [], [])
     delimiter = max(_DELIMITERS, key=lambda d: (min(t.count(d) for t in texts), texts[0].count(d)))
-    first = [cell.strip() for cell in next(csv.reader(texts[:1], delimiter=delimiter))]
+    first = _first_cells(texts[0], delimiter)
     named = (
         len(set(first)) == len(first)
         and first.count("") < 2

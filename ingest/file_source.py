@@ -21,12 +21,12 @@ from ingest.source import Chunk
 from ringwatch.errors import BadInput
 from ringwatch.model import Event, Item, Refusal
 
-RAW_LIMIT = 4096
+RAW_LIMIT = 65_536
 """Bytes of a refused record that are kept."""
 _HEAD_BYTES = 65_536
 _SAMPLE = 100
 _ENOUGH = 20
-"""Records of the sample that must be there, and all be refused for the same field, to call the mapping wrong."""
+"""Records of the sample that must be there, and all be refused, to call the mapping wrong."""
 _SLACK = 256
 """Bytes after the cut that are looked at for a card number which the cut would halve."""
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
@@ -47,7 +47,7 @@ def open_source(paths: Sequence[str], reading: Reading) -> FileSource:
     """Files in the order given, folders as their files by path, "-" as standard input.
 
     Raises BadInput before the first event when a path does not exist, the first file is unreadable as a whole, the
-    mapping does not fit a file's columns, or a sample of the records is refused to the last one for the same reason.
+    mapping does not fit a file's columns, or a sample of the records is refused to the last one.
     """
     source = FileSource(find_inputs(paths), reading)
     source.check()
@@ -151,9 +151,9 @@ class FileSource:
                 first.setdefault(about, error)
         if times:
             self._start_us = sorted(times)[(len(times) - 1) // 2]
-        for (field, code), count in refused.items():
-            if count == len(sample) >= _ENOUGH and code != "truncated":
-                raise self._fits_nothing(file, field or "format", first[field, code], count)
+        if refused.total() == len(sample) >= _ENOUGH:
+            about = refused.most_common(1)[0][0]
+            raise self._fits_nothing(file, about[0] or "format", first[about], len(sample))
 
     def _fits_nothing(self, file: Input, field: str, error: BadInput, count: int) -> BadInput:
         mapping = self._reading.mapping
@@ -161,7 +161,7 @@ class FileSource:
             hint = f"{error.hint}; if the file has other columns, `ringwatch map {file.path.name}` proposes a mapping"
             return BadInput(f"{file.path}: all of the first {count} records are refused: {error.message}", hint=hint)
         line = mapping.line_of(field)
-        message = f"{mapping.path}:{line}: all of the first {count} records are refused: {error.message}"
+        message = f"{mapping.path}:{line}: all of the first {count} records are refused, mostly: {error.message}"
         hint = error.hint
         if "time zone" in hint:
             hint = "add zone: UTC, or the zone the times are in, to the mapping's time"

@@ -35,10 +35,13 @@ class Signal:
     high: float
     top: float
     text: str
-    """With {value}, {kind} and {entity}."""
+    """With {value}, {whole} of a relative signal, {kind} and {entity}."""
     applies: Callable[[Kind], bool]
     least: tuple[str, float] | None = None
     """(feature of the same slot, least value) for the signal to mean anything."""
+    relative: tuple[str, float] | None = None
+    """(feature of the same slot, share of it from which on the value counts fully): 2 of 3 accounts weigh more than
+    2 of 25."""
     show: Callable[[float], str] = "{:.0f}".format
     covered: bool = False
     """Only where at least a fifth of the slot's events were confirmed one way or the other: where mostly frauds are
@@ -100,9 +103,9 @@ class SignalScorer:
                 continue
             signal, kind = placed.signal, placed.kind.name
             entity = event.entities.get(kind)
-            text = signal.text.format(
-                value=signal.show(values[placed.column]), kind=kind.replace("_", " "), entity=entity
-            )
+            whole = f"{values[placed.whole]:.0f}" if signal.relative is not None else ""
+            value = signal.show(values[placed.column])
+            text = signal.text.format(value=value, whole=whole, kind=kind.replace("_", " "), entity=entity)
             code = signal.code if kind == "user" else f"{signal.code}_{kind}"
             findings.append(Finding(code, text + self._detail(batch, row, placed), weight, kind, entity))
         return sorted(findings, key=lambda f: (-f.weight, f.code))
@@ -121,6 +124,7 @@ class Placed:
     column: int
     count: int
     least: int
+    whole: int
     labels: tuple[int, int]
 
     @classmethod
@@ -129,7 +133,10 @@ class Placed:
             return schema.index[f"{kind.name}.{feature}"]
 
         least = -1 if signal.least is None else at(signal.least[0])
-        return cls(signal, kind, at(signal.feature), at("count_all"), least, (at("fraud_labels"), at("good_labels")))
+        whole = -1 if signal.relative is None else at(signal.relative[0])
+        return cls(
+            signal, kind, at(signal.feature), at("count_all"), least, whole, (at("fraud_labels"), at("good_labels"))
+        )
 
     def strengths(self, features: NDArray[np.float32]) -> Values:
         """For all rows, shape (n,)."""
@@ -137,6 +144,10 @@ class Placed:
         value = strength(features[:, self.column], signal.low, signal.high, signal.top)
         if signal.least is not None:
             value = np.where(features[:, self.least] >= signal.least[1], value, 0.0)
+        if signal.relative is not None:
+            full = np.maximum(features[:, self.whole].astype(np.float64) * signal.relative[1], 1.0)
+            share = np.minimum(features[:, self.column].astype(np.float64) / full, 1.0)
+            value = np.where(value > 0.0, value * share, 0.0)
         if signal.covered:
             labels = features[:, self.labels[0]].astype(np.float64) + features[:, self.labels[1]]
             value = np.where(labels >= _COVERED * features[:, self.count].astype(np.float64), value, 0.0)
@@ -152,7 +163,10 @@ class Placed:
             return 0.0
         if signal.covered and not values[self.labels[0]] + values[self.labels[1]] >= _COVERED * values[self.count]:
             return 0.0
-        return min(ramp, signal.top)
+        value = min(ramp, signal.top)
+        if signal.relative is not None:
+            value *= min(values[self.column] / max(values[self.whole] * signal.relative[1], 1.0), 1.0)
+        return value
 
 
 def is_user(kind: Kind) -> bool:

@@ -18,7 +18,7 @@ def settle(world: World, groups: int) -> list[Group]:
     """Give customers their shared things, before the first day. Changes `world.people` in place."""
     made: list[Group] = []
     for kind, size, kinds in (
-        ("family", (2, 5), ("device", "card", "address", "ip")),
+        ("family", (2, 5), ("device", "card", "address", "ip", "phone", "bank_account")),
         ("flat", (4, 10), ("address",)),
         ("campus", (10, 25), ("address", "ip")),
         ("office", (5, 15), ("ip",)),
@@ -27,11 +27,14 @@ def settle(world: World, groups: int) -> list[Group]:
             n = int(world.rng.integers(size[0], size[1] + 1))
             chosen = world.rng.choice(len(world.people), n, replace=False)
             things = {k: world.tokens.new() for k in kinds}
+            city = world.people[int(chosen[0])].city
             for j in chosen:
                 person = world.people[int(j)]
+                person.city = city
                 if kind == "family":
                     person.spare_device, person.card = things["device"], things["card"]
                     person.address, person.ip = things["address"], things["ip"]
+                    person.phone, person.bank_account = things["phone"], things["bank_account"]
                 else:
                     for k, value in things.items():
                         setattr(person, k, value)
@@ -44,7 +47,8 @@ def settle(world: World, groups: int) -> list[Group]:
         made.append(Group(f"innocent-gift-{i}", "gift_sender", "", [person.user], {}, innocent=True))
         person = world.people[int(world.rng.integers(len(world.people)))]
         person.sessions_per_day = max(person.sessions_per_day, 1.5)
-        person.spend_log += 1.0
+        person.spend_log += 0.7
+        person.restock_share = 0.08
         made.append(Group(f"innocent-reseller-{i}", "reseller", "", [person.user], {}, innocent=True))
         person = world.people[int(world.rng.integers(len(world.people)))]
         start = float(world.rng.uniform(0, max(1, world.days - 6))) * DAY_S

@@ -24,9 +24,9 @@ from ingest.simulate.script import Form, Script
 from ingest.simulate.world import CATEGORIES, DAY_S, Group, SimulatedEvent, Sku, Tokens, World
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
-_EVENTS_PER_PERSON_DAY = 1.25
+_EVENTS_PER_PERSON_DAY = 1.45
 """Measured: events a customer causes a day, averaged over customers."""
-_CAMPAIGN_EVENTS = 52.0
+_CAMPAIGN_EVENTS = 36.0
 """Measured: fraudulent events a campaign has on average."""
 _LABEL_DELAY_DAYS = {
     "account_takeover": (0.2, 3.0), "session_hijack": (0.2, 4.0), "velocity": (1.0, 10.0), "card_testing": (1.0, 15.0),
@@ -87,11 +87,12 @@ class Simulation:
             world.merchants.append((world.tokens.new(), CATEGORIES[i % len(CATEGORIES)], level))
         for i in range(200):
             price = round(float(np.exp(world.rng.normal(3.4, 0.7))), 2)
-            world.skus.append(
-                Sku(world.tokens.new(), i % len(world.merchants), price, int(world.rng.integers(20, 200)))
-            )
+            sku = Sku(world.tokens.new(), i % len(world.merchants), price, int(world.rng.integers(20, 200)))
+            world.skus.append(sku)
+            world.shelves.setdefault(sku.merchant, []).append(sku)
         world.promos = [world.tokens.new() for _ in range(6)]
         world.carrier_ips = [world.tokens.new() for _ in range(max(3, campaigns))]
+        world.vpn_ips = [world.tokens.new() for _ in range(12)]
         people = max(50, round(config.events / config.days / _EVENTS_PER_PERSON_DAY))
         for _ in range(people):
             new = world.rng.random() < 0.35
@@ -114,7 +115,7 @@ class Simulation:
             pattern, name, form = order[i % len(order)]
             latest = max(0.6, self.config.days - 10.0)
             start_s = float(self.world.rng.uniform(min(3.0, latest * 0.3), latest)) * DAY_S
-            script = Script(self.world, start_s, int(self.world.rng.integers(6, 15)))
+            script = Script(self.world, start_s, int(self.world.rng.integers(4, 11)))
             form(script)
             campaign = f"{pattern}-{name}-{i}"
             for event in script.events:

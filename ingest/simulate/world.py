@@ -62,6 +62,17 @@ class Person:
     joined_s: float
     spare_device: str | None = None
     gift_addresses: tuple[str, ...] = ()
+    other_cards: tuple[str, ...] = ()
+    bank_account: str = ""
+    debit: bool = False
+    """Whether shopping is paid from the bank account instead of a card."""
+    vpn: bool = False
+    """Whether some sessions come out of a tunnel's end in another country."""
+    stays_in: bool = False
+    """Whether sessions are resumed days later, without a login."""
+    restock_share: float = 0.0
+    """Share of days with a whole shopping list in an hour or two."""
+    session: str = ""
     fail_share: float = 0.03
     travels: tuple[tuple[float, float, int], ...] = ()
     """(from, to, city) in seconds of the simulation."""
@@ -114,8 +125,11 @@ class World:
     """(merchant id, category, price level)."""
     skus: list[Sku] = field(default_factory=list)
     promos: list[str] = field(default_factory=list)
+    shelves: dict[int, list[Sku]] = field(default_factory=dict)
+    """The articles of each merchant."""
     people: list[Person] = field(default_factory=list)
     carrier_ips: list[str] = field(default_factory=list)
+    vpn_ips: list[str] = field(default_factory=list)
 
     def person(self, joined_s: float, city: tuple[str, float, float, int] | None = None, **fixed: Any) -> Person:
         rng, new = self.rng, self.tokens.new
@@ -137,6 +151,11 @@ class World:
             "sessions_per_day": float(rng.gamma(1.2, 0.35 / 1.2)),
             "peak_hour": float(rng.normal(17.0, 3.5)),
             "joined_s": joined_s,
+            "other_cards": tuple(new() for _ in range(int(rng.choice(4, p=(0.62, 0.28, 0.07, 0.03))))),
+            "bank_account": new(),
+            "debit": bool(rng.random() < 0.1),
+            "vpn": bool(rng.random() < 0.05),
+            "stays_in": bool(rng.random() < 0.35),
         }
         values.update(fixed)
         return Person(**values)
@@ -147,15 +166,30 @@ class World:
         return ((local - person.city[3]) % 24.0) * HOUR_S
 
     def amount(self, person: Person, level: float = 1.0) -> float:
-        return round(max(1.0, float(np.exp(self.rng.normal(person.spend_log, person.spread))) * level), 2)
+        """What the person spends: around a habit, now and then a trifle or something big."""
+        u = self.rng.random()
+        factor = self.rng.uniform(0.02, 0.08) if u < 0.06 else self.rng.uniform(3, 9) if u > 0.94 else 1.0
+        spent = float(np.exp(self.rng.normal(person.spend_log, person.spread)))
+        return round(max(0.5, spent * level * float(factor)), 2)
+
+    def shelf(self, merchant: int, amount: float) -> Sku | None:
+        """The merchant's article whose price is nearest to an amount."""
+        return min(
+            (sku for sku in self.shelves.get(merchant, ())), key=lambda sku: abs(sku.price - amount), default=None
+        )
 
 
 def stamp(world: World, person: Person, at_s: float, kind: str, **more: Any) -> SimulatedEvent:
-    """One event of a person with what such an event carries by itself; `more` adds or replaces fields, None removes."""
+    """One event of a person with what such an event carries by itself.
+
+    `more` adds or replaces fields, None removes them; `city` is a number of CITIES the event seems to come from.
+    """
     city = person.city
     for start, end, there in person.travels:
         if start <= at_s < end:
             city = CITIES[there]
+    if (seeming := more.pop("city", None)) is not None:
+        city = CITIES[seeming]
     noise = world.rng.normal(0.0, 0.03, 2)
     fields: dict[str, Any] = {
         "event_id": world.tokens.new(),

@@ -10,7 +10,7 @@ from scorers.scorer import Batch
 from scorers.settings import thresholds
 from scorers.signals import Placed, Signal, SignalScorer, is_personal, is_place, is_user
 
-_COUNTS = frozenset(("shared", "shared_7d", "new_accounts", "young_accounts"))
+_COUNTS = frozenset(("shared", "shared_7d"))
 """Signals that count accounts on something personal."""
 
 
@@ -21,25 +21,30 @@ class Thresholds:
     shared_24h_high: float = 9.0
     shared_7d_low: float = 4.0
     shared_7d_high: float = 14.0
-    new_24h_low: float = 2.0
-    """New accounts on it within 24 h."""
-    new_24h_high: float = 8.0
-    young_low: float = 2.0
-    """Accounts that were under a day old when they first used it."""
-    young_high: float = 8.0
-    young_least_new: float = 3.0
-    """Accounts that came within 24 h for young ones to count: a house fills slowly, a ring at once."""
+    new_7d_low: float = 3.0
+    """Accounts that came to it within 7 days."""
+    new_7d_high: float = 10.0
+    young_low: float = 1.0
+    """Accounts that had signed up within a day of first using it."""
+    young_high: float = 6.0
+    young_least_new: float = 2.0
+    """Accounts that came within 7 days for young ones to count: a house fills slowly, a ring at once."""
+    fails_low: float = 3.0
+    """Declined or failed events on one device, card or other personal thing within an hour."""
+    fails_high: float = 10.0
     fraud_neighbours_high: float = 3.0
+    fraud_neighbours_share: float = 0.34
+    """Share of the linked accounts that must be confirmed as fraud for their number to count fully."""
     fraud_rate_low: float = 0.06
     """Share of confirmed events that were fraud (halved every 30 days, smoothed)."""
     fraud_rate_high: float = 0.5
 
 
 class Neighbourhood(SignalScorer):
-    """Looks at what the event shares with others: how many accounts used its device, card, address, ... and how many of
-    them are new or under a day old, whether linked accounts or things were confirmed as fraud, and the rate of
-    confirmed fraud of the user and of the places of the event. High counts on crowded kinds (an ip, a merchant) are
-    not held against anybody; their confirmed fraud is."""
+    """Looks at what the event shares with others: how many accounts used its device, card, address, ..., which part of
+    them came lately or had just signed up, how much failed there, which part of the linked accounts or things was
+    confirmed as fraud, and the rate of confirmed fraud of the user and of the places of the event. High counts on
+    crowded kinds (an ip, a merchant) are not held against anybody; their confirmed fraud is."""
 
     name = "neighbourhood"
 
@@ -55,19 +60,24 @@ def build(overrides: Mapping[str, Any]) -> Neighbourhood:
     t = thresholds(Thresholds, overrides, "neighbourhood")
     return Neighbourhood(
         [
-            Signal("shared", "neighbours_24h", t.shared_24h_low, t.shared_24h_high, 0.6,
+            Signal("shared", "neighbours_24h", t.shared_24h_low, t.shared_24h_high, 0.3,
                    "{value} accounts used this {kind} in 24 h", is_personal),
-            Signal("shared_7d", "neighbours_7d", t.shared_7d_low, t.shared_7d_high, 0.4,
+            Signal("shared_7d", "neighbours_7d", t.shared_7d_low, t.shared_7d_high, 0.2,
                    "{value} accounts used this {kind} in 7 days", is_personal),
-            Signal("new_accounts", "new_neighbours_24h", t.new_24h_low, t.new_24h_high, 0.5,
-                   "{value} accounts came to this {kind} in 24 h", is_personal),
-            Signal("young_accounts", "young_neighbours", t.young_low, t.young_high, 0.5,
-                   "{value} accounts were under a day old when they first used this {kind}", is_personal,
-                   ("new_neighbours_24h", t.young_least_new)),
+            Signal("new_accounts", "new_neighbours_7d", t.new_7d_low, t.new_7d_high, 0.25,
+                   "{value} of the {whole} accounts of this {kind} came to it in 7 days", is_personal,
+                   ("neighbours_all", t.new_7d_low), ("neighbours_all", 1.0)),
+            Signal("young_accounts", "young_neighbours", t.young_low, t.young_high, 0.7,
+                   "{value} of the {whole} accounts on this {kind} had signed up within a day of first using it",
+                   is_personal, ("new_neighbours_7d", t.young_least_new), ("neighbours_all", 1.0)),
+            Signal("failures", "fails_1h", t.fails_low, t.fails_high, 0.6,
+                   "{value} declined or failed events with this {kind} in an hour", is_personal),
             Signal("fraud_neighbours", "fraud_neighbours", 0.0, t.fraud_neighbours_high, 0.8,
-                   "{value} accounts linked by this {kind} are confirmed fraud", is_personal),
-            Signal("linked_to_fraud", "fraud_neighbours", 0.0, t.fraud_neighbours_high, 0.5,
-                   "{value} things this user uses took part in confirmed fraud", is_user),
+                   "{value} of the {whole} accounts linked by this {kind} are confirmed fraud", is_personal,
+                   relative=("neighbours_all", t.fraud_neighbours_share)),
+            Signal("linked_to_fraud", "fraud_neighbours", 0.0, t.fraud_neighbours_high, 0.4,
+                   "{value} of the {whole} things this user uses took part in confirmed fraud", is_user,
+                   relative=("neighbours_all", 1.0)),
             Signal("fraud_rate", "fraud_rate", t.fraud_rate_low, t.fraud_rate_high, 0.75,
                    "{value} of this user's confirmed events were fraud", is_user, show="{:.0%}".format, covered=True),
             Signal("fraud_rate_at", "fraud_rate", t.fraud_rate_low, t.fraud_rate_high, 0.75,

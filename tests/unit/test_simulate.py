@@ -147,7 +147,7 @@ def test_no_single_feature_finds_most_campaigns_of_a_pattern(tmp_path: Path) -> 
     from ingest.events import EventDecoder, EventRules
     from ringwatch.model import Event
 
-    write_simulation(SimulationConfig(events=200_000, seed=31), tmp_path)
+    write_simulation(SimulationConfig(events=200_000, seed=31, fraud_share=0.03), tmp_path)
     with (tmp_path / "truth_events.csv").open() as file:
         truth = {row["event_id"]: row for row in csv.DictReader(file)}
     decoder = EventDecoder(EventRules(), RateTable("EUR", {}))

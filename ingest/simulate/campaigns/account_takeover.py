@@ -1,7 +1,7 @@
 """Account takeover: the account is honest, the hand on it is not.
 
 stuffing: failed logins from one device over many accounts, then a new password and a large order. parcel: the e-mail
-and the address are changed first, the order follows in an hour. patient: a login from the victim's own country, two
+and the address are changed first, the order follows in hours to one of a few parcel lockers. patient: a login from the victim's own country, two
 quiet days, then amounts the victim might have spent, to the thief's address.
 """
 
@@ -26,16 +26,17 @@ def stuffing(s: Script) -> None:
 
 
 def parcel(s: Script) -> None:
-    address = s.world.tokens.new()
-    s.share("address", address)
-    for _ in range(s.size):
+    lockers = [s.world.tokens.new() for _ in range(1 + s.size // 3)]
+    s.share("address", *lockers)
+    for k in range(s.size):
+        address = lockers[k % len(lockers)]
         victim, email = s.victim(), s.world.tokens.new()
         thief = victim.like(device=s.world.tokens.new(), ip=s.world.tokens.new(), address=address)
         t = s.start_s + s.u(0, 3) * DAY_S
         s.do(thief, t, "login", outcome="success")
         s.do(thief, t + 50, "profile_change", step="email", email=email, outcome="success")
         s.do(thief, t + 90, "profile_change", step="address", address=address, outcome="success")
-        s.order(thief, t + s.u(600, HOUR_S), s.world.amount(victim, 4.0))
+        s.order(thief, t + s.u(600, 6 * HOUR_S), s.world.amount(victim, 3.0))
 
 
 def patient(s: Script) -> None:

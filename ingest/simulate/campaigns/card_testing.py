@@ -1,7 +1,8 @@
 """Card testing: which of these stolen numbers still work?
 
 machine: one device runs through many cards with tiny amounts, most declined. spread: many accounts and ips, one
-shop, a few cards each. patient: three tries a day above the usual test amounts, and a large payment on what worked.
+shop, a card or two each. patient: old accounts on one device, another card every few days, above the usual test
+amounts, and a large payment on what worked.
 """
 
 from ingest.simulate.script import Form, Script
@@ -26,25 +27,24 @@ def machine(s: Script) -> None:
 
 def spread(s: Script) -> None:
     merchant = s.n(0, len(s.world.merchants) - 1)
-    for _ in range(s.size):
+    for _ in range(2 * s.size):
         person = s.account(s.start_s + s.u(0, 1) * DAY_S)
         t = person.joined_s + s.u(60, 600)
-        for _ in range(s.n(3, 5)):
-            _try(s, person.like(card=s.world.tokens.new()), t, s.u(0.8, 4.0), merchant)
+        for _ in range(s.n(1, 2)):
+            _try(s, person.like(card=s.world.tokens.new()), t, s.u(1.5, 6.0), merchant)
             t += s.u(20, 300)
 
 
 def patient(s: Script) -> None:
     device = s.world.tokens.new()
     s.share("device", device)
-    people = [s.aged_account(s.u(6, 12), device=device) for _ in range(max(2, s.size // 4))]
-    for day in range(6):
-        for person in people:
-            for _ in range(3):
-                tried = person.like(card=s.world.tokens.new())
-                t = s.start_s + (day + s.u(0.3, 0.9)) * DAY_S
-                if _try(s, tried, t, s.u(5, 15), person.merchants[0]):
-                    s.pay(tried, t + s.u(2000, 9000), s.u(180, 600))
+    people = [s.aged_account(s.u(6, 12), device=device) for _ in range(s.size)]
+    for person in people:
+        for k in range(2):
+            tried = person.like(card=s.world.tokens.new())
+            t = s.start_s + (3 * k + s.u(0.3, 2.9)) * DAY_S
+            if _try(s, tried, t, s.u(5, 15), s.n(0, len(s.world.merchants) - 1)):
+                s.pay(tried, t + s.u(2000, 9000), s.u(150, 400))
 
 
 FORMS: dict[str, Form] = {"machine": machine, "spread": spread, "patient": patient}
