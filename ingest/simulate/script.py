@@ -70,7 +70,9 @@ class Script:
         self.do(person, at_s, "payment", **{**fields, **more})
 
     def order(self, person: Person, at_s: float, amount: float, **more: Any) -> None:
-        """Session, order and payment, all fraudulent."""
+        """Session, order and payment, all fraudulent; an e-mail and a phone stand on the order only."""
+        contact = {"email": person.email, "phone": person.phone} if self.u(0, 1) < 0.7 else {}
+        contact |= {kind: more.pop(kind) for kind in ("email", "phone") if kind in more}
         session = self.world.tokens.new()
         merchant, category, _ = self.world.merchants[person.merchants[0]]
         order = self.world.tokens.new()
@@ -79,7 +81,7 @@ class Script:
         for i, step in enumerate(("cart", "checkout")):
             self.do(person, at_s + 30 + 40 * i, "session_step", step=step, **base)
         money = {"amount": round(amount, 2), "currency": "EUR", "card": person.card, "order_id": order, **base}
-        self.do(person, at_s + 110, "order", address=person.address, quantity=1, **money)
+        self.do(person, at_s + 110, "order", address=person.address, quantity=1, **contact, **money)
         self.do(person, at_s + 120, "payment", address=person.address, outcome="approved", **money)
 
     def u(self, low: float, high: float) -> float:

@@ -1,7 +1,7 @@
 """Card testing: which of these stolen numbers still work?
 
 machine: one device runs through many cards with tiny amounts, most declined. spread: many accounts and ips, one
-shop, a card or two each. patient: old accounts on one device, another card every few days, above the usual test
+shop, a card or two each. patient: old accounts at one address, another card every few days, above the usual test
 amounts, and a large payment on what worked.
 """
 
@@ -36,15 +36,15 @@ def spread(s: Script) -> None:
 
 
 def patient(s: Script) -> None:
-    device = s.world.tokens.new()
-    s.share("device", device)
-    people = [s.aged_account(s.u(6, 12), device=device) for _ in range(s.size)]
+    address = s.world.tokens.new()
+    s.share("address", address)
+    people = [s.aged_account(s.u(6, 12), address=address, other_cards=()) for _ in range(s.size)]
     for person in people:
         for k in range(2):
             tried = person.like(card=s.world.tokens.new())
             t = s.start_s + (3 * k + s.u(0.3, 2.9)) * DAY_S
             if _try(s, tried, t, s.u(5, 15), s.n(0, len(s.world.merchants) - 1)):
-                s.pay(tried, t + s.u(2000, 9000), s.u(150, 400))
+                s.pay(tried, t + s.u(2000, 9000), s.u(150, 400), address=address)
 
 
 FORMS: dict[str, Form] = {"machine": machine, "spread": spread, "patient": patient}
