@@ -23,7 +23,7 @@ def markdown() -> str:
         "",
         "## Of the event's user, by linked kind: `user.<kind>_links_24h`, `user.<kind>_links_all`",
         "",
-        "Distinct linked entities of a kind, active in 24 h or ever (exact up to 16 links in all, then a sketch).",
+        "Distinct linked entities of a kind, active in 24 h or ever (exact below 16 links in all, then a sketch).",
         "",
         "## Of the event's user, by event type: `user.since_<type>_s`",
         "",

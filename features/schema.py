@@ -29,6 +29,9 @@ class Feature:
 _RING = "exact up to 10 events in the window, above it a lower bound"
 _BUCKETS = "bucketed: error at most the weight of the oldest bucket"
 _LINKS = "exact up to 16 links, above it a lower bound"
+_LINK_AGE = "exact up to 16 links, above it an upper bound"
+_LINK_SHARE = "exact up to 16 links, above it of the kept ones"
+_HOUR = "exact up to 10 events in the window, above it estimated from the 2 h bucket"
 _PRIOR = "the entity's history before this event"
 
 
@@ -36,13 +39,11 @@ def _slot_block() -> tuple[Feature, ...]:
     rows: list[Feature] = []
     for window in ("1m", "10m"):
         rows.append(Feature(f"count_{window}", "events of the entity, this one included", "events", window, _RING))
-    rows.append(
-        Feature("count_1h", "events of the entity, this one included", "events", "1h", f"{_RING}; then {_BUCKETS}")
-    )
+    rows.append(Feature("count_1h", "events of the entity, this one included", "events", "1h", _HOUR))
     for window in ("24h", "7d", "30d"):
         rows.append(Feature(f"count_{window}", "events of the entity, this one included", "events", window, _BUCKETS))
     rows.append(Feature("count_all", "events of the entity ever, this one included", "events", "all"))
-    rows.append(Feature("amount_1h_minor", "sum of amounts, this one included", "minor units", "1h", _RING))
+    rows.append(Feature("amount_1h_minor", "sum of amounts, this one included", "minor units", "1h", _HOUR))
     for window in ("24h", "7d", "30d"):
         rows.append(
             Feature(f"amount_{window}_minor", "sum of amounts, this one included", "minor units", window, _BUCKETS)
@@ -62,7 +63,7 @@ def _slot_block() -> tuple[Feature, ...]:
         Feature("category_share", f"smoothed share of {_PRIOR} in this category", "share", "", "16 hashed bins"),
         Feature("fails_10m", "declined or failed events, this one included", "events", "10m", _RING),
         Feature("fails_1h", "declined or failed events, this one included", "events", "1h", _RING),
-        Feature("fail_run", "declined or failed events in a row up to this one", "events"),
+        Feature("fail_run", "declined or failed events in a row up to this one", "events", "", "exact up to 10"),
         Feature("fail_share", "share of declined or failed among events with an outcome, ever", "share"),
         Feature("distance_km", "great-circle distance from the entity's last place", "km"),
         Feature("speed_kmh", "that distance over the time since, at least one minute", "km/h"),
@@ -75,7 +76,7 @@ def _slot_block() -> tuple[Feature, ...]:
             _LINKS + ", then a filter",
             True,
         ),
-        Feature("link_age_s", "age of the link between the event's user and the entity", "s", "", _LINKS, True),
+        Feature("link_age_s", "age of the link between the event's user and the entity", "s", "", _LINK_AGE, True),
         Feature("link_count", "events on the link between the event's user and the entity", "events", "", _LINKS, True),
     ]
     for window in ("1h", "24h", "7d", "30d"):
@@ -91,7 +92,7 @@ def _slot_block() -> tuple[Feature, ...]:
         )
     rows += [
         Feature(
-            "neighbours_all", "distinct linked entities ever", "entities", "all", "exact up to 16, then a sketch", True
+            "neighbours_all", "distinct linked entities ever", "entities", "all", "exact below 16 links, then a sketch", True
         ),
         Feature("new_neighbours_24h", "links first seen in the window", "links", "24h", _LINKS, True),
         Feature("new_neighbours_7d", "links first seen in the window", "links", "7d", _LINKS, True),
@@ -99,7 +100,12 @@ def _slot_block() -> tuple[Feature, ...]:
             "young_neighbours", "kept links made within a day of a sign-up at the other end", "links", "", _LINKS, True
         ),
         Feature(
-            "top_share", "share of the busiest kept link in the events of all kept links", "share", "", _LINKS, True
+            "top_share",
+            "share of the busiest kept link in the events of all kept links",
+            "share",
+            "",
+            _LINK_SHARE,
+            True,
         ),
         Feature("fraud_labels", "events of the entity confirmed as fraud so far", "events"),
         Feature("good_labels", "events of the entity confirmed as good so far", "events"),
@@ -181,7 +187,7 @@ class FeatureSchema:
                     f"the user's distinct {kind.name} links ever",
                     "entities",
                     "all",
-                    "exact up to 16, then a sketch",
+                    "exact below 16 links, then a sketch",
                     True,
                 )
             )
