@@ -92,7 +92,12 @@ def _slot_block() -> tuple[Feature, ...]:
         )
     rows += [
         Feature(
-            "neighbours_all", "distinct linked entities ever", "entities", "all", "exact below 16 links, then a sketch", True
+            "neighbours_all",
+            "distinct linked entities ever",
+            "entities",
+            "all",
+            "exact below 16 links, then a sketch",
+            True,
         ),
         Feature("new_neighbours_24h", "links first seen in the window", "links", "24h", _LINKS, True),
         Feature("new_neighbours_7d", "links first seen in the window", "links", "7d", _LINKS, True),

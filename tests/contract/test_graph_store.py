@@ -283,7 +283,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps, seed=st.integers(0, 2**32), hops=st.integers(0, 4), cap=st.integers(1, 5), limit=st.integers(1, 12))
 def test_any_stream_in_any_cut_and_order_gives_the_model_s_graph(
     open_store: OpenStore,

@@ -174,7 +174,7 @@ _ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([*BASE, "attributes", "entities", "lat", "lon", "label", "label_of", "x"]), _ANYTHING
@@ -190,7 +190,7 @@ def test_any_fields_are_an_event_or_a_clear_refusal(changes: dict[str, Any]) -> 
     assert not any(card in repr(made) for card in CARDS)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 120), st.integers(0, 120))
 def test_any_bytes_are_an_event_or_a_clear_refusal(noise: bytes, start: int, stop: int) -> None:
     raw = json.dumps(BASE).encode()

@@ -64,7 +64,7 @@ def written(content: bytes, name: str) -> Path:
 _FOLDER = tempfile.TemporaryDirectory()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.lists(_CELLS, min_size=10, max_size=10), max_size=12))
 def test_any_cells_of_a_csv(rows: list[list[str]]) -> None:
     good = ["x", "payment", AT, "u", "d", "1.5", "DE", "1", "", "0"]
@@ -75,14 +75,14 @@ def test_any_cells_of_a_csv(rows: list[list[str]]) -> None:
         assert found.events[0].user == "u"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.binary(max_size=600), st.booleans(), st.sampled_from(["a.csv", "a.jsonl", "a"]), st.booleans())
 def test_any_bytes_as_a_file(content: bytes, packed: bool, name: str, mapped: bool) -> None:
     file = written(gzip.compress(content) if packed else content, name)
     check(file, MAPPING if mapped else None)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_a_good_file_cut_and_overwritten(data: st.DataObject) -> None:
     lines = [
@@ -107,7 +107,7 @@ _VALUES = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_any_values_of_a_parquet_file(data: st.DataObject) -> None:
     n = data.draw(st.integers(1, 4))

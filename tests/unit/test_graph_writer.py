@@ -156,7 +156,7 @@ def test_a_submitter_waiting_on_a_full_queue_learns_of_the_error(failing: FullDi
         deque(everything, maxlen=0)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(n=st.integers(1, 120), batch_links=st.integers(1, 60), fold=st.integers(10, 200), seed=st.integers(0, 2**32))
 def test_cuts_and_redeliveries_do_not_change_the_graph(
     tmp_path_factory: pytest.TempPathFactory, n: int, batch_links: int, fold: int, seed: int

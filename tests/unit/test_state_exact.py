@@ -36,7 +36,7 @@ def shoppers(seed: int, n: int) -> list[Event]:
     return events
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_what_is_called_exact_is_exact_and_bounds_bound(seed: int) -> None:
     events = shoppers(seed, 3000)
     features = MemoryState(SCHEMA, max_entities=1000).apply(events)
