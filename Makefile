@@ -39,6 +39,7 @@ $(BIN)/python:
 $(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m features.warm
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
@@ -61,6 +62,7 @@ audit: install-dev ## Look the locked dependencies up in the advisory database
 
 bench: install ## Throughput and latency of the embedded pipeline
 	$(BIN)/python bench/embedded.py
+	$(BIN)/python bench/graph_growth.py
 
 docs: install-dev ## Write the documents that are generated from code
 	$(BIN)/python -m features.document > docs/features.md

@@ -10,7 +10,7 @@ import zlib
 from typing import IO, Any
 
 _PACKED = 1 << 16
-_MAGIC = b"\x1f\x8b"
+_MAGIC = b"\x1f\x8b\x08"
 
 
 class CountingFile(io.RawIOBase):
@@ -68,8 +68,8 @@ class Unpacked(io.RawIOBase):
         self._rest = self._rest.lstrip(b"\0")
         if not self._rest:
             return False
-        if len(self._rest) == 1:
-            self._rest += self._file.read1(_PACKED)
+        while len(self._rest) < len(_MAGIC) and (more := self._file.read1(_PACKED)):
+            self._rest += more
         if not self._rest.startswith(_MAGIC):
             self.broken = "what follows the packed data is not gzip"
             return False
@@ -100,4 +100,4 @@ def _until_damage(member: Any, data: bytes) -> bytes:
 
 
 def is_gzip(reader: io.BufferedReader[Any]) -> bool:
-    return reader.peek(2)[:2] == _MAGIC
+    return reader.peek(len(_MAGIC))[: len(_MAGIC)] == _MAGIC

@@ -95,7 +95,7 @@ def test_a_good_file_cut_and_overwritten(data: st.DataObject) -> None:
         raw[at : at + data.draw(st.integers(0, 6))] = noise
     raw = raw[: data.draw(st.integers(len(raw) // 2, len(raw)))]
     found = check(written(bytes(raw), "a.jsonl"), None)
-    if found is not None:
+    if found is not None and not raw.startswith(b"\x1f\x8b"):
         assert found.records == sum(bool(line.strip()) for line in bytes(raw).split(b"\n"))
 
 
