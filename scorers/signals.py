@@ -35,7 +35,7 @@ class Signal:
     high: float
     top: float
     text: str
-    """With {value}, {whole} of a relative signal, {kind} and {entity}."""
+    """With {value}, {whole} of a relative signal, {fraud} and all {labels} of the slot, {kind} and {entity}."""
     applies: Callable[[Kind], bool]
     least: tuple[str, float] | None = None
     """(feature of the same slot, least value) for the signal to mean anything."""
@@ -105,7 +105,11 @@ class SignalScorer:
             entity = event.entities.get(kind)
             whole = f"{values[placed.whole]:.0f}" if signal.relative is not None else ""
             value = signal.show(values[placed.column])
-            text = signal.text.format(value=value, whole=whole, kind=kind.replace("_", " "), entity=entity)
+            fraud, good = (values[at] for at in placed.labels)
+            text = signal.text.format(
+                value=value, whole=whole, fraud=f"{fraud:.0f}", labels=f"{fraud + good:.0f}",
+                kind=kind.replace("_", " "), entity=entity,
+            )  # fmt: skip
             code = signal.code if kind == "user" else f"{signal.code}_{kind}"
             findings.append(Finding(code, text + self._detail(batch, row, placed), weight, kind, entity))
         return sorted(findings, key=lambda f: (-f.weight, f.code))
