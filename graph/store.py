@@ -11,18 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from ringwatch.model import Kind
 
 
-@dataclass(frozen=True, slots=True)
-class EntityRef:
+class EntityRef(msgspec.Struct, frozen=True, gc=False):
     tenant: str
     kind: str
     id: str
 
 
-@dataclass(slots=True)
-class EntityUpdate:
+class EntityUpdate(msgspec.Struct, gc=False):
     """What a batch adds to one entity."""
 
     ref: EntityRef
@@ -33,8 +33,7 @@ class EntityUpdate:
     alerts: int = 0
 
 
-@dataclass(slots=True)
-class LinkUpdate:
+class LinkUpdate(msgspec.Struct, gc=False):
     """What a batch adds to one link, from a user to another entity of the same tenant."""
 
     user: EntityRef

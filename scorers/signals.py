@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,9 @@ class Signal:
     """(feature of the same slot, share of it from which on the value counts fully): 2 of 3 accounts weigh more than
     2 of 25."""
     show: Callable[[float], str] = "{:.0f}".format
+    own: Literal["count", "leave_out", "silent"] = "count"
+    """What becomes of the user's own confirmed fraud, which its things repeat: counted; taken off a number of accounts
+    (and off the whole); or the signal is silent for such a user."""
     covered: bool = False
     """Only where at least a fifth of the slot's events were confirmed one way or the other: where mostly frauds are
     ever reported, the rate among the confirmed says little."""
@@ -103,11 +106,10 @@ class SignalScorer:
                 continue
             signal, kind = placed.signal, placed.kind.name
             entity = event.entities.get(kind)
-            whole = f"{values[placed.whole]:.0f}" if signal.relative is not None else ""
-            value = signal.show(values[placed.column])
+            value, whole = placed.read(values)
             fraud, good = (values[at] for at in placed.labels)
             text = signal.text.format(
-                value=value, whole=whole, fraud=f"{fraud:.0f}", labels=f"{fraud + good:.0f}",
+                value=signal.show(value), whole=f"{whole:.0f}", fraud=f"{fraud:.0f}", labels=f"{fraud + good:.0f}",
                 kind=kind.replace("_", " "), entity=entity,
             )  # fmt: skip
             code = signal.code if kind == "user" else f"{signal.code}_{kind}"
@@ -130,6 +132,7 @@ class Placed:
     least: int
     whole: int
     labels: tuple[int, int]
+    user_fraud: int
 
     @classmethod
     def of(cls, signal: Signal, kind: Kind, schema: FeatureSchema) -> Placed:
@@ -138,38 +141,55 @@ class Placed:
 
         least = -1 if signal.least is None else at(signal.least[0])
         whole = -1 if signal.relative is None else at(signal.relative[0])
-        return cls(
-            signal, kind, at(signal.feature), at("count_all"), least, whole, (at("fraud_labels"), at("good_labels"))
-        )
+        labels = at("fraud_labels"), at("good_labels")
+        user_fraud = schema.index["user.fraud_labels"]
+        return cls(signal, kind, at(signal.feature), at("count_all"), least, whole, labels, user_fraud)
 
     def strengths(self, features: NDArray[np.float32]) -> Values:
         """For all rows, shape (n,)."""
         signal = self.signal
-        value = strength(features[:, self.column], signal.low, signal.high, signal.top)
+        x = features[:, self.column].astype(np.float64)
+        known = features[:, self.user_fraud] > 0
+        if signal.own == "leave_out":
+            x = x - known
+        value = strength(x, signal.low, signal.high, signal.top)
+        if signal.own == "silent":
+            value = np.where(known, 0.0, value)
         if signal.least is not None:
             value = np.where(features[:, self.least] >= signal.least[1], value, 0.0)
         if signal.relative is not None:
-            full = np.maximum(features[:, self.whole].astype(np.float64) * signal.relative[1], 1.0)
-            share = np.minimum(features[:, self.column].astype(np.float64) / full, 1.0)
+            whole = features[:, self.whole].astype(np.float64)
+            whole = whole - known if signal.own == "leave_out" else whole
+            share = np.minimum(x / np.maximum(whole * signal.relative[1], 1.0), 1.0)
             value = np.where(value > 0.0, value * share, 0.0)
         if signal.covered:
             labels = features[:, self.labels[0]].astype(np.float64) + features[:, self.labels[1]]
             value = np.where(labels >= _COVERED * features[:, self.count].astype(np.float64), value, 0.0)
         return value
 
+    def read(self, values: Sequence[float]) -> tuple[float, float]:
+        """(value, whole) of one row; the whole is NaN for a signal that is not relative."""
+        x, whole = values[self.column], values[self.whole] if self.signal.relative is not None else math.nan
+        if self.signal.own == "leave_out" and values[self.user_fraud] > 0:
+            return x - 1.0, whole - 1.0
+        return x, whole
+
     def strength(self, values: Sequence[float]) -> float:
         """For one row: the same operations in the same order, so the same bits."""
         signal = self.signal
-        ramp = (values[self.column] - signal.low) / (signal.high - signal.low) * signal.top
+        x, whole = self.read(values)
+        ramp = (x - signal.low) / (signal.high - signal.low) * signal.top
         if math.isnan(ramp) or ramp <= 0.0:
+            return 0.0
+        if signal.own == "silent" and values[self.user_fraud] > 0:
             return 0.0
         if signal.least is not None and not values[self.least] >= signal.least[1]:
             return 0.0
-        if signal.covered and not values[self.labels[0]] + values[self.labels[1]] >= _COVERED * values[self.count]:
-            return 0.0
         value = min(ramp, signal.top)
         if signal.relative is not None:
-            value *= min(values[self.column] / max(values[self.whole] * signal.relative[1], 1.0), 1.0)
+            value *= min(x / max(whole * signal.relative[1], 1.0), 1.0)
+        if signal.covered and not values[self.labels[0]] + values[self.labels[1]] >= _COVERED * values[self.count]:
+            return 0.0
         return value
 
 
