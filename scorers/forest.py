@@ -12,6 +12,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+_BLOCK = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Forest:
@@ -33,11 +35,10 @@ class Forest:
 
     def anomaly(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """2^(-mean depth / expected depth) for rows of full feature vectors, shape (n,), in (0, 1)."""
-        chosen = np.ascontiguousarray(features[:, self.columns])
-        chosen = np.where(np.isnan(chosen), self.fill, chosen)
         score: NDArray[np.float64] = _evaluate(
-            chosen, self.roots, self.feature, self.threshold, self.left, self.right, self.value, self.scale
-        )
+            features, self.columns, self.fill, self.roots, self.feature, self.threshold, self.left, self.right, self.value,
+            self.scale,
+        )  # fmt: skip
         return score
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -70,10 +71,7 @@ def fit(sample: NDArray[np.float32], *, seed: int, trees: int = 100) -> Forest |
     for tree in (e.tree_ for e in model.estimators_):
         roots.append(base)
         leaf = tree.children_left < 0
-        depth = np.zeros(tree.node_count)
-        for node in range(tree.node_count):
-            if not leaf[node]:
-                depth[tree.children_left[node]] = depth[tree.children_right[node]] = depth[node] + 1
+        depth = _depths(tree.children_left, tree.children_right)
         parts["feature"].append(np.where(leaf, -1, tree.feature).astype(np.int64))
         parts["threshold"].append(tree.threshold.astype(np.float64))
         parts["left"].append(tree.children_left.astype(np.int64) + base)
@@ -88,15 +86,37 @@ def fit(sample: NDArray[np.float32], *, seed: int, trees: int = 100) -> Forest |
     return Forest(columns, fill, np.array(roots), **joined, scale=scale, cuts=cuts)
 
 
+def _depths(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Depth of every node of a tree whose root is node 0, level by level."""
+    depth, level = np.zeros(len(left)), np.zeros(1, np.int64)
+    while len(level := level[left[level] >= 0]):
+        deeper = depth[level[0]] + 1.0
+        level = np.concatenate([left[level], right[level]])
+        depth[level] = deeper
+    return depth
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _evaluate(x: Any, roots: Any, feature: Any, threshold: Any, left: Any, right: Any, value: Any, scale: Any) -> Any:
-    out = np.empty(x.shape[0])
-    for i in range(x.shape[0]):
-        total = 0.0
+def _evaluate(
+    features: Any, columns: Any, fill: Any, roots: Any, feature: Any, threshold: Any, left: Any, right: Any, value: Any,
+    scale: Any,
+) -> Any:  # fmt: skip
+    """Tree by tree over a block of rows, so that a tree stays in the fastest cache; the sum of a row is in tree order."""
+    n, m = features.shape[0], columns.shape[0]
+    out = np.zeros(n)
+    x = np.empty((_BLOCK, m), np.float32)
+    for start in range(0, n, _BLOCK):
+        rows = min(_BLOCK, n - start)
+        for i in range(rows):
+            for j in range(m):
+                cell = features[start + i, columns[j]]
+                x[i, j] = fill[j] if np.isnan(cell) else cell
         for root in roots:
-            node = root
-            while feature[node] >= 0:
-                node = left[node] if x[i, feature[node]] <= threshold[node] else right[node]
-            total += value[node]
-        out[i] = 2.0 ** (-total / scale[0])
+            for i in range(rows):
+                node = root
+                while feature[node] >= 0:
+                    node = left[node] if x[i, feature[node]] <= threshold[node] else right[node]
+                out[start + i] += value[node]
+    for i in range(n):
+        out[i] = 2.0 ** (-out[i] / scale[0])
     return out

@@ -28,7 +28,7 @@ class Thresholds:
     one_in: float = 4.0
     """One event in so many is a candidate for the sample (by a hash of its id)."""
     least_rows: float = 500.0
-    renewed: float = 0.5
+    renewed: float = 1.0
     """Share of the sample that must be new since the last fit before another is worth its time."""
     top: float = 0.4
 
@@ -36,7 +36,7 @@ class Thresholds:
 class BehaviourIsolation:
     """How easily the event's whole feature vector is told from the recent ones (Isolation Forest): strange
     combinations that no single threshold catches. Learns on the stream, without labels; refitted at most once a day of
-    event time on a sample of recent events, when half of it is new; in use an hour later. Abstains until it has seen
+    event time on a sample of recent events, when all of it is new; in use an hour later. Abstains until it has seen
     enough events."""
 
     name = "behaviour_isolation"
