@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from features.compiled import compiled
 from features.record import RECORD
 
-HEAD, TAIL, USED, EVICTED = 0, 1, 2, 3
+HEAD, TAIL, USED, EVICTED, BEGAN, SIGNUPS = 0, 1, 2, 3, 4, 5
 
 
 class Table(NamedTuple):
-    """Records with their index. `meta` int64: most and least recently used slot, slots in use, evictions so far."""
+    """Records with their index. `meta` int64: most and least recently used slot, slots in use, evictions so far, time of the
+    first event (microseconds, 0 before it), sign-ups seen."""
 
     records: NDArray[Any]
     index_key: NDArray[np.uint64]
@@ -28,7 +29,7 @@ class Table(NamedTuple):
 def new_table(capacity: int) -> Table:
     """An empty table for `capacity` records. Memory is taken as records are used."""
     size = 1 << max(4, (2 * capacity - 1).bit_length())
-    meta = np.array([-1, -1, 0, 0], np.int64)
+    meta = np.array([-1, -1, 0, 0, 0, 0], np.int64)
     return Table(
         np.zeros(capacity, RECORD),
         np.zeros(size, np.uint64),

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.compiled import compiled
-from features.index import Table, find, obtain
+from features.index import BEGAN, SIGNUPS, Table, find, obtain
 from features.links import (
     add_label,
     distinct_links,
@@ -50,6 +50,7 @@ from ringwatch.model import DAY_US, HOUR_US, MICROSECONDS
 LABEL_FRAUD, LABEL_GOOD = 200, 201
 _NAN = math.nan
 _DAY_S = DAY_US // MICROSECONDS
+_OLD_ENOUGH_US = 14 * DAY_US
 
 
 class Columns(NamedTuple):
@@ -149,9 +150,19 @@ def _after(record: Any, at_us: int, linked: bool, is_user: bool, out: Any) -> No
 
 
 @compiled
-def _flags(other: Any, other_crowded: bool, at_us: int) -> int:
+def _is_young(table: Table, record: Any, at_us: int) -> bool:
+    """Under a day since the sign-up. In a stream without sign-ups: since the first event, once the stream is old enough
+    for a first event to mean something."""
+    if table.meta[SIGNUPS] > 0:
+        signup_s = np.int64(record.type_last_s[SIGNUP])
+        return signup_s != 0 and at_us // MICROSECONDS - signup_s < _DAY_S
+    return at_us - record.first_us < DAY_US and at_us - table.meta[BEGAN] >= _OLD_ENOUGH_US
+
+
+@compiled
+def _flags(table: Table, other: Any, other_crowded: bool, at_us: int) -> int:
     flags = 0
-    if other.type_last_s[SIGNUP] != 0 and at_us // MICROSECONDS - np.int64(other.type_last_s[SIGNUP]) < _DAY_S:
+    if _is_young(table, other, at_us):
         flags |= LINK_YOUNG
     if not other_crowded:
         if other.fraud_labels > 0:
@@ -173,8 +184,8 @@ def _link(table: Table, slots: Any, cols: Columns, i: int, layout: Layout, row: 
         other = table.records[slots[k]]
         out = row[k * layout.slot_size : (k + 1) * layout.slot_size]
         weak = LINK_WEAK if layout.strength[k] == 1 else 0
-        new = touch_link(other, False, user.key, 0, at_s, amount, _flags(user, False, at_us) | weak)
-        touch_link(user, True, other.key, k, at_s, amount, _flags(other, layout.crowded[k], at_us) | weak)
+        new = touch_link(other, False, user.key, 0, at_s, amount, _flags(table, user, False, at_us) | weak)
+        touch_link(user, True, other.key, k, at_s, amount, _flags(table, other, layout.crowded[k], at_us) | weak)
         j = link_position(other, user.key)
         out[28] = 1.0 if new else 0.0
         out[29] = at_s - np.int64(other.link_first_s[j])
@@ -219,6 +230,10 @@ def _event_block(slots: Any, cols: Columns, i: int, layout: Layout, late_s: floa
 def _event(table: Table, cols: Columns, i: int, layout: Layout, late_full_us: int, work: Any, row: Any) -> None:
     slots, scratch = work
     at_us = cols.at_us[i]
+    if table.meta[BEGAN] == 0:
+        table.meta[BEGAN] = at_us
+    if cols.op[i] == SIGNUP:
+        table.meta[SIGNUPS] += 1
     size = layout.slot_size
     for k in range(slots.size):
         slots[k] = obtain(table, cols.keys[i, k], k) if cols.keys[i, k] != 0 else -1

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.columns import Applied, ColumnBuilder, layout_of
-from features.index import EVICTED, USED, Table, find, new_table, rebuild
+from features.index import BEGAN, EVICTED, HEAD, SIGNUPS, TAIL, USED, Table, find, new_table, rebuild
 from features.kernel import LABEL_FRAUD, Columns, run
 from features.record import RECORD
 from features.schema import FeatureSchema
@@ -67,7 +67,8 @@ class MemoryState:
         order = np.arange(n, dtype=np.int32)
         table.newer[:n] = order - 1
         table.older[:n] = np.where(order + 1 < n, order + 1, -1)
-        table.meta[0], table.meta[1] = (0, n - 1) if n else (-1, -1)
+        table.meta[HEAD], table.meta[TAIL] = (0, n - 1) if n else (-1, -1)
+        table.meta[BEGAN], table.meta[SIGNUPS] = self._table.meta[BEGAN], self._table.meta[SIGNUPS]
         rebuild(table)
         return table
 

@@ -30,7 +30,7 @@ BUCKET_TOTAL = 39
 SHORT_US = (MINUTE_US, 10 * MINUTE_US, HOUR_US)
 
 LINK_YOUNG = 1
-"""The link was made within a day of a sign-up at the other end."""
+"""The other end was under a day old when the link was made."""
 LINK_FRAUD = 2
 LINK_GOOD = 4
 LINK_WEAK = 8

@@ -102,7 +102,13 @@ def _slot_block() -> tuple[Feature, ...]:
         Feature("new_neighbours_24h", "links first seen in the window", "links", "24h", _LINKS, True),
         Feature("new_neighbours_7d", "links first seen in the window", "links", "7d", _LINKS, True),
         Feature(
-            "young_neighbours", "kept links made within a day of a sign-up at the other end", "links", "", _LINKS, True
+            "young_neighbours",
+            "kept links made while the other end was under a day old (since its sign-up; in a stream of 14 days without any "
+            "sign-up: since its first event)",
+            "links",
+            "",
+            _LINKS,
+            True,
         ),
         Feature(
             "top_share",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,17 +47,24 @@ log = logging.getLogger(__name__)
 class LadybugGraph:
     """`GraphStore` on a LadybugDB file. Safe to call from several threads: calls take turns.
 
-    `fold_min_rows`: rows added before the first fold. `buffer_bytes`: most memory the engine takes for pages.
+    `fold_min_rows`: rows added before the first fold; `slice_rows`: rows merged at once. `buffer_bytes`: most memory the engine takes for pages.
     Raises `Conflict` when another process has the file open, `Corrupt` when it is not a LadybugDB file.
     """
 
     def __init__(
-        self, path: Path, *, fold_min_rows: int = 400_000, buffer_bytes: int = 2 << 30, threads: int = 0
+        self,
+        path: Path,
+        *,
+        fold_min_rows: int = 400_000,
+        slice_rows: int = 1_000_000,
+        buffer_bytes: int = 2 << 30,
+        threads: int = 0,
     ) -> None:
         self._path = path
         self._text = load("ladybug")
         self._lock = threading.RLock()
         self._fold_min_rows = fold_min_rows
+        self._slice_rows = slice_rows
         self._database, self._connection = _open(path, buffer_bytes, threads)
         self._reading = ladybug.Connection(self._database, num_threads=1)
         self._positions: dict[str, int] = {}
@@ -139,13 +146,18 @@ class LadybugGraph:
         """Merge the rows of each pair into one, written in bulk, and put them in the place of the old ones.
 
         LadybugDB does not recover a `COPY` after a crash until a checkpoint has run (0.22, tested), so the copies are
-        checkpointed before they replace the tables; copies a crash left behind are discarded by `prepare`.
+        checkpointed before they replace the tables; copies a crash left behind are discarded by `prepare`. A slice of the
+        users at a time, so that the memory taken does not grow with the graph.
         """
         with self._lock:
             self._discard_copies()
             with self._transaction():
-                self._each_table("create", "copy")
-            self._run("checkpoint")
+                self._each_table("create")
+            slices = 1 + self._count_rows() // self._slice_rows
+            for part in range(slices):
+                for table in FOLDED:
+                    self._copy(f"fold_{table}_copy", slices, part)
+                self._run("checkpoint")
             with self._transaction():
                 self._each_table("drop", "rename")
                 rows = self._count_rows()
@@ -217,14 +229,22 @@ class LadybugGraph:
         return self._execute(self._connection, name, params)
 
     def _execute(self, connection: Any, name: str, params: dict[str, Any]) -> Any:
+        return self._guarded(name, lambda: connection.execute(self._text[name], params))
+
+    def _guarded(self, name: str, work: Callable[[], Any]) -> Any:
         try:
-            return connection.execute(self._text[name], params)
+            return work()
         except RuntimeError as error:
             raise Unavailable(
                 f"graph query {name} failed on {self._path}: {str(error).splitlines()[0]}",
                 hint="check free disk space and memory, and that no other program changed the file",
                 query=name,
             ) from error
+
+    def _copy(self, name: str, slices: int, part: int) -> None:
+        """A `COPY` with its numbers written into it: prepared ones end the process on their third use (0.22, tested)."""
+        text = self._text[name].replace("$slices", str(slices)).replace("$slice", str(part))
+        self._guarded(name, lambda: self._connection.execute(text))
 
     def _rows(self, name: str, **params: Any) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._run(name, **params).get_as_arrow().to_pylist()

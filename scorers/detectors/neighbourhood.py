@@ -25,7 +25,7 @@ class Thresholds:
     """Accounts that came to it within 7 days."""
     new_7d_high: float = 10.0
     young_low: float = 1.0
-    """Accounts that had signed up within a day of first using it."""
+    """Accounts that were under a day old when they first used it."""
     young_high: float = 6.0
     young_least_new: float = 2.0
     """Accounts that came within 7 days for young ones to count: a house fills slowly, a ring at once."""
@@ -68,7 +68,7 @@ def build(overrides: Mapping[str, Any]) -> Neighbourhood:
                    "accounts that came to this {kind} in 7 days: {value} of {whole}", is_personal,
                    ("neighbours_all", t.new_7d_low), ("neighbours_all", 1.0)),
             Signal("young_accounts", "young_neighbours", t.young_low, t.young_high, 0.7,
-                   "accounts that first used this {kind} within a day of their sign-up: {value} of {whole}",
+                   "accounts on this {kind} that were under a day old when they first used it: {value} of {whole}",
                    is_personal, ("new_neighbours_7d", t.young_least_new), ("neighbours_all", 1.0)),
             Signal("failures", "fails_1h", t.fails_low, t.fails_high, 0.6,
                    "{value} declined or failed events with this {kind} in an hour", is_personal),

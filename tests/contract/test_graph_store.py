@@ -21,7 +21,7 @@ EVERYTHING = {"hops": 50, "degree_cap": 100_000, "limit": 100_000}
 
 
 def open_ladybug(folder: Path) -> GraphStore:
-    return LadybugGraph(folder / "graph.lbug", fold_min_rows=40, buffer_bytes=256 << 20)
+    return LadybugGraph(folder / "graph.lbug", fold_min_rows=40, slice_rows=25, buffer_bytes=256 << 20)
 
 
 STORES: dict[str, OpenStore] = {"ladybug": open_ladybug}

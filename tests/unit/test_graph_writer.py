@@ -163,7 +163,7 @@ def test_cuts_and_redeliveries_do_not_change_the_graph(
 ) -> None:
     rng = random.Random(seed)
     path = tmp_path_factory.mktemp("graph") / "graph.lbug"
-    store = LadybugGraph(path, fold_min_rows=fold, buffer_bytes=256 << 20)
+    store = LadybugGraph(path, fold_min_rows=fold, slice_rows=30, buffer_bytes=256 << 20)
     store.prepare(BUILTIN_KINDS)
     writer = GraphWriter(store, batch_links=batch_links)
     reached = 0

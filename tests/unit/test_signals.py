@@ -39,10 +39,20 @@ def test_fresh_accounts_on_one_device_are_suspect_and_old_customers_on_a_tablet_
     old += [event(2, "order", f"o{i}", START_US + 40 * DAY_US + i * 30 * MINUTE_US, device="tablet") for i in range(7)]
     suspect, words = tell(*fresh)
     assert suspect > 0.75
-    assert "accounts that first used this device within a day of their sign-up: 7 of 7" in words
+    assert "accounts on this device that were under a day old when they first used it: 7 of 7" in words
     value, words = tell(*old)
     assert 0.0 < value < 0.5
-    assert not any("sign-up" in text for text in words)
+    assert not any("day old" in text for text in words)
+
+
+def test_without_sign_ups_a_first_event_tells_young_accounts_once_the_stream_is_old() -> None:
+    crowd = [event(i, "order", f"u{i}", START_US + 20 * DAY_US + i * MINUTE_US, device="d") for i in range(7)]
+    value, words = tell(event(99, "order", "someone", START_US), *crowd)
+    assert value > 0.75
+    assert any("under a day old" in text for text in words)
+    value, words = tell(*crowd)
+    assert value < 0.5
+    assert not any("under a day old" in text for text in words)
 
 
 def test_two_frauds_among_three_accounts_weigh_more_than_among_twelve() -> None:
