@@ -37,7 +37,7 @@ MAX_ROWS_READ = 2_000_000
 DIGEST_PAGE = 200_000
 """Rows read at once for a digest."""
 
-CHECKPOINT_ROWS = 500_000
+CHECKPOINT_ROWS = 100_000
 """Rows added between checkpoints. Until one, LadybugDB holds them in memory (500 bytes a row) and, opened after a crash,
 replays them from its log (30 us a row)."""
 

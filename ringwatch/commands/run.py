@@ -57,12 +57,16 @@ def run_ingest(settings: Settings, paths: list[str], map_file: Path | None, *, q
             console.print(f"[yellow]note:[/yellow] {escape(trouble)}", soft_wrap=True)
         with IngestBar(console, source.name, quiet=quiet) as bar, _until_told() as stopping:
             tally = service.pipeline.run(source, progress=bar.show, stop=stopping.is_set)
-        if not quiet:
+        if not quiet and not tally.already_finished:
             print_summary(console, tally, service.pipeline.stream.state.stats(), service.graph)
     finally:
         service.close()
     if tally.already_finished:
-        console.print(f"{source.name} was ingested before: nothing to do", soft_wrap=True)
+        console.print(
+            f"{source.name} was ingested before: nothing to do. To start anew: "
+            f"[bold]ringwatch reset --data-dir {settings.data_dir}[/bold]",
+            soft_wrap=True,
+        )  # fmt: skip
     if tally.interrupted:
         console.print(
             "[yellow]interrupted:[/yellow] run the same command again to continue where it was", soft_wrap=True
