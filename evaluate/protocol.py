@@ -69,7 +69,9 @@ def instant_us(value: Any, where: str) -> int:
 def fold_of(raw: Any, where: str) -> Fold:
     names = ("train_from", "train_until", "test_from", "test_until")
     if not isinstance(raw, dict) or set(raw) != set(names):
-        raise BadInput(f"{where} is {raw!r}", hint=f"it needs {', '.join(names)}")
+        lacks = [name for name in names if not isinstance(raw, dict) or name not in raw]
+        raise BadInput(f"{where} lacks {', '.join(lacks)}" if lacks else f"{where} is {raw!r}",
+                       hint=f"it needs {', '.join(names)}")  # fmt: skip
     fold = Fold(*(instant_us(raw[name], f"{where}.{name}") for name in names))
     if not fold.train_from_us < fold.train_until_us <= fold.test_from_us < fold.test_until_us:
         raise BadInput(f"{where} is out of order", hint="train_from < train_until <= test_from < test_until")
@@ -79,7 +81,7 @@ def fold_of(raw: Any, where: str) -> Fold:
 def load_protocol(path: Path) -> Protocol:
     try:
         content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadInput(f"protocol {path} cannot be read: {error}", hint="see docs/backtest.md") from None
     if not isinstance(content, dict) or set(content) - _KEYS:
         unknown = sorted(set(content) - _KEYS) if isinstance(content, dict) else content
@@ -94,6 +96,11 @@ def load_protocol(path: Path) -> Protocol:
     if content.get("labels", "all") not in ("all", "train"):
         raise BadInput(f"{path}: labels is {content['labels']!r}", hint="all or train")
     exclude = content.get("exclude_known_fraud") or {}
+    if not isinstance(exclude, dict) or not isinstance(exclude.get("delay_days", 7), int):
+        raise BadInput(f"{path}: exclude_known_fraud is {exclude!r}", hint="write {entity: user, delay_days: 7}")
+    without = content.get("without") or {}
+    if not isinstance(without, dict):
+        raise BadInput(f"{path}: without is {without!r}", hint="write {kind: id}")
     return Protocol(
         **_split(split, str(path)),
         labels=content.get("labels", "all"),
@@ -101,7 +108,7 @@ def load_protocol(path: Path) -> Protocol:
         exclude_delay_days=int(exclude.get("delay_days", 7)),
         metrics=metrics,
         precision_entity=content.get("precision_entity", "user"),
-        without=dict(content.get("without") or {}),
+        without=dict(without),
     )
 
 
@@ -112,7 +119,9 @@ def _split(split: dict[str, Any], where: str) -> dict[str, Any]:
     if kind == "time_share" and isinstance(value, float) and 0.0 < value < 1.0:
         return {"time_share": value}
     if kind == "random" and isinstance(value, dict) and not set(value) - {"test_size", "seed"}:
-        return {"random_test_size": float(value.get("test_size", 0.3)), "seed": int(value.get("seed", 2))}
+        size, seed = value.get("test_size", 0.3), value.get("seed", 2)
+        if isinstance(size, float) and 0.0 < size < 1.0 and isinstance(seed, int) and seed >= 0:
+            return {"random_test_size": size, "seed": seed}
     if kind == "file":
         return {"file": Path(str(value))}
     raise BadInput(

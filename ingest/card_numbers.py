@@ -1,10 +1,10 @@
 """Full card numbers are refused at the door: never stored, never echoed.
 
-A candidate is 13 to 19 digits, in one run, in groups joined by spaces, dashes or (as 4.4.4.4) dots, or written as
-4.539578577663123e15, that begins like a card of a known network (ISO/IEC 7812 ranges), has that network's length and
-passes the Luhn check. Beginning and length keep long numeric ids from being refused by chance: about 1 in 30 random
-16-digit numbers looks like a card, where Luhn alone would refuse 1 in 10. Longer numbers, decimal fractions, UUIDs
-and hexadecimal tokens are never candidates.
+A candidate is 13 to 19 digits, in one run, in groups joined by spaces, dashes, underlines, invisible characters or
+(three or more, so that it is no decimal number) dots, or written as 4.539578577663123e15, that begins like a card of a
+known network (ISO/IEC 7812 ranges), has that network's length and passes the Luhn check. Beginning and length keep long
+numeric ids from being refused by chance: about 1 in 30 random 16-digit numbers looks like a card, where Luhn alone would
+refuse 1 in 10. Longer numbers, decimal fractions, UUIDs and hexadecimal tokens are never candidates.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 
-CARD_GAPS = " .-\u00a0\u2009\u202f\u2010\u2011\u2012\u2013\u2014\u2015"
+CARD_GAPS = " .-_\u00a0\u00ad\u200b\u200c\u200d\u2009\u202f\u2010\u2011\u2012\u2013\u2014\u2015\u2060\ufeff"
 """What may stand between the digits."""
-_GAP = "[ \u00a0\u2009\u202f\u2010-\u2015-]{1,3}"
-_SOME = re.compile(rf"\d(?:{_GAP})?(?:\d(?:{_GAP})?){{11}}\d|\d{{4}}\.\d{{4,6}}\.\d{{4,5}}")
+_GAP = "[ _\u00a0\u00ad\u200b-\u200d\u2009\u202f\u2010-\u2015\u2060\ufeff-]{1,3}"
+_SOME = re.compile(rf"\d(?:{_GAP}|\.)?(?:\d(?:{_GAP}|\.)?){{11}}\d")
 """Thirteen digits with gaps, anywhere: what must be there for a card number to be there."""
 _ALIKE = bytes(48 if 48 <= i < 58 else i for i in range(256))
 _THIRTEEN = b"0" * 13
 """The same for ASCII text: gaps taken out and all digits made alike."""
 _RUN = re.compile(rf"\d+(?:{_GAP}\d+)*")
 _GROUP = re.compile(r"\d+")
-_DOTTED = re.compile(r"(?<![\d.])\d{4}(?:\.\d{4}\.\d{4}\.\d{4}|\.\d{6}\.\d{5})(?![\d.])")
+_DOTTED = re.compile(r"(?<![\d.])(?:\d{1,6}(?:\.\d{1,6}){3,18}|\d{4}\.\d{6}\.\d{5})(?![\d.])")
 _EXPONENT = re.compile(r"(?<![\d.])(\d)\.(\d{12,18})[eE]\+?(1[2-8])(?!\d)")
 _TOKEN = re.compile(
     r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
@@ -66,7 +66,7 @@ def is_card_number(digits: str) -> bool:
 def may_hold_card_number(text: str) -> bool:
     """A fast look that never misses one; most texts without one are told apart here."""
     if text.isascii():
-        return _THIRTEEN in text.encode().translate(_ALIKE, b" -.")
+        return _THIRTEEN in text.encode().translate(_ALIKE, b" -._")
     return _SOME.search(text) is not None
 
 

@@ -62,11 +62,17 @@ class RateTable:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 for number, row in enumerate(csv.DictReader(file), 2):
                     currency, day, rate = _rate(path, number, row)
+                    if currency == base:
+                        raise BadInput(
+                            f"{path}:{number}: {base} is the currency rates are in", hint="take the line out"
+                        )
                     rates.setdefault(currency, []).append((day, rate))
         except OSError as error:
             raise BadInput(f"rate table {path}: {error.strerror}", hint=hint) from None
         except (UnicodeDecodeError, csv.Error) as error:
             raise BadInput(f"rate table {path} is not a CSV in UTF-8: {error}", hint=hint) from None
+        if not rates:
+            raise BadInput(f"rate table {path} has no rates", hint=hint)
         return cls(base, rates)
 
     def convert(self, minor: int, currency: str, at_us: int) -> int | None:

@@ -12,18 +12,20 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ingest.card_numbers import CARD_GAPS, MASK, holds_card_number, mask_card_numbers
+from ingest.cells import label_text
 from ingest.events import EventDecoder, TimeGuard
 from ingest.inputs import Input, find_inputs, format_of
 from ingest.mapping import Mapping
+from ingest.mapping_parts import LabelRule
 from ingest.parquet import ParquetFile
 from ingest.records import Lines, Record, csv_header, csv_rows, flat, json_row
 from ingest.source import Chunk
+from ingest.values import show
 from ringwatch.errors import BadInput
 from ringwatch.model import Event, Item, Refusal
 
 RAW_LIMIT = 65_536
 """Bytes of a refused record that are kept."""
-_HEAD_BYTES = 65_536
 _SAMPLE = 100
 _ENOUGH = 20
 """Records of the sample that must be there, and all be refused, to call the mapping wrong."""
@@ -70,11 +72,12 @@ class FileSource:
         self.name = ", ".join(str(f.path) for f in inputs[:3]) + (
             f" and {len(inputs) - 3} more" if len(inputs) > 3 else ""
         )
+        self.resumable = not any(file.stream for file in inputs)
         self.source_id = self._identity()
 
     def _identity(self) -> str:
-        """Hash of names, sizes, first bytes and mapping; of a pipe the first record stands for its content."""
-        digest = hashlib.sha256((self._reading.mapping.hash if self._reading.mapping else "native").encode())
+        """Hash of names, contents and mapping; of a pipe the first record stands for its content."""
+        digest = hashlib.blake2b((self._reading.mapping.hash if self._reading.mapping else "native").encode())
         for file in self._inputs:
             digest.update(f"\0{file.name}\0{file.size}\0".encode("utf-8", "surrogateescape"))
             if file.stream:
@@ -83,7 +86,8 @@ class FileSource:
                 lines.put_back(head)
                 digest.update(b"\n".join(record.raw for record in head))
             else:
-                digest.update(file.head(_HEAD_BYTES))
+                for part in file.parts():
+                    digest.update(part)
         return digest.hexdigest()[:32]
 
     def _kind(self, file: Input) -> str:
@@ -126,11 +130,11 @@ class FileSource:
                 hint = f"`ringwatch map {file.path.name}` proposes a mapping"
                 raise BadInput(f"{file.path} is Parquet: a mapping is needed", hint=hint)
         elif kind == "parquet":
-            mapping.check_columns(ParquetFile(file.path).columns)
+            mapping.check_columns(ParquetFile(file.path).columns, file.name)
         elif kind == "csv":
             names = mapping.header or csv_header(self._lines(file), mapping.delimiter, str(file.path))
             if names:
-                mapping.check_columns(list(names))
+                mapping.check_columns(list(names), file.name)
 
     def _check_sample(self, file: Input) -> None:
         """The first records, for the time to start at and for a mapping that fits no record."""
@@ -149,11 +153,22 @@ class FileSource:
                 about = (str(error.context.get("field", "")), str(error.context.get("code", "")))
                 refused[about] += 1
                 first.setdefault(about, error)
+        if mapping is not None and mapping.label is not None:
+            self._check_label(mapping, mapping.label, sample, file)
         if times:
             self._start_us = sorted(times)[(len(times) - 1) // 2]
         if refused.total() == len(sample) >= _ENOUGH:
             about = refused.most_common(1)[0][0]
             raise self._fits_nothing(file, about[0] or "format", first[about], len(sample))
+
+    def _check_label(self, mapping: Mapping, rule: LabelRule, sample: Sequence[Record], file: Input) -> None:
+        """Both sorts of labels are named, and neither is what stands in the column: a slip."""
+        rows = [r.row if r.row is not None else json_row(r) or {} for r in sample if not r.reason]
+        values = {text for row in rows if (text := label_text(row.get(rule.column))) is not None}
+        if rule.good and len(sample) >= _ENOUGH and values and not values & (rule.fraud | rule.good):
+            shown = ", ".join(show(value, quote=True) for value in sorted(values)[:5])
+            message = f"{mapping.path}:{mapping.line_of('label')}: no value of {rule.column!r} in {file.name} is fraud or good"
+            raise BadInput(message, hint=f"it holds {shown}", line=mapping.line_of("label"))
 
     def _fits_nothing(self, file: Input, field: str, error: BadInput, count: int) -> BadInput:
         mapping = self._reading.mapping
@@ -187,13 +202,14 @@ class FileSource:
         base = passed = 0
         for file, size in zip(self._inputs, sizes, strict=True):
             last, source = base, str(file.path)
+            name = f"{file.name}-{self.source_id[:12]}" if file.stream else file.name
             for number, record, taken in self._readable(file, max(0, after - base)):
                 last = base + number
                 if last <= after:
                     self._pass_by(record, guard)
                     continue
                 try:
-                    made: Sequence[Item] = self._take(record, f"{file.name}:{number}", guard)
+                    made: Sequence[Item] = self._take(record, f"{name}:{number}", guard)
                 except BadInput as error:
                     made = (_refusal(record, error, source, number),)
                 items += made
@@ -229,7 +245,7 @@ class FileSource:
             return
         names = list(mapping.header) if mapping.header else csv_header(lines, mapping.delimiter, str(file.path))
         if file.stream and names:
-            mapping.check_columns(names)
+            mapping.check_columns(names, file.name)
         for number, record in enumerate(csv_rows(lines, names, mapping.delimiter, self._reading.max_record_bytes), 1):
             yield number, record, lines.taken
 

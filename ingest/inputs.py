@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -45,6 +45,15 @@ class Input:
         except OSError as error:
             raise unreadable(self, f"cannot be opened: {error.strerror}", "check its rights") from None
 
+    def parts(self) -> Iterator[bytes]:
+        """The whole content, piece by piece; as much of it as can be read."""
+        try:
+            with self.path.open("rb") as opened:
+                while part := opened.read(1 << 20):
+                    yield part
+        except OSError:
+            return
+
     def head(self, size: int) -> bytes:
         """The first bytes of a file; none when they cannot be read."""
         try:
@@ -81,7 +90,9 @@ def find_inputs(paths: Sequence[str]) -> list[Input]:
 
 
 def _is_data(path: Path, folder: Path) -> bool:
-    """Whether a file of a folder is read: hidden and empty ones (.git/HEAD, _SUCCESS) are not."""
+    """Whether a file of a folder is read: hidden and empty ones (.git/HEAD, _SUCCESS) are not, nor what describes data."""
+    if path.suffix.lower() in (".yaml", ".yml", ".toml", ".md"):
+        return False
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
     return not hidden and path.is_file() and path.stat().st_size > 0
 
@@ -103,9 +114,8 @@ def format_of(file: Input, mapping: Mapping | None) -> str:
         if stated not in (None, "parquet"):
             assert mapping is not None
             line = mapping.lines.get("format", 1)
-            raise BadInput(
-                f"{mapping.path}:{line}: format is {stated!r}, {file.path} is Parquet", hint="format: parquet"
-            )
+            message = f"{mapping.path}:{line}: format is {stated!r}, {file.path} is Parquet"
+            raise BadInput(message, hint="format: parquet", unreadable=True)
         return "parquet"
     if stated == "parquet" and file.stream:
         raise unreadable(file, "is a pipe, and Parquet cannot be read from one", "name the file")

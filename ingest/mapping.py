@@ -66,16 +66,18 @@ class Mapping:
     tokens: dict[str, int]
     """Entity kind that leaves the door only as a keyed token -> its line."""
 
-    def check_columns(self, present: Sequence[str]) -> None:
+    def check_columns(self, present: Sequence[str], file: str = "the file") -> None:
         """Raises BadInput naming the mapping's line when the file lacks a column, or has it twice."""
         for column, line in self.columns.items():
             if column not in present:
                 near = difflib.get_close_matches(column, present, n=3, cutoff=0.5)
-                names = [repr(name) for name in near or present[:30]]
+                names = [show(name, quote=True) for name in near or present[:30]]
                 hint = f"did you mean {' or '.join(names)}?" if near else f"the file has: {', '.join(names) or 'none'}"
-                raise BadInput(f"{self.path}:{line}: the file has no column {column!r}", hint=hint, line=line)
+                raise BadInput(
+                    f"{self.path}:{line}: {file} has no column {show(column, quote=True)}", hint=hint, line=line
+                )
             if present.count(column) > 1:
-                message = f"{self.path}:{line}: the file has more than one column {column!r}"
+                message = f"{self.path}:{line}: {file} has more than one column {show(column, quote=True)}"
                 raise BadInput(message, hint="rename one of them, or list all names under columns", line=line)
 
     def line_of(self, field: str) -> int:

@@ -261,7 +261,8 @@ class _Proposal:
         if ("lat" in found) != ("lon" in found):
             for name in ("lat", "lon"):
                 if name in found:
-                    self._left[found[name].name] = found.pop(name)
+                    left = found.pop(name)
+                    self._left[left.name] = left
         lines += [f"  {name}: {_name(column.name)}  # likely" for name, column in found.items()]
         return ["fields:", *lines] if lines else []
 

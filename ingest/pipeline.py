@@ -8,6 +8,7 @@ counts twice, and no source is read again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
@@ -23,6 +24,7 @@ from ingest.source import Chunk, Source
 from ingest.stream import ScoringStream
 from ledger.alerting import AlertGrouper
 from ledger.store import LedgerStore, LedgerWrite, Progress
+from ringwatch.errors import BadInput
 from ringwatch.model import Event, Item, Label, Level, Refusal
 from scorers.decision import Decisions
 
@@ -42,7 +44,7 @@ class Tally:
     refusals: int = 0
     duplicates: int = 0
     alerts: dict[str, int] = field(default_factory=dict)
-    """Alerts touched, by level of the alert."""
+    """New alerts, by their level in the end."""
     levels: dict[str, int] = field(default_factory=dict)
     """Events by level."""
     replayed: int = 0
@@ -83,6 +85,8 @@ class Pipeline:
         self._seen = seen
         self._snapshots = snapshots
         self._interval_s = snapshot_interval_s
+        self._founded: dict[str, str] = {}
+        """Alerts that began in this run, with their level so far."""
         self._seq = -1
         self._snapshot_seq = -1
         self._snapshot_due = monotonic() + snapshot_interval_s
@@ -131,7 +135,7 @@ class Pipeline:
     ) -> Tally:
         """Read the source to its end, or until `stop` says so; continues where the ledger says it was left."""
         started = perf_counter()
-        before = self.outlets.ledger.progress(source.source_id)
+        before = self.outlets.ledger.progress(source.source_id) if source.resumable else None
         if before is not None and before.finished:
             self.tally.already_finished = True
             return self.tally
@@ -167,6 +171,14 @@ class Pipeline:
             self.checkpoint()
         return decisions, [r for r in refusals if r.code in ("conflict", "unknown_event")]
 
+    def look(self, event: Event) -> Decisions | None:
+        """The decision of an event as if it happened now, alone; nothing changes. None when it was seen before. Raises
+        BadInput for an id that was seen with another content."""
+        seen = self._seen.look(event)
+        if seen == CONFLICT:
+            raise BadInput(_conflict(event), hint="use another id", code="conflict")
+        return self.stream.look([event]) if seen == NEW else None
+
     def _sort(
         self, chunk: Chunk, source: str
     ) -> tuple[list[tuple[int, Applied]], list[tuple[int, Label]], list[Refusal]]:
@@ -174,43 +186,51 @@ class Pipeline:
         fresh: list[tuple[int, Applied]] = []
         labels: list[tuple[int, Label]] = []
         refusals: list[Refusal] = []
-        stored = self._entities_of_labelled(chunk.items)
-        for item, position in zip(chunk.items, chunk.positions, strict=True):
+        found = [self._seen.check(item) if isinstance(item, Event) else NEW for item in chunk.items]
+        stored, known = self._stored_of_labels(chunk.items, found)
+        for item, position, seen in zip(chunk.items, chunk.positions, found, strict=True):
             self._seq += 1
             if isinstance(item, Refusal):
                 refusals.append(item)
             elif isinstance(item, Label):
                 resolved = self._resolve(item, entities, stored)
-                if resolved is None:
+                if item in known:
+                    self.tally.duplicates += 1
+                elif resolved is None:
                     reason = f"label of unknown event {item.target_id!r}: send the event before its label"
                     refusals.append(Refusal(reason, source, position, _encode(item), "unknown_event"))
                 else:
                     fresh.append((self._seq, resolved))
                     labels.append((self._seq, item))
+                    known.add(item)
+            elif seen == NEW:
+                entities[item.event_id] = item.entities
+                fresh.append((self._seq, item))
+            elif seen == CONFLICT:
+                refusals.append(Refusal(_conflict(item), source, position, _encode(item), "conflict"))
             else:
-                seen = self._seen.check(item)
-                if seen == NEW:
-                    entities[item.event_id] = item.entities
-                    fresh.append((self._seq, item))
-                elif seen == CONFLICT:
-                    reason = f"event id {item.event_id!r} was seen before with another content"
-                    refusals.append(Refusal(reason, source, position, _encode(item), "conflict"))
-                else:
-                    self.tally.duplicates += 1
+                self.tally.duplicates += 1
         return fresh, labels, refusals
 
-    def _entities_of_labelled(self, items: Sequence[Item]) -> dict[tuple[str, str], dict[str, str]]:
-        """From the ledger: the entities of labelled events that are not among the items themselves."""
-        here = {item.event_id for item in items if isinstance(item, Event)}
-        wanted: dict[str, list[str]] = {}
-        for item in items:
-            if isinstance(item, Label) and item.target_kind == "event" and item.target_id not in here:
-                wanted.setdefault(item.tenant, []).append(item.target_id)
-        return {
-            (tenant, event_id): entities
-            for tenant, ids in wanted.items()
-            for event_id, entities in self.outlets.ledger.events_entities(tenant, ids).items()
+    def _stored_of_labels(
+        self, items: Sequence[Item], found: Sequence[int]
+    ) -> tuple[dict[tuple[str, str], dict[str, str]], set[Label]]:
+        """From the ledger, for labels of what is not new here: the entities of their events, and the labels there are."""
+        new = {
+            item.event_id for item, seen in zip(items, found, strict=True) if isinstance(item, Event) and seen == NEW
         }
+        wanted: dict[tuple[str, str], list[str]] = {}
+        for item in items:
+            if isinstance(item, Label) and (item.target_kind != "event" or item.target_id not in new):
+                wanted.setdefault((item.tenant, item.target_kind), []).append(item.target_id)
+        ledger = self.outlets.ledger
+        entities: dict[tuple[str, str], dict[str, str]] = {}
+        labels: set[Label] = set()
+        for (tenant, kind), ids in wanted.items():
+            labels |= ledger.labels_of(tenant, kind, ids)
+            if kind == "event":
+                entities |= {(tenant, id_): of for id_, of in ledger.events_entities(tenant, ids).items()}
+        return entities, labels
 
     def _resolve(
         self,
@@ -249,9 +269,12 @@ class Pipeline:
         tally = self.tally
         tally.labels += len(write.labels)
         tally.refusals += len(write.refusals)
+        added = Counter(alert_id for alert_id, _ in write.alert_events)
         for alert in write.alerts:
-            if alert.events == 1 or alert.first_event_id == alert.top_event_id:
-                tally.alerts[alert.level] = tally.alerts.get(alert.level, 0) + 1
+            if alert.alert_id in self._founded or alert.events == added[alert.alert_id]:
+                self._founded[alert.alert_id] = alert.level
+        if write.alerts:
+            tally.alerts = dict(Counter(self._founded.values()))
         if decisions is None:
             return
         tally.events += len(decisions)
@@ -282,6 +305,10 @@ class Pipeline:
             self.outlets.graph.close()
         self.outlets.ledger.close()
         self.stream.state.close()
+
+
+def _conflict(event: Event) -> str:
+    return f"event id {event.event_id!r} was seen before with another content"
 
 
 class _Stage:

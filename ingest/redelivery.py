@@ -33,21 +33,32 @@ class SeenEvents:
 
     def check(self, event: Event) -> int:
         """NEW (and remembered from now on), SAME or CONFLICT."""
-        return self._check(_id_hash(event.tenant, event.event_id), int.from_bytes(body_hash(event)[:8], "little"))
+        return self._check(_id_hash(event.tenant, event.event_id), _body(event))
+
+    def look(self, event: Event) -> int:
+        """As `check`, and nothing is remembered."""
+        known = self._known(_id_hash(event.tenant, event.event_id))
+        return NEW if known is None else SAME if known == _body(event) else CONFLICT
 
     def remember(self, tenant: str, event_id: str, body: bytes) -> None:
         self._check(_id_hash(tenant, event_id), int.from_bytes(body[:8], "little"))
 
-    def _check(self, key: int, body: int) -> int:
+    def _known(self, key: int) -> int | None:
         known = self._recent.get(key)
-        if known is None:
-            known = self._before.get(key)
+        return self._before.get(key) if known is None else known
+
+    def _check(self, key: int, body: int) -> int:
+        known = self._known(key)
         if known is not None:
             return SAME if known == body else CONFLICT
         if len(self._recent) >= self._half:
             self._before, self._recent = self._recent, {}
         self._recent[key] = body
         return NEW
+
+
+def _body(event: Event) -> int:
+    return int.from_bytes(body_hash(event)[:8], "little")
 
 
 def _id_hash(tenant: str, event_id: str) -> int:

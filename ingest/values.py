@@ -103,7 +103,7 @@ def check_decimal(value: Any, field: str) -> Decimal:
         number = value if isinstance(value, Decimal) else Decimal(str(value))
     except InvalidOperation:
         raise refuse(field, value, "a decimal number such as 1234.50 is needed") from None
-    if not number.is_finite() or abs(number) > MAX_INT:
+    if not number.is_finite() or number.copy_abs() > MAX_INT:
         raise refuse(field, value, "a finite number below 2^53 is needed")
     if number_is_card(number):
         raise refuse(field, value, CARD_HINT, "card_number")

@@ -55,6 +55,11 @@ class SqlLedger:
         try:
             yield
         except OperationalError as error:
+            if "no such table" in str(error.orig):
+                raise Corrupt(
+                    f"the ledger cannot {doing}: {error.orig}",
+                    hint="is this a ringwatch data folder? `ringwatch doctor`",
+                ) from None
             raise Unavailable(
                 f"the ledger cannot {doing}: {error.orig}", hint="free disk space or release the file, then run again"
             ) from None
@@ -231,6 +236,16 @@ class SqlLedger:
         with self._reading() as connection:
             rows = connection.execution_options(yield_per=10_000).execute(query)
             yield from ((event_id, level) for event_id, level in rows)
+
+    def labels_of(self, tenant: str, target_kind: str, target_ids: Sequence[str]) -> set[Label]:
+        found: set[Label] = set()
+        c = t.labels.c
+        for start in range(0, len(target_ids), _IDS_AT_ONCE):
+            some = target_ids[start : start + _IDS_AT_ONCE]
+            query = select(t.labels).where(c.tenant == tenant, c.target_kind == target_kind, c.target_id.in_(some))
+            with self._reading() as connection:
+                found |= {_label(row) for row in connection.execute(query).mappings()}
+        return found
 
     def events_entities(self, tenant: str, event_ids: Sequence[str]) -> dict[str, dict[str, str]]:
         found: dict[str, dict[str, str]] = {}

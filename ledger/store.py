@@ -87,6 +87,10 @@ class LedgerStore(Protocol):
 
     def assessments(self, tenant: str, event_ids: Sequence[str]) -> dict[str, StoredAssessment]: ...
 
+    def labels_of(self, tenant: str, target_kind: str, target_ids: Sequence[str]) -> set[Label]:
+        """The labels there are about these targets."""
+        ...
+
     def events_entities(self, tenant: str, event_ids: Sequence[str]) -> dict[str, dict[str, str]]:
         """event id -> its entities (kind -> id), for labels of events."""
         ...

@@ -41,6 +41,10 @@ def main() -> None:
         sys.exit(2 if isinstance(error, BadInput | Conflict | NotFound) else 1)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        console.print(f"[red]error:[/red] {escape(place)}{error.strerror}", soft_wrap=True, markup=True)
+        sys.exit(1)
     except Exception as error:  # noqa: BLE001 - the top: nothing above to handle it
         handle, name = mkstemp(prefix="ringwatch-error-", suffix=".txt")
         with open(handle, "w") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic import Field, SecretStr
@@ -17,9 +18,12 @@ class Settings(BaseSettings):
         Path("ringwatch-data"),
         description="Folder that holds state, graph, ledger and dead letters; one process owns it.",
     )
-    tenant: str = Field("default", description="Tenant that file and standard-input events belong to.")
+    tenant: str = Field(
+        "default", pattern=r"^[\w.:@-]{1,128}$", description="Tenant that file and standard-input events belong to."
+    )
     token_key: SecretStr | None = Field(
         None,
+        min_length=8,
         description="Key that turns identifiers into per-tenant keyed hashes at the door; unset keeps them as they are.",
     )
 
@@ -32,16 +36,19 @@ class Settings(BaseSettings):
     dedupe_events: int = Field(
         4_000_000, ge=1000, description="Most recent event ids remembered to recognise a redelivery."
     )
-    snapshot_interval_s: float = Field(30.0, gt=0, description="Least time between state snapshots, in seconds.")
+    snapshot_interval_s: float = Field(
+        30.0, gt=0, le=86_400, description="Least time between state snapshots, in seconds."
+    )
     graph_batch_links: int = Field(20_000, ge=1, description="Links aggregated before the graph is written.")
 
     late_full_h: float = Field(
         24.0,
         ge=0,
+        le=87_600,
         description="Hours an event may be late and still count in windows; older ones count in lifetime figures and links only.",
     )
     future_jump_days: float = Field(
-        366.0, gt=0, description="Days past the newest event time at which a file's event is refused."
+        366.0, gt=0, le=36_500, description="Days past the newest event time at which a file's event is refused."
     )
     naive_times: str = Field(
         "refuse",
@@ -64,11 +71,21 @@ class Settings(BaseSettings):
     lists: Path | None = Field(None, description="YAML of block and allow lists with owner, reason and expiry.")
     detectors: Path | None = Field(None, description="TOML that overrides detector thresholds.")
     alert_window_h: float = Field(
-        24.0, gt=0, description="Hours within which events with the same entity and reason grow one alert."
+        24.0, gt=0, le=87_600, description="Hours within which events with the same entity and reason grow one alert."
     )
 
-    state_url: str = Field("memory:", description="State store; `memory:` is in-process arrays.")
+    state_url: str = Field("memory:", pattern="^memory:$", description="State store; `memory:` is in-process arrays.")
     graph_url: str = Field(
-        "ladybug:", description="Graph store; `ladybug:` is one file in the data folder, `none:` writes no graph."
+        "ladybug:",
+        pattern="^(ladybug|none):$",
+        description="Graph store; `ladybug:` is one file in the data folder, `none:` writes no graph.",
     )
-    ledger_url: str = Field("sqlite:", description="Ledger; `sqlite:` is one file in the data folder.")
+    ledger_url: str = Field(
+        "sqlite:", pattern="^sqlite:$", description="Ledger; `sqlite:` is one file in the data folder."
+    )
+
+
+def unknown_names() -> list[str]:
+    """Variables of the environment that look like settings and are none: a slip would otherwise have no effect."""
+    known = {f"RINGWATCH_{name.upper()}" for name in Settings.model_fields}
+    return sorted(name for name in os.environ if name.startswith("RINGWATCH_") and name not in known)

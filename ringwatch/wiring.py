@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -70,16 +71,22 @@ def open_assessor(settings: Settings, schema: FeatureSchema) -> Assessor:
     from scorers.registry import build_scorers
     from scorers.settings import load_overrides
 
-    scorers = build_scorers(overrides=load_overrides(settings.detectors), lists=load_lists(settings.lists))
-    return Assessor(scorers, load_policy(settings.policy), schema)
+    lists, policy = load_lists(settings.lists), load_policy(settings.policy)
+    scorers = build_scorers(overrides=load_overrides(settings.detectors), lists=lists)
+    lists.check_kinds([kind.name for kind in schema.kinds])
+    policy.check_scorers([scorer.name for scorer in scorers])
+    return Assessor(scorers, policy, schema)
 
 
 def open_source(settings: Settings, paths: Sequence[str], mapping: Mapping | None, kinds: Sequence[Kind]) -> FileSource:
+    from ingest.card_numbers import holds_card_number
     from ingest.currency import RateTable
     from ingest.events import EventDecoder, EventRules
     from ingest.file_source import Reading
     from ingest.file_source import open_source as open_files
 
+    if holds_card_number(settings.tenant):
+        raise BadInput("RINGWATCH_TENANT is a card number", hint="give the tenant a name")
     rules = EventRules(
         tenant=settings.tenant,
         currency=settings.currency,
@@ -116,7 +123,7 @@ class Service:
 
 
 def open_service(settings: Settings, mapping: Mapping | None = None) -> Service:
-    """Open the data folder and bring memory to where the ledger is. Raises what any store raises."""
+    """Open the data folder and bring memory to where the ledger is. Raises what any store raises; nothing stays open then."""
     from graph.writer import GraphWriter
     from ingest.dead_letter import DeadLetterFile
     from ingest.folder import DataFolder
@@ -126,26 +133,31 @@ def open_service(settings: Settings, mapping: Mapping | None = None) -> Service:
     from ingest.stream import ScoringStream
     from ledger.alerting import AlertGrouper
 
-    folder = DataFolder(settings.data_dir)
-    kinds = folder_kinds(folder, mapping)
-    schema = FeatureSchema(kinds)
-    graph = open_graph(settings, folder, kinds)
-    ledger = open_ledger(settings, folder, schema)
-    outlets = Outlets(
-        ledger=ledger,
-        grouper=AlertGrouper(int(settings.alert_window_h * HOUR_US)),
-        graph=None if graph is None else GraphWriter(graph, settings.graph_batch_links),
-        dead_letters=DeadLetterFile(folder.dead_letters, counted=ledger.refusals()),
-    )
-    pipeline = Pipeline(
-        ScoringStream(open_state(settings, schema), open_assessor(settings, schema)),
-        outlets,
-        seen=SeenEvents(settings.dedupe_events),
-        snapshots=Snapshots(folder.snapshots),
-        snapshot_interval_s=settings.snapshot_interval_s,
-    )
-    pipeline.recover()
-    return Service(settings, folder, kinds, pipeline, graph)
+    with ExitStack() as opened:
+        folder = DataFolder(settings.data_dir)
+        opened.callback(folder.close)
+        kinds = folder_kinds(folder, mapping)
+        schema = FeatureSchema(kinds)
+        stream = ScoringStream(open_state(settings, schema), open_assessor(settings, schema))
+        ledger = open_ledger(settings, folder, schema)
+        opened.callback(ledger.close)
+        graph, writer = open_graph(settings, folder, kinds), None
+        if graph is not None:
+            opened.callback(graph.close)
+            writer = GraphWriter(graph, settings.graph_batch_links)
+            opened.callback(writer.close)
+        dead_letters = DeadLetterFile(folder.dead_letters, counted=ledger.refusals())
+        opened.callback(dead_letters.close)
+        pipeline = Pipeline(
+            stream,
+            Outlets(ledger, AlertGrouper(int(settings.alert_window_h * HOUR_US)), writer, dead_letters),
+            seen=SeenEvents(settings.dedupe_events),
+            snapshots=Snapshots(folder.snapshots),
+            snapshot_interval_s=settings.snapshot_interval_s,
+        )
+        pipeline.recover()
+        opened.pop_all()
+        return Service(settings, folder, kinds, pipeline, graph)
 
 
 def folder_kinds(folder: DataFolder, mapping: Mapping | None) -> tuple[Kind, ...]:

@@ -8,6 +8,8 @@ allow:
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from ringwatch.config_file import config_text
 from ringwatch.errors import BadInput
 from ringwatch.model import MICROSECONDS, Event
 
@@ -48,6 +51,14 @@ class ListBook:
     def __bool__(self) -> bool:
         return bool(self._entries)
 
+    def check_kinds(self, kinds: Collection[str]) -> None:
+        """Raises BadInput for an entry of a kind that no event can have."""
+        for kind, id_ in self._entries:
+            if kind not in kinds:
+                near = difflib.get_close_matches(kind, kinds, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(kinds)}"
+                raise BadInput(f"lists: {kind!r} of the entry {id_!r} is no kind of entity", hint=hint)
+
     def match(self, event: Event) -> Entry | None:
         """The entry that decides for an event: a block before an allow."""
         hits = [entry for pair in event.entities.items() for entry in self._entries.get(pair, ()) if entry.holds(event)]
@@ -58,13 +69,14 @@ def load_lists(path: Path | None) -> ListBook:
     if path is None:
         return ListBook([])
     try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except FileNotFoundError:
-        raise BadInput(f"lists file {path} does not exist", hint="unset RINGWATCH_LISTS or mend it") from None
+        content = yaml.safe_load(config_text(path, "lists file", "RINGWATCH_LISTS")) or {}
     except yaml.YAMLError as error:
         raise BadInput(f"{path} is not YAML: {error}", hint="mend the line it names") from None
     if not isinstance(content, dict) or set(content) - {"block", "allow"}:
         raise BadInput(f"{path} has {sorted(content)}", hint="the top level has block: and allow: only")
+    for verdict, raws in content.items():
+        if not isinstance(raws, list | None):
+            raise BadInput(f"{path}: {verdict} is {raws!r}", hint="a list of entries is needed")
     return ListBook([_entry(path, v, i, raw) for v, raws in content.items() for i, raw in enumerate(raws or [])])
 
 

@@ -10,13 +10,16 @@ tenants:
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
 
+from ringwatch.config_file import config_text
 from ringwatch.errors import BadInput
 from ringwatch.model import Action, Level
 
@@ -55,6 +58,15 @@ class Policy:
         content = msgspec.json.encode([default, self.tenants], order="deterministic")
         self.version = hashlib.sha256(content).hexdigest()[:12]
 
+    def check_scorers(self, names: Collection[str]) -> None:
+        """Raises BadInput for a weight of a scorer there is not."""
+        for policy in (self.default, *self.tenants.values()):
+            for name in policy.weights:
+                if name not in names:
+                    near = difflib.get_close_matches(name, names, n=1)
+                    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}"
+                    raise BadInput(f"policy: there is no scorer {name!r} to weigh", hint=hint)
+
     def of(self, tenant: str) -> TenantPolicy:
         return self.tenants.get(tenant, self.default)
 
@@ -63,15 +75,15 @@ def load_policy(path: Path | None) -> Policy:
     if path is None:
         return Policy()
     try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except FileNotFoundError:
-        raise BadInput(f"policy file {path} does not exist", hint="unset RINGWATCH_POLICY or mend it") from None
+        content = yaml.safe_load(config_text(path, "policy file", "RINGWATCH_POLICY")) or {}
     except yaml.YAMLError as error:
         raise BadInput(f"{path} is not YAML: {error}", hint="mend the line it names") from None
     if not isinstance(content, dict) or set(content) - {"default", "tenants"}:
         raise BadInput(f"{path} has {sorted(content)}", hint="the top level has default: and tenants: only")
     default = _merge(path, "default", BUILT_IN, content.get("default") or {})
     tenants = content.get("tenants") or {}
+    if not isinstance(tenants, dict):
+        raise BadInput(f"{path}: tenants is {tenants!r}", hint="write tenant: {what differs}")
     return Policy(default, {name: _merge(path, f"tenants.{name}", default, raw) for name, raw in tenants.items()})
 
 

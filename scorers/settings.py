@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ringwatch.config_file import config_text
 from ringwatch.errors import BadInput
 
 T = TypeVar("T")
@@ -26,7 +28,15 @@ def thresholds(cls: type[T], overrides: Mapping[str, Any], detector: str) -> T:
             )
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadInput(f"threshold {detector}.{key} is {value!r}", hint="a number is needed")
-    return cls(**{key: float(value) for key, value in overrides.items()})
+        if not (math.isfinite(value) and value >= 0):
+            raise BadInput(f"threshold {detector}.{key} is {value!r}", hint="a finite number, zero or more, is needed")
+    made = cls(**{key: float(value) for key, value in overrides.items()})
+    for low in known:
+        high = low.replace("low", "high")
+        if high != low and high in known and not getattr(made, low) < getattr(made, high):
+            message = f"threshold {detector}.{low} is {getattr(made, low)}, {high} is {getattr(made, high)}"
+            raise BadInput(message, hint="the low one must be below the high one")
+    return made
 
 
 def load_overrides(path: Path | None) -> dict[str, dict[str, Any]]:
@@ -34,9 +44,7 @@ def load_overrides(path: Path | None) -> dict[str, dict[str, Any]]:
     if path is None:
         return {}
     try:
-        content = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise BadInput(f"detectors file {path} does not exist", hint="unset RINGWATCH_DETECTORS or mend it") from None
+        content = tomllib.loads(config_text(path, "detectors file", "RINGWATCH_DETECTORS"))
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{path}: {error}", hint="mend the TOML") from None
     for name, table in content.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from ringwatch.errors import BadInput
-from ringwatch.settings import Settings
+from ringwatch.settings import Settings, unknown_names
 
 if TYPE_CHECKING:
     from ingest.mapping import Mapping
@@ -28,6 +29,10 @@ Paths = Annotated[list[str], typer.Argument(help="Files, folders, or - for stand
 def settings_with(data_dir: Path | None = None) -> Settings:
     """Settings from the environment, the data folder from the command line if given."""
     values: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
+    for name in unknown_names():
+        near = difflib.get_close_matches(name, [f"RINGWATCH_{known.upper()}" for known in Settings.model_fields], n=1)
+        hint = f"did you mean {near[0]}?" if near else "`ringwatch settings` lists them all"
+        raise BadInput(f"{name} is not a setting", hint=hint)
     try:
         return Settings(**values)
     except ValidationError as error:

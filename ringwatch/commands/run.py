@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ringwatch.commands.options import AsJson, DataDir, MapFile, Paths, mapping_from, settings_with
+from ringwatch.errors import BadInput
 
 if TYPE_CHECKING:
     from ingest.pipeline import Tally
@@ -67,6 +68,8 @@ def run_ingest(settings: Settings, paths: list[str], map_file: Path | None, *, q
             f"[bold]ringwatch reset --data-dir {settings.data_dir}[/bold]",
             soft_wrap=True,
         )  # fmt: skip
+    if not (tally.already_finished or tally.events or tally.duplicates or tally.refusals or tally.interrupted):
+        console.print(f"[yellow]note:[/yellow] {escape(source.name)} holds no records", soft_wrap=True)
     if tally.interrupted:
         console.print(
             "[yellow]interrupted:[/yellow] run the same command again to continue where it was", soft_wrap=True
@@ -136,7 +139,7 @@ def score(
     map_file: MapFile = None,
     data_dir: DataDir = None,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Score as if it happened, and change nothing.")
+        bool, typer.Option("--read-only", help="Score each event as if it happened now, alone, and change nothing.")
     ] = False,
 ) -> None:
     """Read events on standard input, write one assessment a line to standard output.
@@ -159,15 +162,20 @@ def score(
 
 def simulate(
     out: Annotated[Path, typer.Option("--out", help="Folder to write events.jsonl and the truth files to.")],
-    events: Annotated[int, typer.Option(help="About how many events.")] = 60_000,
-    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 7,
-    days: Annotated[int, typer.Option(help="Days of marketplace life.")] = 30,
+    events: Annotated[
+        int, typer.Option(min=1000, help="About how many events; the smallest market has some 7,000.")
+    ] = 60_000,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 7,
+    days: Annotated[int, typer.Option(min=2, max=3650, help="Days of marketplace life.")] = 30,
+    force: Annotated[bool, typer.Option("--force", help="Write over a market that is there.")] = False,
     json: AsJson = False,
 ) -> None:
     """Simulate a marketplace with fraud rings of ten patterns, and innocents who look like them.
 
     Example: `ringwatch simulate --out market --events 200000 --seed 1`
     """
+    if (out / "events.jsonl").exists() and not force:
+        raise BadInput(f"{out} holds a market already", hint="name another folder, or write over it with --force")
     summary = run_simulation(out, events, seed, days, quiet=json)
     if json:
         _print_json(summary)
@@ -196,8 +204,8 @@ def run_simulation(out: Path, events: int, seed: int, days: int, *, quiet: bool)
 
 def demo(
     data_dir: DataDir = None,
-    events: Annotated[int, typer.Option(help="About how many events.")] = 60_000,
-    seed: Annotated[int, typer.Option(help="Same seed, same events.")] = 7,
+    events: Annotated[int, typer.Option(min=1000, help="About how many events.")] = 60_000,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same events.")] = 7,
 ) -> None:
     """Show everything on a simulated marketplace, and end by itself: simulate, ingest, the alerts with their reasons."""
     from rich.console import Console

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ingest.source import Chunk
+from ringwatch.errors import BadInput
 from ringwatch.model import Assessment, Event, Refusal
 
 if TYPE_CHECKING:
@@ -23,28 +24,38 @@ def score_stream(service: Service, mapping: Mapping | None, *, read_only: bool) 
     for chunk in source.read():
         refused = {r.position: r for r in chunk.items if isinstance(r, Refusal)}
         if read_only:
-            found = _look(service, chunk)
-        else:
-            decisions, conflicts = service.pipeline.process(chunk, "stdin")
-            refused |= {r.position: r for r in conflicts}
-            found = {e.event_id: decisions.assessment(i) for i, e in enumerate(decisions.events)}
-            found |= _stored(service, [e for e in _events(chunk, refused) if e.event_id not in found])
+            _look(service, chunk, refused)
+            continue
+        decisions, conflicts = service.pipeline.process(chunk, "stdin")
+        refused |= {r.position: r for r in conflicts}
+        found = {e.event_id: decisions.assessment(i) for i, e in enumerate(decisions.events)}
+        found |= _stored(service, [e for e in _events(chunk, refused) if e.event_id not in found])
         for refusal in refused.values():
-            _say_refused(refusal)
+            _say_refused(refusal.reason, refusal.code, refusal.position)
         for event in _events(chunk, refused):
-            sys.stdout.buffer.write(_encode(found[event.event_id]) + b"\n")
+            _say(found[event.event_id])
         sys.stdout.buffer.flush()
+
+
+def _look(service: Service, chunk: Chunk, refused: dict[int, Refusal]) -> None:
+    """Each event alone, on what is known now: the answer does not depend on what else arrives."""
+    for refusal in refused.values():
+        _say_refused(refusal.reason, refusal.code, refusal.position)
+    for event, position in zip(chunk.items, chunk.positions, strict=True):
+        if not isinstance(event, Event):
+            continue
+        try:
+            decisions = service.pipeline.look(event)
+        except BadInput as error:
+            _say_refused(error.message, str(error.context["code"]), position)
+            continue
+        _say(decisions.assessment(0) if decisions is not None else _stored(service, [event])[event.event_id])
+    sys.stdout.buffer.flush()
 
 
 def _events(chunk: Chunk, refused: Container[int]) -> list[Event]:
     pairs = zip(chunk.items, chunk.positions, strict=True)
     return [item for item, position in pairs if isinstance(item, Event) and position not in refused]
-
-
-def _look(service: Service, chunk: Chunk) -> dict[str, Assessment]:
-    events = _events(chunk, ())
-    decisions = service.pipeline.stream.look(events)
-    return {e.event_id: decisions.assessment(i) for i, e in enumerate(events)}
 
 
 def _stored(service: Service, redelivered: Sequence[Event]) -> dict[str, Assessment]:
@@ -57,7 +68,10 @@ def _stored(service: Service, redelivered: Sequence[Event]) -> dict[str, Assessm
     return found
 
 
-def _say_refused(refusal: Refusal) -> None:
-    row = {"refused": refusal.reason, "code": refusal.code, "record": refusal.position}
-    sys.stderr.buffer.write(_encode(row) + b"\n")
+def _say(assessment: Assessment) -> None:
+    sys.stdout.buffer.write(_encode(assessment) + b"\n")
+
+
+def _say_refused(reason: str, code: str, position: int) -> None:
+    sys.stderr.buffer.write(_encode({"refused": reason, "code": code, "record": position}) + b"\n")
     sys.stderr.buffer.flush()

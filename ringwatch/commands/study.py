@@ -40,7 +40,9 @@ def backtest(
     protocol_file: Annotated[
         Path | None, typer.Option("--protocol", help="Protocol YAML: split, labels, metrics.")
     ] = None,
-    train_from: Annotated[str | None, typer.Option(help="Start of training, for example 2018-07-25.")] = None,
+    train_from: Annotated[
+        str | None, typer.Option(help="Start of training, for example 2018-07-25; all four dates are needed.")
+    ] = None,
     train_until: Annotated[str | None, typer.Option(help="End of training, not included.")] = None,
     test_from: Annotated[str | None, typer.Option(help="Start of the test.")] = None,
     test_until: Annotated[str | None, typer.Option(help="End of the test, not included.")] = None,
@@ -48,7 +50,7 @@ def backtest(
         str | None, typer.Option(help="A CSV of event_id,part (train or test), or the word random.")
     ] = None,
     test_size: Annotated[float, typer.Option(help="Share tested, with --split random.")] = 0.3,
-    seed: Annotated[int, typer.Option(help="Seed of --split random.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of --split random.")] = 2,
     label_delay: Annotated[str | None, typer.Option(help="Overrides the mapping's delay, for example 7d.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write every event's score here (.parquet or .csv).")] = None,
     json: AsJson = False,
@@ -74,8 +76,14 @@ def backtest(
     if sum((protocol_file is not None, bool(given), split is not None)) > 1:
         raise BadInput("more than one of --protocol, --train-from.., --split is given", hint="choose one")
     protocol = load_protocol(protocol_file) if protocol_file is not None else Protocol()
+    if not 0.0 < test_size < 1.0:
+        raise BadInput(f"--test-size is {test_size}", hint="a share between 0 and 1 is needed")
+    if split not in (None, "random") and not Path(split).is_file():
+        raise BadInput(f"there is no split file {split}", hint="a CSV of event_id,part, or the word random")
+    if out is not None and not out.absolute().parent.is_dir():
+        raise BadInput(f"the folder of --out {out} does not exist", hint="make it first")
     if given:
-        protocol = replace(protocol, folds=(fold_of(given, "--train-from.."),))
+        protocol = replace(protocol, folds=(fold_of(given, "the span of dates"),))
     elif split == "random":
         protocol = replace(protocol, random_test_size=test_size, seed=seed, labels="train")
     elif split is not None:

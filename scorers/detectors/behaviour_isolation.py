@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ringwatch.errors import BadInput
 from ringwatch.model import DAY_US, HOUR_US
 from scorers.forest import Forest, fit
 from scorers.scorer import Batch, Finding
@@ -139,4 +140,8 @@ def _forest(arrays: dict[str, NDArray[Any]], role: str) -> Forest | None:
 
 
 def build(overrides: Mapping[str, Any]) -> BehaviourIsolation:
-    return BehaviourIsolation(thresholds(Thresholds, overrides, "behaviour_isolation"))
+    t = thresholds(Thresholds, overrides, "behaviour_isolation")
+    for name, least in (("refit_days", 0.01), ("sample_rows", 100.0), ("one_in", 1.0), ("renewed", 0.01)):
+        if getattr(t, name) < least:
+            raise BadInput(f"threshold behaviour_isolation.{name} is {getattr(t, name)}", hint=f"at least {least:g}")
+    return BehaviourIsolation(t)

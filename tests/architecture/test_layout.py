@@ -49,7 +49,8 @@ def test_nothing_from_outside_is_unpickled_or_evaluated(file: Path) -> None:
 
 @each_source
 def test_the_environment_is_read_in_the_settings_only(file: Path) -> None:
-    assert "os.environ" not in file.read_text()
+    if file.name != "settings.py" or file.parent.name != "ringwatch":
+        assert "os.environ" not in file.read_text()
     assert "getenv" not in file.read_text()
 
 

@@ -113,9 +113,11 @@ def test_bytes_that_are_no_record(raw: bytes, says: str) -> None:
 @pytest.mark.parametrize(
     "field", ["event_id", "user", "card", "order_id", "attributes", "quantity", "amount", "session"]
 )
-@pytest.mark.parametrize("written", ["{}", "{:-}", "pan {}!"])
+@pytest.mark.parametrize("written", ["{}", "{:-}", "{:.}", "{:_}", "{:\u200b}", "pan {}!"])
 def test_card_numbers_are_refused_wherever_they_stand(card: str, field: str, written: str) -> None:
-    value: Any = written.replace("{:-}", "-".join(card[i : i + 4] for i in range(0, len(card), 4))).format(card)
+    gap = written[2:-1] if written.startswith("{:") else ""
+    size = 1 if gap == "." else 4
+    value: Any = gap.join(card[i : i + size] for i in range(0, len(card), size)) if gap else written.format(card)
     if field in ("quantity", "amount"):
         if written != "{}":
             return

@@ -88,7 +88,7 @@ def test_a_column_that_is_not_there_is_told_with_its_line(tmp_path: Path) -> Non
     file.write_text("id,what,when,who,where,payed,kind,note,verdict\n")
     with pytest.raises(BadInput) as caught:
         source_of(file, GOOD)
-    assert refused(caught.value).startswith("m.yaml:10: the file has no column 'paid' (did you mean 'payed'")
+    assert refused(caught.value).startswith("m.yaml:10: a.csv has no column 'paid' (did you mean 'payed'")
 
 
 def test_values_are_read_as_the_mapping_says(tmp_path: Path) -> None:
