@@ -37,21 +37,21 @@ def alerts(
 ) -> None:
     """List alerts, newest first: what happened, to whom, the reasons with what each adds to the score.
 
-    CRITICAL and HIGH alerts are listed one by one; `--digest` sums the rest up by reason.
+    CRITICAL and HIGH alerts are listed one by one (others with `--level medium`); `--digest` sums those that can wait up by reason.
     """
     if level is not None and level.upper() not in _COLOURS:
         raise BadInput(f"--level is {level!r}", hint="MEDIUM, HIGH or CRITICAL")
     settings = settings_with(data_dir)
     wanted = level.upper() if level else None
-    found = read_ledger_alerts(settings, limit=100_000 if digest else limit, level=wanted, top=top)
-    if digest:
-        found = [pair for pair in found if pair[0].delivery == "digest"]
+    found = read_ledger_alerts(settings, limit=limit if wanted else 100_000, level=wanted, top=top)
+    if digest or wanted is None:
+        found = [pair for pair in found if pair[0].delivery == ("digest" if digest else "now")]
     if json:
-        _write_alerts(found)
+        _write_alerts(found[:limit])
     elif digest:
         _print_digest([alert for alert, _ in found], limit)
     else:
-        print_alerts(found, f"Alerts in {settings.data_dir}, {'severest' if top else 'newest'} first")
+        print_alerts(found[:limit], f"Alerts in {settings.data_dir}, {'severest' if top else 'newest'} first")
 
 
 def read_ledger_alerts(settings: Settings, *, limit: int, level: str | None, top: bool) -> list[tuple[Any, Any]]:
