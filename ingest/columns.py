@@ -18,6 +18,7 @@ from ingest.cells import label_text, number, plain_amount, plain_text
 from ingest.inputs import find_inputs, format_of, text_format
 from ingest.parquet import ParquetFile
 from ingest.records import Lines, csv_rows, json_row
+from ingest.values import show
 from ringwatch.errors import BadInput
 
 SAMPLE = 2000
@@ -198,6 +199,10 @@ def _first_cells(text: str, delimiter: str) -> list[str]:
         return [cell.strip() for cell in text.split(delimiter)]
 
 
+def _has_number(cells: Sequence[str]) -> bool:
+    return any(type(number(cell)) in (int, float) for cell in cells)
+
+
 def _csv_table(path: Path, lines: Lines) -> Table:
     head = list(islice(lines, 20))
     texts = [record.raw.decode("utf-8", "replace") for record in head if record.raw.strip() and not record.reason]
@@ -205,11 +210,12 @@ def _csv_table(path: Path, lines: Lines) -> Table:
         return _table(path, "csv", [], [])
     delimiter = max(_DELIMITERS, key=lambda d: (min(t.count(d) for t in texts), texts[0].count(d)))
     first = _first_cells(texts[0], delimiter)
-    named = (
-        len(set(first)) == len(first)
-        and first.count("") < 2
-        and not any(type(number(cell)) in (int, float) for cell in first)
-    )
+    words = first.count("") < 2 and not _has_number(first)
+    twice = [name for name, n in Counter(first).items() if n > 1]
+    if words and twice and len(texts) > 1 and _has_number(_first_cells(texts[1], delimiter)):
+        hint = "rename one in the file, or list all names under columns: in a mapping of your own"
+        raise BadInput(f"{path} has more than one column {show(twice[0], quote=True)}", hint=hint)
+    named = words and not twice
     names = first if named else [f"c{i}" for i in range(1, len(first) + 1)]
     lines.put_back(head[1:] if named else head)
     rows = [r.row for r in islice(csv_rows(lines, names, delimiter, _LONGEST), SAMPLE) if r.row is not None]

@@ -216,6 +216,13 @@ def test_a_proposal_never_shows_a_card_number(tmp_path: Path) -> None:
     assert len({event.entities["card"] for event in found.events}) == 1
 
 
+def test_a_header_with_two_equal_names_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "twice.csv"
+    file.write_text("time,customer,amount,amount\n" + "2026-01-01T00:00:00Z,c,1,2\n" * 9)
+    with pytest.raises(BadInput, match="more than one column 'amount'"):
+        propose(file)
+
+
 def test_decoder_and_mapping_share_their_kinds() -> None:
     mapping = parse_mapping(GOOD, "m.yaml")
     made = decoder(kinds=mapping.kinds)
