@@ -18,7 +18,7 @@ demo: install ## The same as make run
 	@$(BIN)/ringwatch demo --data-dir $(DATA) --events $(EVENTS)
 
 test: install-dev ## All tests, with coverage (at least 80 %)
-	$(BIN)/pytest -q --cov --cov-report=term --cov-fail-under=80
+	$(BIN)/pytest -q -n auto --dist loadfile --cov --cov-report=term --cov-fail-under=80
 
 check: install-dev ## Format, lint, types, architecture and fast tests: under a minute
 	$(BIN)/ruff format --check .
