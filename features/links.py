@@ -94,7 +94,7 @@ def touch_link(record: Any, is_user: bool, key: int, kind: int, at_s: int, amoun
             i = _least_needed(record)
         record.link_key[i] = key
         record.link_kind[i] = kind
-        # A link that had to leave and comes back: when it began is forgotten, so not later than everything is assumed.
+        # When a link that had to leave began is forgotten; the entity's own first event is the earliest it can be.
         record.link_first_s[i] = at_s if new else record.first_us // MICROSECONDS
         record.link_last_s[i] = at_s
         record.link_count[i] = 0

@@ -10,9 +10,6 @@ from pathlib import Path
 
 from ringwatch.model import Refusal
 
-RAW_LIMIT = 1 << 20
-"""Most bytes kept of a record; `bytes` says how many there were."""
-
 
 class DeadLetterFile:
     """Appends refusals, and has them on disk before the ledger counts them.
@@ -34,11 +31,10 @@ class DeadLetterFile:
             row: dict[str, object] = {
                 "reason": r.reason, "code": r.code, "source": r.source, "position": r.position, "bytes": len(r.raw),
             }  # fmt: skip
-            raw = r.raw[:RAW_LIMIT]
             try:
-                row["raw"] = raw.decode()
+                row["raw"] = r.raw.decode()
             except UnicodeDecodeError:
-                row["raw_base64"] = base64.b64encode(raw).decode()
+                row["raw_base64"] = base64.b64encode(r.raw).decode()
             self._file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())

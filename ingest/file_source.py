@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 from ingest.card_numbers import CARD_GAPS, MASK, holds_card_number, mask_card_numbers
@@ -73,9 +74,9 @@ class FileSource:
             f" and {len(inputs) - 3} more" if len(inputs) > 3 else ""
         )
         self.resumable = not any(file.stream for file in inputs)
-        self.source_id = self._identity()
 
-    def _identity(self) -> str:
+    @cached_property
+    def source_id(self) -> str:
         """Hash of names, contents and mapping; of a pipe the first record stands for its content."""
         digest = hashlib.blake2b((self._reading.mapping.hash if self._reading.mapping else "native").encode())
         for file in self._inputs:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
 from ingest.values import show
-from ringwatch.errors import BadInput
+from ringwatch.errors import BadInput, did_you_mean
 
 At = tuple[str, ...]
 """A key's path from the top of the mapping."""
@@ -71,5 +70,4 @@ class Keys:
 
 
 def _near(value: object, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(show(value), known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"one of {', '.join(known)} is needed"
+    return did_you_mean(show(value), known)

@@ -272,9 +272,13 @@ class Pipeline:
         added = Counter(alert_id for alert_id, _ in write.alert_events)
         for alert in write.alerts:
             if alert.alert_id in self._founded or alert.events == added[alert.alert_id]:
+                before = self._founded.get(alert.alert_id)
+                if before == alert.level:
+                    continue
                 self._founded[alert.alert_id] = alert.level
-        if write.alerts:
-            tally.alerts = dict(Counter(self._founded.values()))
+                tally.alerts[alert.level] = tally.alerts.get(alert.level, 0) + 1
+                if before is not None:
+                    tally.alerts[before] -= 1
         if decisions is None:
             return
         tally.events += len(decisions)

@@ -26,11 +26,14 @@ class Chunk:
 class Source(Protocol):
     name: str
     """For people: the file names."""
-    source_id: str
-    """Stable identity of the content and mapping; the same after a restart."""
     resumable: bool
     """Whether the identity is of the whole content, so that reading may go on where it was left. What comes through a pipe
     is read from its beginning; events seen before are recognised one by one."""
+
+    @property
+    def source_id(self) -> str:
+        """Stable identity of the content and mapping; the same after a restart. The first look at it reads the content."""
+        ...
 
     def read(self, *, after: int = 0) -> Iterator[Chunk]:
         """Chunks of the records numbered above `after`. Never raises for a bad record: that is a `Refusal`."""

@@ -6,6 +6,8 @@ A message says what happened, with which value; `hint` says what to do next; `co
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
 from typing import Any
 
 
@@ -48,3 +50,9 @@ class Unavailable(RingwatchError):
 
 class Corrupt(RingwatchError):
     """Stored data fails its own check: a snapshot with a wrong checksum, a ledger ahead of its state."""
+
+
+def did_you_mean(given: str, known: Collection[str], otherwise: str = "") -> str:
+    """The hint for a name that is not known: the nearest known one, else `otherwise`, else all of them."""
+    near = difflib.get_close_matches(given, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else otherwise or f"one of {', '.join(known)} is needed"

@@ -8,7 +8,6 @@ allow:
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ import msgspec
 import yaml
 
 from ringwatch.config_file import config_text
-from ringwatch.errors import BadInput
+from ringwatch.errors import BadInput, did_you_mean
 from ringwatch.model import MICROSECONDS, Event
 
 _FIELDS = {"kind", "id", "owner", "reason", "expires", "tenant"}
@@ -55,9 +54,8 @@ class ListBook:
         """Raises BadInput for an entry of a kind that no event can have."""
         for kind, id_ in self._entries:
             if kind not in kinds:
-                near = difflib.get_close_matches(kind, kinds, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(kinds)}"
-                raise BadInput(f"lists: {kind!r} of the entry {id_!r} is no kind of entity", hint=hint)
+                message = f"lists: {kind!r} of the entry {id_!r} is no kind of entity"
+                raise BadInput(message, hint=did_you_mean(kind, kinds))
 
     def match(self, event: Event) -> Entry | None:
         """The entry that decides for an event: a block before an allow."""

@@ -10,7 +10,6 @@ tenants:
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Collection
 from pathlib import Path
@@ -20,7 +19,7 @@ import msgspec
 import yaml
 
 from ringwatch.config_file import config_text
-from ringwatch.errors import BadInput
+from ringwatch.errors import BadInput, did_you_mean
 from ringwatch.model import Action, Level
 
 _LEVELS = ("MEDIUM", "HIGH", "CRITICAL")
@@ -63,9 +62,8 @@ class Policy:
         for policy in (self.default, *self.tenants.values()):
             for name in policy.weights:
                 if name not in names:
-                    near = difflib.get_close_matches(name, names, n=1)
-                    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}"
-                    raise BadInput(f"policy: there is no scorer {name!r} to weigh", hint=hint)
+                    message = f"policy: there is no scorer {name!r} to weigh"
+                    raise BadInput(message, hint=did_you_mean(name, names))
 
     def of(self, tenant: str) -> TenantPolicy:
         return self.tenants.get(tenant, self.default)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
-from ringwatch.errors import BadInput
+from ringwatch.errors import BadInput, did_you_mean
 from ringwatch.settings import Settings, unknown_names
 
 if TYPE_CHECKING:
@@ -30,9 +29,10 @@ def settings_with(data_dir: Path | None = None) -> Settings:
     """Settings from the environment, the data folder from the command line if given."""
     values: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
     for name in unknown_names():
-        near = difflib.get_close_matches(name, [f"RINGWATCH_{known.upper()}" for known in Settings.model_fields], n=1)
-        hint = f"did you mean {near[0]}?" if near else "`ringwatch settings` lists them all"
-        raise BadInput(f"{name} is not a setting", hint=hint)
+        known = [f"RINGWATCH_{field.upper()}" for field in Settings.model_fields]
+        raise BadInput(
+            f"{name} is not a setting", hint=did_you_mean(name, known, "`ringwatch settings` lists them all")
+        )
     try:
         return Settings(**values)
     except ValidationError as error:

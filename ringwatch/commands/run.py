@@ -108,7 +108,7 @@ def print_summary(console: Any, tally: Tally, stats: dict[str, int], graph: Any)
         ("labels", f"{tally.labels:,}"),
         ("entities", f"{stats['entities']:,} known, {links:,} links"),
         ("levels", ", ".join(f"{n:,} {level}" for level, n in tally.levels.items() if n)),
-        ("new alerts", ", ".join(f"{n:,} {level}" for level, n in sorted(tally.alerts.items())) or "none"),
+        ("new alerts", ", ".join(f"{n:,} {level}" for level, n in sorted(tally.alerts.items()) if n) or "none"),
     ]
     if tally.duplicates:
         rows.append(("redelivered", f"{tally.duplicates:,} events seen before, left as they were"))

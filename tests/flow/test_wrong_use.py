@@ -25,7 +25,7 @@ def file(tmp_path: Path) -> Path:
     ("setting", "value", "says"),
     [
         ("batch_events", "0", "greater than or equal to 1"),
-        ("batchevents", "5", "did you mean RINGWATCH_BATCH_EVENTS?"),
+        ("batchevents", "5", "did you mean 'RINGWATCH_BATCH_EVENTS'?"),
         ("late_full_h", "inf", "RINGWATCH_LATE_FULL_H"),
         ("alert_window_h", "1e300", "RINGWATCH_ALERT_WINDOW_H"),
         ("tenant", "", "RINGWATCH_TENANT"),
