@@ -6,7 +6,6 @@ All texts of an event are first looked at together; only when something may be w
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -34,7 +33,7 @@ from ingest.values import (
     show,
     time_text,
 )
-from ringwatch.errors import BadInput
+from ringwatch.errors import BadInput, did_you_mean
 from ringwatch.model import BUILTIN_KINDS, DAY_US, TYPE_CODES, Event, Kind, Label
 
 OUTCOMES = ("approved", "declined", "success", "failed")
@@ -199,9 +198,8 @@ class EventDecoder:
             raise refuse("entities", declared, "an object of kind: id is needed")
         for kind, value in declared.items():
             if kind not in self._kinds:
-                near = difflib.get_close_matches(show(kind), self._kinds, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"declared kinds: {', '.join(self._kinds)}"
-                raise refuse("entities", kind, hint)
+                known = f"declared kinds: {', '.join(self._kinds)}"
+                raise refuse("entities", kind, did_you_mean(show(kind), self._kinds, known))
             if type(value) is Secret:
                 value = self._secret_token(kind, value)
             if entities.get(kind, value) != value:
@@ -297,11 +295,9 @@ def _attributes(value: Any) -> dict[str, Any]:
 
 def _unknown_field(fields: Mapping[str, Any]) -> BadInput:
     name = next(name for name in fields if name not in _KNOWN)
-    near = difflib.get_close_matches(show(name), _KNOWN, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "put other values under attributes, declared kinds under entities"
+    hint = did_you_mean(show(name), _KNOWN, "put other values under attributes, declared kinds under entities")
     return BadInput(f"field {show(name, quote=True)} is not known", hint=hint, field=show(name), code="invalid")
 
 
 def _unknown_type(kind: object) -> BadInput:
-    near = difflib.get_close_matches(show(kind), TYPE_CODES, n=1)
-    return refuse("type", kind, f"did you mean {near[0]!r}?" if near else f"one of {', '.join(TYPE_CODES)}, label")
+    return refuse("type", kind, did_you_mean(show(kind), TYPE_CODES, f"one of {', '.join(TYPE_CODES)}, label"))

@@ -182,8 +182,7 @@ class SqlLedger:
     def assessments(self, tenant: str, event_ids: Sequence[str]) -> dict[str, StoredAssessment]:
         found: dict[str, StoredAssessment] = {}
         a, v, i = t.assessments, t.versions, t.event_ids
-        for start in range(0, len(event_ids), _IDS_AT_ONCE):
-            some = event_ids[start : start + _IDS_AT_ONCE]
+        for some in _parts(event_ids):
             query = (
                 select(a, v.c.content)
                 .join(i, i.c.seq == a.c.seq)
@@ -220,11 +219,11 @@ class SqlLedger:
     def reasons(self, tenant: str, event_ids: Sequence[str]) -> dict[str, tuple[Reason, ...]]:
         found: dict[str, tuple[Reason, ...]] = {}
         a, i = t.assessments, t.event_ids
-        for start in range(0, len(event_ids), _IDS_AT_ONCE):
+        for some in _parts(event_ids):
             query = (
                 select(a.c.event_id, a.c.reasons)
                 .join(i, i.c.seq == a.c.seq)
-                .where(i.c.tenant == tenant, i.c.event_id.in_(event_ids[start : start + _IDS_AT_ONCE]))
+                .where(i.c.tenant == tenant, i.c.event_id.in_(some))
             )
             with self._reading() as connection:
                 found |= {e: _decode_reasons(body) if body else () for e, body in connection.execute(query)}
@@ -240,8 +239,7 @@ class SqlLedger:
     def labels_of(self, tenant: str, target_kind: str, target_ids: Sequence[str]) -> set[Label]:
         found: set[Label] = set()
         c = t.labels.c
-        for start in range(0, len(target_ids), _IDS_AT_ONCE):
-            some = target_ids[start : start + _IDS_AT_ONCE]
+        for some in _parts(target_ids):
             query = select(t.labels).where(c.tenant == tenant, c.target_kind == target_kind, c.target_id.in_(some))
             with self._reading() as connection:
                 found |= {_label(row) for row in connection.execute(query).mappings()}
@@ -250,12 +248,8 @@ class SqlLedger:
     def events_entities(self, tenant: str, event_ids: Sequence[str]) -> dict[str, dict[str, str]]:
         found: dict[str, dict[str, str]] = {}
         a, i = t.assessments, t.event_ids
-        for start in range(0, len(event_ids), _IDS_AT_ONCE):
-            query = (
-                select(a.c.event)
-                .join(i, i.c.seq == a.c.seq)
-                .where(i.c.tenant == tenant, i.c.event_id.in_(event_ids[start : start + _IDS_AT_ONCE]))
-            )
+        for some in _parts(event_ids):
+            query = select(a.c.event).join(i, i.c.seq == a.c.seq).where(i.c.tenant == tenant, i.c.event_id.in_(some))
             with self._reading() as connection:
                 for (body,) in connection.execute(query):
                     e = _decode_event(body)
@@ -360,6 +354,11 @@ def _engine(url: str) -> Engine:
                 connection.execute(f"PRAGMA {pragma}")
 
     return engine
+
+
+def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """No more at once than a statement takes."""
+    return (ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE))
 
 
 def _insert_many(connection: Connection, table: Any, rows: list[tuple[Any, ...]]) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
 import scorers.detectors
-from ringwatch.errors import BadInput
+from ringwatch.errors import BadInput, did_you_mean
 from scorers.detectors.listed import Listed
 from scorers.lists import ListBook
 from scorers.scorer import Scorer
@@ -27,11 +26,7 @@ def build_scorers(
     names = detector_names()
     for name in overrides:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            raise BadInput(
-                f"there is no detector {name!r}",
-                hint=f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}",
-            )
+            raise BadInput(f"there is no detector {name!r}", hint=did_you_mean(name, names))
     built: dict[str, Scorer] = {}
     for module_name in names:
         scorer = _build(module_name, overrides.get(module_name, {}))

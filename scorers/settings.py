@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import tomllib
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ringwatch.config_file import config_text
-from ringwatch.errors import BadInput
+from ringwatch.errors import BadInput, did_you_mean
 
 T = TypeVar("T")
 
@@ -21,11 +20,7 @@ def thresholds(cls: type[T], overrides: Mapping[str, Any], detector: str) -> T:
     known = {f.name: f.default for f in fields(cls)}  # type: ignore[arg-type]
     for key, value in overrides.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            raise BadInput(
-                f"detector {detector} has no threshold {key!r}",
-                hint=f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(sorted(known))}",
-            )
+            raise BadInput(f"detector {detector} has no threshold {key!r}", hint=did_you_mean(key, sorted(known)))
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadInput(f"threshold {detector}.{key} is {value!r}", hint="a number is needed")
         if not (math.isfinite(value) and value >= 0):
