@@ -36,7 +36,7 @@ from ingest.source import Chunk
 from ingest.stream import ScoringStream
 from ringwatch.model import BUILTIN_KINDS, Event
 from ringwatch.settings import Settings
-from ringwatch.wiring import Service, open_assessor, open_service, open_source, open_state
+from ringwatch.wiring import Service, open_service, open_source, open_stream
 
 PERCENTILES = (50, 90, 99, 99.9, 100)
 
@@ -90,7 +90,7 @@ class Bench:
 
     def new_stream(self) -> ScoringStream:
         schema = FeatureSchema(self.kinds)
-        return ScoringStream(open_state(self.settings, schema), open_assessor(self.settings, schema))
+        return open_stream(self.settings, schema)
 
     @contextmanager
     def service(self, **more: Any) -> Iterator[Service]:

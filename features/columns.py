@@ -13,9 +13,12 @@ import numpy as np
 from features.kernel import LABEL_FRAUD, LABEL_GOOD, Columns, Layout
 from features.record import CATEGORY_BINS
 from features.schema import FeatureSchema
+from features.sequence import NAMED
 from ringwatch.model import TYPE_CODES, Event, Label
 
 _REMEMBERED_KEYS = 300_000
+BASKET_STEPS = frozenset(("cart", "basket", "checkout", "shipping", "review"))
+"""Names of workflow steps between looking at things and paying for them."""
 _FAIL = {"approved": 0, "success": 0, "declined": 1, "failed": 1, None: -1}
 
 
@@ -44,6 +47,8 @@ def layout_of(schema: FeatureSchema) -> Layout:
         schema.user_offset,
         schema.since_offset,
         schema.event_offset,
+        schema.sequence_offset,
+        np.array([schema.kind_index.get(name, -1) for name in NAMED], np.int64),
     )
 
 
@@ -55,6 +60,7 @@ class ColumnBuilder:
         self._keys: dict[tuple[str, str, str], int] = {}
         self._categories: dict[str | None, int] = {None: 255}
         self._countries: dict[str | None, int] = {None: 0}
+        self._agents: dict[str, int] = {}
 
     def build(self, items: Sequence[Applied]) -> Columns:
         n = len(items)
@@ -65,6 +71,9 @@ class ColumnBuilder:
         country = np.zeros(n, np.uint16)
         category = np.full(n, 255, np.uint8)
         numbers = np.full((6, n), nan)
+        agent = np.zeros(n, np.uint16)
+        order = np.zeros(n, np.uint32)
+        basket = np.zeros(n, np.uint8)
         for i, item in enumerate(items):
             if isinstance(item, ResolvedLabel):
                 op[i] = LABEL_FRAUD if item.label.label == "fraud" else LABEL_GOOD
@@ -78,8 +87,30 @@ class ColumnBuilder:
             country[i] = self._country(item.country)
             category[i] = self._category(item.category)
             self._fill_numbers(numbers[:, i], item)
+            if item.user_agent is not None:
+                agent[i] = self._agent(item.user_agent)
+            if item.order_id is not None:
+                order[i] = zlib.crc32(item.order_id.encode("utf-8", "surrogatepass")) or 1
+            if item.step in BASKET_STEPS:
+                basket[i] = 1
         amount, lat, lon, quantity, unit_price, stock = numbers
-        return Columns(op, at_us, keys, amount, fail, lat, lon, country, category, quantity, unit_price, stock)
+        return Columns(
+            op,
+            at_us,
+            keys,
+            amount,
+            fail,
+            lat,
+            lon,
+            country,
+            category,
+            quantity,
+            unit_price,
+            stock,
+            agent,
+            order,
+            basket,
+        )
 
     @staticmethod
     def _fill_numbers(out: np.ndarray[tuple[int], np.dtype[np.float64]], event: Event) -> None:
@@ -115,6 +146,14 @@ class ColumnBuilder:
                 self._categories = {None: 255}
             code = self._categories[name] = zlib.crc32(name.encode()) % CATEGORY_BINS
         return 255 if code is None else code
+
+    def _agent(self, name: str) -> int:
+        code = self._agents.get(name)
+        if code is None:
+            if len(self._agents) >= _REMEMBERED_KEYS:
+                self._agents.clear()
+            code = self._agents[name] = zlib.crc32(name.encode("utf-8", "surrogatepass")) % 65_535 + 1
+        return code
 
     def _country(self, name: str | None) -> int:
         code = self._countries.get(name)

@@ -25,10 +25,13 @@ from features.links import (
 )
 from features.profile import add_amount, add_habits, add_place, amount_features, habit_shares, place_features
 from features.record import (
+    LINK_DEPARTED,
     LINK_FRAUD,
     LINK_GOOD,
+    LINK_PROMO,
     LINK_WEAK,
     LINK_YOUNG,
+    PROMO,
     RECENT_FAIL,
     RECENT_OUTCOME,
     SHORT_US,
@@ -36,6 +39,7 @@ from features.record import (
     TYPES,
     WINDOW_US,
 )
+from features.sequence import SEQUENCES, sequence_after, sequence_before
 from features.windows import (
     add_buckets,
     add_recent,
@@ -51,6 +55,7 @@ LABEL_FRAUD, LABEL_GOOD = 200, 201
 _NAN = math.nan
 _DAY_S = DAY_US // MICROSECONDS
 _OLD_ENOUGH_US = 14 * DAY_US
+_SETTLED_US = 2 * DAY_US
 
 
 class Columns(NamedTuple):
@@ -70,6 +75,12 @@ class Columns(NamedTuple):
     quantity: NDArray[np.float64]
     unit_price: NDArray[np.float64]
     stock_after: NDArray[np.float64]
+    agent: NDArray[np.uint16]
+    """Hash of the user agent, 0 = none."""
+    order: NDArray[np.uint32]
+    """Hash of the order id, 0 = none."""
+    basket: NDArray[np.uint8]
+    """1 for a step of the workflow that fills or checks out a basket."""
 
 
 class Layout(NamedTuple):
@@ -81,6 +92,9 @@ class Layout(NamedTuple):
     user_offset: int
     since_offset: int
     event_offset: int
+    sequence_offset: int
+    named: NDArray[np.int64]
+    """Slots of the kinds whose sequences are kept (features/sequence.py NAMED), -1 where not declared."""
 
 
 @compiled
@@ -141,8 +155,8 @@ def _after(record: Any, at_us: int, linked: bool, is_user: bool, out: Any) -> No
     out[24] = record.fail_n / record.outcome_n if record.outcome_n > 0 else _NAN
     at_s = at_us // MICROSECONDS
     if linked:
-        link_features(record, is_user, at_s, out[31:42])
-        out[44], out[45] = out[40], out[41]
+        link_features(record, is_user, at_s, out[31:44])
+        out[44], out[45], out[47], out[48] = out[40], out[41], out[42], out[43]
     out[40] = record.fraud_labels
     out[41] = record.good_labels
     out[42] = fraud_rate(record, at_s)
@@ -176,20 +190,25 @@ def _flags(table: Table, other: Any, other_crowded: bool, at_us: int) -> int:
 def _link(table: Table, slots: Any, cols: Columns, i: int, layout: Layout, row: Any) -> None:
     """Links of the event's user to its other entities, kept at both ends."""
     user = table.records[slots[0]]
-    at_us, amount = cols.at_us[i], cols.amount[i]
+    at_us = cols.at_us[i]
     at_s = at_us // MICROSECONDS
+    old = at_us - user.first_us > _SETTLED_US
+    signup_s, promo_s = np.int64(user.type_last_s[SIGNUP]), np.int64(user.type_last_s[PROMO])
+    promo = LINK_PROMO if signup_s != 0 and promo_s != 0 and promo_s - signup_s < _DAY_S else 0
     for k in range(1, slots.size):
         if slots[k] < 0 or layout.strength[k] == 0:
             continue
         other = table.records[slots[k]]
         out = row[k * layout.slot_size : (k + 1) * layout.slot_size]
         weak = LINK_WEAK if layout.strength[k] == 1 else 0
-        new = touch_link(other, False, user.key, 0, at_s, amount, _flags(table, user, False, at_us) | weak)
-        touch_link(user, True, other.key, k, at_s, amount, _flags(table, other, layout.crowded[k], at_us) | weak)
+        both = weak | (LINK_DEPARTED if old and user.user_bits[k] != 0 else 0)
+        new = touch_link(other, False, user.key, 0, at_s, _flags(table, user, False, at_us) | both | promo)
+        touch_link(user, True, other.key, k, at_s, _flags(table, other, layout.crowded[k], at_us) | both)
         j = link_position(other, user.key)
         out[28] = 1.0 if new else 0.0
         out[29] = at_s - np.int64(other.link_first_s[j])
         out[30] = other.link_count[j]
+        out[46] = 1.0 if other.link_flags[j] & LINK_DEPARTED else 0.0
 
 
 @compiled
@@ -244,6 +263,8 @@ def _event(table: Table, cols: Columns, i: int, layout: Layout, late_full_us: in
         for t in range(TYPES):
             if user.type_last_s[t] != 0:
                 row[layout.since_offset + t] = max(at_us // MICROSECONDS - np.int64(user.type_last_s[t]), 0)
+    sequence = row[layout.sequence_offset : layout.sequence_offset + SEQUENCES]
+    sequence_before(table, slots, cols, i, layout.named, sequence)
     for k in range(slots.size):
         if slots[k] >= 0:
             record = table.records[slots[k]]
@@ -260,6 +281,7 @@ def _event(table: Table, cols: Columns, i: int, layout: Layout, late_full_us: in
     if slots[0] >= 0:
         _user_blocks(table.records[slots[0]], at_us, layout, row)
     _event_block(slots, cols, i, layout, late_s, row)
+    sequence_after(table, slots, at_us, layout.named, sequence)
 
 
 @compiled

@@ -15,7 +15,16 @@ import numpy as np
 
 from features.compiled import compiled
 from features.index import Table, find
-from features.record import FILTER_BYTES, LINK_FRAUD, LINK_GOOD, LINK_WEAK, LINKS, SKETCH_BYTES
+from features.record import (
+    FILTER_BYTES,
+    LINK_DEPARTED,
+    LINK_FRAUD,
+    LINK_GOOD,
+    LINK_PROMO,
+    LINK_WEAK,
+    LINKS,
+    SKETCH_BYTES,
+)
 from ringwatch.model import DAY_US, HOUR_US, MICROSECONDS
 
 _FULL_COUNT = 65535
@@ -79,7 +88,7 @@ def _least_needed(record: Any) -> int:
 
 
 @compiled
-def touch_link(record: Any, is_user: bool, key: int, kind: int, at_s: int, amount: float, flags: int) -> bool:
+def touch_link(record: Any, is_user: bool, key: int, kind: int, at_s: int, flags: int) -> bool:
     """Count the event on the link to `key`; True when the link is new. When full, one leaves (weak kinds first)."""
     i = link_position(record, key)
     new = False
@@ -98,14 +107,12 @@ def touch_link(record: Any, is_user: bool, key: int, kind: int, at_s: int, amoun
         record.link_first_s[i] = at_s if new else record.first_us // MICROSECONDS
         record.link_last_s[i] = at_s
         record.link_count[i] = 0
-        record.link_amount[i] = 0.0
         record.link_flags[i] = flags
     record.link_first_s[i] = min(np.uint32(at_s), record.link_first_s[i])
     record.link_last_s[i] = max(np.uint32(at_s), record.link_last_s[i])
     if record.link_count[i] < _FULL_COUNT:
         record.link_count[i] += 1
-    if amount == amount:
-        record.link_amount[i] += amount
+    record.link_flags[i] |= np.uint8(flags & LINK_PROMO)
     return new
 
 
@@ -147,8 +154,9 @@ def distinct_links(record: Any, is_user: bool, kind: int) -> float:
 
 @compiled
 def link_features(record: Any, is_user: bool, at_s: int, out: Any) -> None:
-    """out[0:11] = neighbours_1h/24h/7d/30d/all, new_neighbours_24h/7d, young, top_share, then fraud and good in [9], [10]."""
-    for i in range(11):
+    """out[0:13] = neighbours_1h/24h/7d/30d/all, new_neighbours_24h/7d, young, top_share, then fraud and good in [9], [10],
+    departed and promo in [11], [12]."""
+    for i in range(13):
         out[i] = 0.0
     busiest, total = 0.0, 0.0
     for i in range(np.int64(record.links)):
@@ -168,6 +176,10 @@ def link_features(record: Any, is_user: bool, at_s: int, out: Any) -> None:
             out[9] += 1.0
         elif flags & LINK_GOOD:
             out[10] += 1.0
+        if flags & LINK_DEPARTED:
+            out[11] += 1.0
+        if flags & LINK_PROMO:
+            out[12] += 1.0
         busiest = max(busiest, float(record.link_count[i]))
         total += record.link_count[i]
     out[4] = distinct_links(record, is_user, -1)

@@ -87,7 +87,6 @@ def add_amount(record: Any, amount: float) -> None:
     delta = value - record.amount_mean
     record.amount_mean += delta / record.amount_n
     record.amount_m2 += delta * (value - record.amount_mean)
-    record.amount_sum += amount
 
 
 @compiled

@@ -1,8 +1,9 @@
 """The feature table: every feature's name, definition, unit, window and exactness, in one place.
 
 A feature vector is one block per declared entity kind (the same block for each), then a block that counts a user's
-linked entities kind by kind, then the event's own fields. Names are `<kind>.<feature>` and `event.<feature>`.
-The kernel fills vectors in exactly this order; `FeatureSchema.hash` ties stored vectors and models to it.
+linked entities kind by kind, the event's own fields, what came before it in its sequences, and the ring of its user.
+Names are `<kind>.<feature>`, `event.<feature>` and `ring.<feature>`. The kernel fills vectors in exactly this order, the ring
+keeper the last block; `FeatureSchema.hash` ties stored vectors and models to it.
 """
 
 from __future__ import annotations
@@ -133,6 +134,24 @@ def _slot_block() -> tuple[Feature, ...]:
             _LINKS,
             True,
         ),
+        Feature(
+            "link_departed",
+            "1 when the link between the event's user and the entity was a departure: the user was over 2 days old and had "
+            "another entity of this kind before",
+            "0/1",
+            "",
+            _LINKS,
+            True,
+        ),
+        Feature("departed_neighbours", "kept links that were a departure of their user", "links", "", _LINKS, True),
+        Feature(
+            "promo_neighbours",
+            "kept links to users who redeemed a promotion within a day of their sign-up",
+            "links",
+            "",
+            _LINKS,
+            True,
+        ),
     ]
     return tuple(rows)
 
@@ -156,6 +175,59 @@ EVENT_BLOCK: tuple[Feature, ...] = (
     Feature("late_s", "how far the event lies behind its user's last event", "s"),
 )
 
+_RUN = "exact up to 10 events"
+
+SEQUENCE_BLOCK: tuple[Feature, ...] = (
+    *(
+        Feature(f"{kind}.pay_run_{window}", "approved payments since the last order", "payments", window, _RUN)
+        for kind in ("user", "device", "card")
+        for window in ("10m", "1h")
+    ),
+    Feature("user.failed_logins_1h", "failed logins", "events", "1h", _RUN),
+    Feature("user.profile_changes_24h", "changes of the profile, this one included", "events", "24h", _RUN),
+    Feature(
+        "user.hops", "moves of over 250 km in a row, each within 6 h and to a place that is not the one before", "moves"
+    ),
+    *(
+        Feature(f"{kind}.hold_run", "cart holds in a row without an order or a payment, at most 6 h apart", "events")
+        for kind in ("user", "device", "sku")
+    ),
+    *(
+        Feature(f"{kind}.sku_run", "orders in a row of one article, at most 7 d apart, this one included", "orders")
+        for kind in ("user", "device", "card", "address")
+    ),
+    Feature("device.agents", "changes of the browser seen on the device, at most 255", "changes"),
+    Feature("session.device_changed", "1 when the device is not the one the session began on", "0/1"),
+    Feature("session.ip_changed", "1 when the ip is not the one the session began on", "0/1"),
+    Feature("session.agent_changed", "1 when the browser is not the one the session began on", "0/1"),
+    Feature("session.basket", "1 when the session had a cart, checkout or order before this event", "0/1"),
+    Feature("sku.price_ratio", "price set last over the price before it", "ratio"),
+    Feature("sku.price_age_s", "time since the price was set", "s"),
+    Feature("merchant.paired_share", "share of its payments that came within 1 h of an order of their user", "share"),
+    Feature("merchant.paired_of", "payments that share is of", "payments"),
+    Feature(
+        "event.refund_unknown", "1 when a refund names an order never seen of a user seen since the sign-up", "0/1"
+    ),
+    Feature("event.paid_share", "amount over unit price times quantity", "ratio"),
+)
+"""Named for built-in kinds; missing where a data set does not declare them."""
+
+RING_BLOCK: tuple[Feature, ...] = (
+    Feature("users", "users in the ring of the event's user; missing outside of rings (under 2 users)", "users"),
+    Feature("new_users_7d", "of them, joined in the window", "users", "7d"),
+    Feature("young_share", "share that was under a day old when it joined", "share"),
+    Feature("departed_share", "share that joined by leaving its usual device, card or address", "share"),
+    Feature("things", "shared entities that hold the ring together", "entities"),
+    Feature("kinds", "kinds of shared entities", "kinds"),
+    Feature("density", "links to shared entities over the links possible", "share"),
+    Feature("synchrony", "largest share of users that joined within one day of each other", "share"),
+    Feature("fraud_share", "share of users confirmed as fraud", "share"),
+    Feature("innocence", "evidence of innocent sharing (a household, an office, a campus)", "0..1"),
+    Feature("risk", "ring risk as of the last mark", "0..1"),
+    Feature("age_s", "time since the ring data was last settled", "s"),
+)
+"""Filled by the ring keeper (rings/keeper.py), not by the kernel."""
+
 
 class FeatureSchema:
     """The layout of a feature vector for a list of declared kinds. Immutable.
@@ -174,6 +246,8 @@ class FeatureSchema:
         self.user_offset = self.slot_size * len(kinds)
         self.since_offset = self.user_offset + 2 * len(kinds)
         self.event_offset = self.since_offset + len(type_names)
+        self.sequence_offset = self.event_offset + len(EVENT_BLOCK)
+        self.ring_offset = self.sequence_offset + len(SEQUENCE_BLOCK)
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:
@@ -205,6 +279,8 @@ class FeatureSchema:
         for name in type_names:
             rows.append(Feature(f"user.since_{name}_s", f"time since the user's last {name} before this event", "s"))
         rows += [under("event", f) for f in EVENT_BLOCK]
+        rows += SEQUENCE_BLOCK
+        rows += [under("ring", f) for f in RING_BLOCK]
         return tuple(rows)
 
     @cached_property
@@ -217,7 +293,7 @@ class FeatureSchema:
 
     @property
     def size(self) -> int:
-        return self.event_offset + len(EVENT_BLOCK)
+        return self.ring_offset + len(RING_BLOCK)
 
     @cached_property
     def hash(self) -> str:

@@ -94,7 +94,7 @@ class Pipeline:
     def recover(self) -> None:
         """Bring memory to where the ledger is. Call once, before the first item."""
         ledger = self.outlets.ledger
-        position, self.tally.troubles = self._snapshots.restore(self.stream.state, self.stream.assessor)
+        position, self.tally.troubles = self._snapshots.restore(self.stream)
         last_seq = ledger.last_seq()
         if position.seq > last_seq:
             self.tally.troubles.append(f"the newest snapshot is ahead of the ledger ({position.seq} > {last_seq})")
@@ -296,7 +296,7 @@ class Pipeline:
         if self.outlets.graph is not None:
             self.outlets.graph.flush()
         position = Position(seq=self._seq, watermark_us=self.stream.watermark_us)
-        self._snapshots.write(position, self.stream.state, self.stream.assessor)
+        self._snapshots.write(position, self.stream)
         took_s = perf_counter() - started
         self.tally.stage_s["snapshot"] = self.tally.stage_s.get("snapshot", 0.0) + took_s
         self._snapshot_seq = self._seq

@@ -1,6 +1,6 @@
 """Snapshots of everything that is in memory, each in its own folder, the last two kept.
 
-A snapshot is the state, what the learners have learned, and the position: the running number of the last item it
+A snapshot is the state, the rings, what the learners have learned, and the position: the running number of the last item it
 holds and, for each source, the record to continue after. It is complete or absent: written under another name,
 flushed, then renamed.
 """
@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from features.state import StateStore
+from ingest.stream import ScoringStream
 from ringwatch.errors import Corrupt
-from scorers.assess import Assessor
 
 _KEPT = 2
 
@@ -34,15 +35,14 @@ class Snapshots:
         self._folder = folder
         folder.mkdir(exist_ok=True)
 
-    def write(self, position: Position, state: StateStore, assessor: Assessor) -> None:
+    def write(self, position: Position, stream: ScoringStream) -> None:
         part = self._folder / "part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
-        state.snapshot(part / "state.bin", position=position.seq)
-        with (part / "learned.npz").open("wb") as file:
-            np.savez(file, allow_pickle=False, **assessor.dump())
-            file.flush()
-            os.fsync(file.fileno())
+        stream.state.snapshot(part / "state.bin", position=position.seq)
+        _save(part / "learned.npz", stream.assessor.dump())
+        if stream.rings is not None:
+            _save(part / "rings.npz", stream.rings.dump())
         with (part / "position.json").open("wb") as file:
             file.write(msgspec.json.encode(position))
             file.flush()
@@ -53,17 +53,19 @@ class Snapshots:
         for old in self._present()[:-_KEPT]:
             shutil.rmtree(old)
 
-    def restore(self, state: StateStore, assessor: Assessor) -> tuple[Position, list[str]]:
+    def restore(self, stream: ScoringStream) -> tuple[Position, list[str]]:
         """The newest snapshot that can be read, and a sentence for each that could not. An empty `Position` without
         any."""
         troubles: list[str] = []
         for path in reversed(self._present()):
             try:
                 position = msgspec.json.decode((path / "position.json").read_bytes(), type=Position)
-                with np.load(path / "learned.npz", allow_pickle=False) as arrays:
-                    learned = {name: arrays[name] for name in arrays.files}
-                state.restore(path / "state.bin")
-                assessor.load(learned)
+                learned = load_arrays(path / "learned.npz")
+                rings = load_arrays(path / "rings.npz") if stream.rings is not None else {}
+                stream.state.restore(path / "state.bin")
+                stream.assessor.load(learned)
+                if stream.rings is not None:
+                    stream.rings.load(rings)
             except (OSError, ValueError, KeyError, EOFError, msgspec.MsgspecError) as error:
                 troubles.append(f"snapshot {path.name} cannot be read: {error}")
             except Corrupt as error:
@@ -72,5 +74,21 @@ class Snapshots:
                 return position, troubles
         return Position(), troubles
 
+    def newest(self) -> Path | None:
+        """The folder of the newest snapshot, for readers that do not own the data folder."""
+        return next(reversed(self._present()), None)
+
     def _present(self) -> list[Path]:
         return sorted(p for p in self._folder.iterdir() if p.name.isdigit())
+
+
+def _save(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}

@@ -1,8 +1,9 @@
 """Alerts: assessments worth a person's time, grouped so that one thing going on is one alert.
 
-An event at or above the least level joins the open alert of its tenant, its strongest reason and that reason's entity (else
-its user, else itself) when the group's last event is within the window; otherwise it founds a new alert. One event adds
-to one alert only: several reasons for one action are one piece of work.
+An event at or above the least level joins an open alert when the group's last event is within the window; otherwise it
+founds a new one. Where a fraud pattern names something shared in a ring of three or more, the group is the ring: one ring, one
+alert that grows. Otherwise it is the strongest reason with its entity (else the user, else the event itself). One event
+adds to one alert only: several reasons for one action are one piece of work.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from typing import Literal
 
 import numpy as np
 
-from ringwatch.model import Alert, Event, Level, Reason
+from ringwatch.model import Alert, Level, Reason
 from scorers.decision import Decisions
 
 Key = tuple[str, str, str, str]
 """tenant, kind, entity, reason code."""
 _FORGET_ABOVE = 10_000
+_ACCOUNTS_KEPT = 200
+_RING_USERS = 3
 
 
 class AlertGrouper:
@@ -53,7 +56,7 @@ class AlertGrouper:
             event = decisions.events[row]
             level = Level(int(decisions.level[row]))
             self._now_us = int(now[row])
-            alert = self._join(event, decisions.reasons[row], float(decisions.score[row]), level)
+            alert = self._join(decisions, row, level)
             changed[alert.alert_id] = alert
             pairs.append((alert.alert_id, event.event_id))
         self._now_us = int(now[-1])
@@ -61,9 +64,15 @@ class AlertGrouper:
             self._open = {k: a for k, a in self._open.items() if self._now_us - a.last_at_us <= self.memory_us}
         return list(changed.values()), pairs
 
-    def _join(self, event: Event, reasons: Sequence[Reason], score: float, level: Level) -> Alert:
-        top = max(reasons, key=lambda r: r.contribution, default=None)
-        key, text = _group(event, top), top.text if top else f"score {score:.2f}"
+    def _join(self, decisions: Decisions, row: int, level: Level) -> Alert:
+        event, score = decisions.events[row], float(decisions.score[row])
+        patterns = decisions.patterns[row]
+        top = _top(decisions.reasons[row], patterns)
+        key, text = _group(decisions, row, top), top.text if top else f"score {score:.2f}"
+        accounts = decisions.accounts[row] if decisions.accounts else ()
+        if not accounts and event.user is not None:
+            accounts = (event.user,)
+        ring = decisions.ring_id(row) or ""
         amount = event.amount_minor or 0
         old = self._open.get(key)
         now_us = event.at_us if self._now_us is None else self._now_us
@@ -71,7 +80,7 @@ class AlertGrouper:
             alert_id = blake2b("\0".join((*key, event.event_id)).encode(), digest_size=12).hexdigest()
             alert = Alert(
                 alert_id, *key, event.at_us, event.at_us, 1, score, level.name, _delivery(level), text, amount,
-                event.event_id, event.event_id,
+                event.event_id, event.event_id, tuple(sorted(patterns)), accounts[:_ACCOUNTS_KEPT], ring,
             )  # fmt: skip
         else:
             higher = score > old.score
@@ -88,6 +97,9 @@ class AlertGrouper:
                 amount_minor=old.amount_minor + amount,
                 first_event_id=old.first_event_id,
                 top_event_id=event.event_id if higher else old.top_event_id,
+                patterns=old.patterns if set(patterns) <= set(old.patterns) else tuple(sorted({*old.patterns, *patterns})),
+                accounts=_joined(old.accounts, accounts),
+                ring=ring or old.ring,
             )  # fmt: skip
         self._open[key] = alert
         return alert
@@ -97,13 +109,28 @@ def _key_of(alert: Alert) -> Key:
     return alert.tenant, alert.kind, alert.entity, alert.reason
 
 
-def _group(event: Event, top: Reason | None) -> Key:
+def _top(reasons: Sequence[Reason], patterns: Sequence[str]) -> Reason | None:
+    """The strongest reason, of the strongest pattern where there is one."""
+    named = [r for r in reasons if patterns and r.code.startswith(f"{patterns[0]}.")]
+    return max(named or reasons, key=lambda r: r.contribution, default=None)
+
+
+def _group(decisions: Decisions, row: int, top: Reason | None) -> Key:
+    event, ring = decisions.events[row], decisions.ring_id(row)
     code = top.code if top else "score"
     if top is not None and top.kind is not None and top.entity is not None:
+        users = decisions.features[row, decisions.schema.index["ring.users"]]
+        if ring is not None and decisions.patterns[row] and top.kind != "user" and users >= _RING_USERS:
+            return event.tenant, "ring", ring, "ring"
         return event.tenant, top.kind, top.entity, code
     if event.user is not None:
         return event.tenant, "user", event.user, code
     return event.tenant, "event", event.event_id, code
+
+
+def _joined(old: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    new = tuple(a for a in more if a not in old)
+    return old if not new else (old + new)[:_ACCOUNTS_KEPT]
 
 
 def _delivery(level: Level) -> Literal["now", "digest"]:

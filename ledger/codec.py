@@ -19,11 +19,11 @@ class FeatureCodec:
     """Packs feature vectors of one schema."""
 
     def __init__(self, schema: FeatureSchema) -> None:
-        self._schema = schema
+        self.schema = schema
         self._columns: dict[int, NDArray[np.int64]] = {}
 
     def _mask(self, event: Event) -> int:
-        index = self._schema.kind_index
+        index = self.schema.kind_index
         mask = 0
         for kind in event.entities:
             if kind in index:
@@ -33,11 +33,11 @@ class FeatureCodec:
     def _columns_of(self, mask: int) -> NDArray[np.int64]:
         columns = self._columns.get(mask)
         if columns is None:
-            size = self._schema.slot_size
-            parts = [np.arange(k * size, (k + 1) * size) for k in range(len(self._schema.kinds)) if mask >> k & 1]
+            size = self.schema.slot_size
+            parts = [np.arange(k * size, (k + 1) * size) for k in range(len(self.schema.kinds)) if mask >> k & 1]
             if mask & 1:
-                parts.append(np.arange(self._schema.user_offset, self._schema.event_offset))
-            parts.append(np.arange(self._schema.event_offset, self._schema.size))
+                parts.append(np.arange(self.schema.user_offset, self.schema.event_offset))
+            parts.append(np.arange(self.schema.event_offset, self.schema.size))
             columns = self._columns[mask] = np.concatenate(parts)
         return columns
 
@@ -55,7 +55,7 @@ class FeatureCodec:
 
     def unpack(self, blob: bytes) -> NDArray[np.float32]:
         """The full vector, float32 of shape (schema.size,)."""
-        features = np.full(self._schema.size, np.nan, np.float32)
+        features = np.full(self.schema.size, np.nan, np.float32)
         mask = int.from_bytes(blob[:2], "little")
         features[self._columns_of(mask)] = np.frombuffer(blob[2:], "<f4")
         return features

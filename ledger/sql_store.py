@@ -21,14 +21,12 @@ from sqlalchemy.pool import NullPool, StaticPool
 from features.schema import FeatureSchema
 from ledger import tables as t
 from ledger.codec import FeatureCodec
+from ledger.rows import context_of, decode_event, decode_reasons, encode, stored_assessment
 from ledger.store import LedgerWrite, Progress, StoredAssessment
 from ringwatch.errors import Corrupt, Unavailable
-from ringwatch.model import Action, Alert, Assessment, Event, Label, Level, Reason, Versions
+from ringwatch.model import Alert, Event, Label, Reason
 from scorers.decision import Decisions
 
-_encode = msgspec.msgpack.Encoder(order="deterministic").encode
-_decode_event = msgspec.msgpack.Decoder(Event).decode
-_decode_reasons = msgspec.msgpack.Decoder(tuple[Reason, ...]).decode
 _decode_alert = msgspec.msgpack.Decoder(Alert).decode
 _IDS_AT_ONCE = 500
 
@@ -106,12 +104,12 @@ class SqlLedger:
             d.seq.tolist(), d.events, d.score.tolist(), d.level.tolist(), d.action.tolist(), blobs, strict=True
         )
         for i, (seq, e, score, level, action, blob) in enumerate(columns):
-            body = _encode(e)
+            body = encode(e)
             rows.append((
                 seq, e.tenant, e.event_id, e.at_us, score, level, action, scores[i].tobytes(),
-                _encode(d.reasons[i]) if d.reasons[i] else None, blob, body,
+                encode(d.reasons[i]) if d.reasons[i] else None, blob, body,
                 hashlib.blake2b(body, digest_size=16).digest(), version_id,
-                ",".join(d.degraded[i]) or None, timing,
+                ",".join(d.degraded[i]) or None, timing, context_of(d, i),
             ))  # fmt: skip
             ids.append((e.tenant, e.event_id, e.at_us, seq))
         _insert_many(connection, t.assessments, rows)
@@ -165,7 +163,7 @@ class SqlLedger:
             with self._reading() as connection:
                 events = connection.execute(select(a.seq, a.event).where(a.seq > after_seq, a.seq <= upper)).all()
                 labels = connection.execute(select(t.labels).where(b.seq > after_seq, b.seq <= upper)).mappings().all()
-            items: list[tuple[int, Event | Label]] = [(seq, _decode_event(body)) for seq, body in events]
+            items: list[tuple[int, Event | Label]] = [(seq, decode_event(body)) for seq, body in events]
             items += [(row["seq"], _label(row)) for row in labels]
             if items:
                 yield sorted(items, key=lambda pair: pair[0])
@@ -195,26 +193,7 @@ class SqlLedger:
         return found
 
     def _stored(self, row: Any) -> StoredAssessment:
-        versions, names = json.loads(row["content"])
-        scores = np.frombuffer(row["scores"], "<f8")
-        e = _decode_event(row["event"])
-        assessment = Assessment(
-            event_id=e.event_id,
-            tenant=e.tenant,
-            at_us=e.at_us,
-            user=e.user,
-            score=row["score"],
-            level=Level(row["level"]).name,
-            action=Action(row["action"]).name.lower(),
-            scores={n: None if np.isnan(x) else float(x) for n, x in zip(names, scores, strict=True)},
-            reasons=_decode_reasons(row["reasons"]) if row["reasons"] else (),
-            versions=msgspec.convert(versions, Versions),
-            timing_us=json.loads(row["timing"]),
-            degraded=tuple(row["degraded"].split(",")) if row["degraded"] else (),
-        )
-        features = self._codec.unpack(row["features"])
-        named = {n: float(x) for n, x in zip(self._schema.names, features, strict=True) if x == x}
-        return StoredAssessment(assessment, e, row["body_hash"], named)
+        return stored_assessment(row, self._codec)
 
     def reasons(self, tenant: str, event_ids: Sequence[str]) -> dict[str, tuple[Reason, ...]]:
         found: dict[str, tuple[Reason, ...]] = {}
@@ -226,7 +205,7 @@ class SqlLedger:
                 .where(i.c.tenant == tenant, i.c.event_id.in_(some))
             )
             with self._reading() as connection:
-                found |= {e: _decode_reasons(body) if body else () for e, body in connection.execute(query)}
+                found |= {e: decode_reasons(body) if body else () for e, body in connection.execute(query)}
         return found
 
     def levels(self) -> Iterator[tuple[str, int]]:
@@ -252,7 +231,7 @@ class SqlLedger:
             query = select(a.c.event).join(i, i.c.seq == a.c.seq).where(i.c.tenant == tenant, i.c.event_id.in_(some))
             with self._reading() as connection:
                 for (body,) in connection.execute(query):
-                    e = _decode_event(body)
+                    e = decode_event(body)
                     found[e.event_id] = e.entities
         return found
 
@@ -384,7 +363,7 @@ def _alert_row(alert: Alert) -> dict[str, Any]:
         "tenant": alert.tenant,
         "level": alert.level,
         "last_at_us": alert.last_at_us,
-        "content": _encode(alert),
+        "content": encode(alert),
     }
 
 

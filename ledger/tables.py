@@ -27,7 +27,9 @@ assessments = Table(
     Column("version_id", Integer, nullable=False),
     Column("degraded", Text),
     Column("timing", Text),
+    Column("context", LargeBinary),
 )
+"""`context`: msgpack of (ring, patterns), where there is either."""
 
 event_ids = Table(
     "event_ids",

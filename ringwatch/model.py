@@ -193,6 +193,12 @@ class Assessment(msgspec.Struct, frozen=True):
     timing_us: dict[str, float]
     """stage -> microseconds, the event's share of its batch."""
     degraded: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    """Fraud patterns at or over their own alert threshold, strongest first."""
+    ring: str | None = None
+    """The ring of the event's user as of the event."""
+    ring_age_s: float | None = None
+    """How long before the event the ring data was last settled."""
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -216,3 +222,9 @@ class Alert(msgspec.Struct, frozen=True):
     """Sum over the group's events."""
     first_event_id: str = ""
     top_event_id: str = ""
+    patterns: tuple[str, ...] = ()
+    """Fraud patterns named by any of its events, sorted."""
+    accounts: tuple[str, ...] = ()
+    """Accounts concerned: of its events, and those linked to what its reasons name; in order of coming, at most 200."""
+    ring: str = ""
+    """The ring it is about; a ring's alert has the kind "ring"."""

@@ -70,8 +70,24 @@ class Settings(BaseSettings):
     )
     lists: Path | None = Field(None, description="YAML of block and allow lists with owner, reason and expiry.")
     detectors: Path | None = Field(None, description="TOML that overrides detector thresholds.")
+    rules: Path | None = Field(
+        None,
+        description="YAML of rules, taken over when it changes; unset: what `ringwatch rules publish` made active.",
+    )
     alert_window_h: float = Field(
         24.0, gt=0, le=87_600, description="Hours within which events with the same entity and reason grow one alert."
+    )
+
+    host: str = Field("127.0.0.1", description="Address the API binds; other than loopback only with keys.")
+    port: int = Field(8000, ge=0, le=65_535, description="Port of the API; 0 takes a free one.")
+    allowed_hosts: str = Field(
+        "", description="Further names (with commas) the API may be called by; on loopback only local ones are taken."
+    )
+    api_queue_events: int = Field(
+        10_000, ge=1, le=1_000_000, description="Items that may wait for scoring over HTTP; beyond: 503, try later."
+    )
+    api_deadline_ms: int = Field(
+        2000, ge=10, le=600_000, description="Longest an HTTP request waits for its turn to be scored."
     )
 
     state_url: str = Field("memory:", pattern="^memory:$", description="State store; `memory:` is in-process arrays.")

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, cast
 
 from features.schema import FeatureSchema
 from features.state import StateStore
-from ringwatch.errors import BadInput, Conflict
+from ringwatch.errors import BadInput, Conflict, Corrupt
 from ringwatch.model import BUILTIN_KINDS, HOUR_US, Kind, Strength
 from ringwatch.settings import Settings
 from scorers.assess import Assessor
 
 if TYPE_CHECKING:
     from graph.store import GraphStore
+    from ingest.events import EventDecoder
     from ingest.file_source import FileSource
     from ingest.folder import DataFolder
     from ingest.mapping import Mapping
     from ingest.pipeline import Pipeline
+    from ingest.stream import ScoringStream
     from ledger.store import LedgerStore
+    from scorers.rules.book import RuleBook
 
 
 def open_state(settings: Settings, schema: FeatureSchema) -> StateStore:
@@ -71,30 +74,54 @@ def open_assessor(settings: Settings, schema: FeatureSchema) -> Assessor:
     from scorers.registry import build_scorers
     from scorers.settings import load_overrides
 
-    lists, policy = load_lists(settings.lists), load_policy(settings.policy)
-    scorers = build_scorers(overrides=load_overrides(settings.detectors), lists=lists)
+    lists, policy, rules = load_lists(settings.lists), load_policy(settings.policy), open_rules(settings, schema)
+    scorers = build_scorers(overrides=load_overrides(settings.detectors), lists=lists, rules=rules)
     lists.check_kinds([kind.name for kind in schema.kinds])
     policy.check_scorers([scorer.name for scorer in scorers])
     return Assessor(scorers, policy, schema)
 
 
-def open_source(settings: Settings, paths: Sequence[str], mapping: Mapping | None, kinds: Sequence[Kind]) -> FileSource:
-    from ingest.card_numbers import holds_card_number
+def open_stream(settings: Settings, schema: FeatureSchema) -> ScoringStream:
+    """State, rings and scorers, empty."""
+    from ingest.stream import ScoringStream
+    from rings.keeper import RingKeeper
+
+    return ScoringStream(open_state(settings, schema), open_assessor(settings, schema), RingKeeper(schema))
+
+
+def open_rules(settings: Settings, schema: FeatureSchema) -> RuleBook:
+    """The rules of the file that is set, else the ones published in the data folder, else none."""
+    from scorers.rules.book import RuleBook
+    from scorers.rules.history import RuleHistory
+
+    if settings.rules is not None:
+        return RuleBook.open(settings.rules, schema=schema)
+    return RuleBook.open(RuleHistory(settings.data_dir).active_path, schema=schema, optional=True)
+
+
+def open_decoder(settings: Settings, kinds: Sequence[Kind], tenant: str) -> EventDecoder:
+    """What reads the native events of a tenant."""
     from ingest.currency import RateTable
     from ingest.events import EventDecoder, EventRules
-    from ingest.file_source import Reading
-    from ingest.file_source import open_source as open_files
 
-    if holds_card_number(settings.tenant):
-        raise BadInput("RINGWATCH_TENANT is a card number", hint="give the tenant a name")
     rules = EventRules(
-        tenant=settings.tenant,
+        tenant=tenant,
         currency=settings.currency,
         naive_times=settings.naive_times,
         token_key=settings.token_key.get_secret_value().encode() if settings.token_key else None,
         kinds=tuple(kinds),
     )
-    decoder = EventDecoder(rules, RateTable.load(settings.fx_rates, settings.currency))
+    return EventDecoder(rules, RateTable.load(settings.fx_rates, settings.currency))
+
+
+def open_source(settings: Settings, paths: Sequence[str], mapping: Mapping | None, kinds: Sequence[Kind]) -> FileSource:
+    from ingest.card_numbers import holds_card_number
+    from ingest.file_source import Reading
+    from ingest.file_source import open_source as open_files
+
+    if holds_card_number(settings.tenant):
+        raise BadInput("RINGWATCH_TENANT is a card number", hint="give the tenant a name")
+    decoder = open_decoder(settings, kinds, settings.tenant)
     jump_us = int(settings.future_jump_days * 24 * HOUR_US)
     reading = Reading(mapping, decoder, settings.max_record_bytes, settings.batch_events, jump_us)
     return open_files(paths, reading)
@@ -130,7 +157,6 @@ def open_service(settings: Settings, mapping: Mapping | None = None) -> Service:
     from ingest.pipeline import Outlets, Pipeline
     from ingest.redelivery import SeenEvents
     from ingest.snapshot import Snapshots
-    from ingest.stream import ScoringStream
     from ledger.alerting import AlertGrouper
 
     with ExitStack() as opened:
@@ -138,7 +164,7 @@ def open_service(settings: Settings, mapping: Mapping | None = None) -> Service:
         opened.callback(folder.close)
         kinds = folder_kinds(folder, mapping)
         schema = FeatureSchema(kinds)
-        stream = ScoringStream(open_state(settings, schema), open_assessor(settings, schema))
+        stream = open_stream(settings, schema)
         ledger = open_ledger(settings, folder, schema)
         opened.callback(ledger.close)
         graph, writer = open_graph(settings, folder, kinds), None
@@ -177,6 +203,21 @@ def folder_kinds(folder: DataFolder, mapping: Mapping | None) -> tuple[Kind, ...
                 hint="ingest it into another folder with --data-dir, or `ringwatch reset` this one",
             )
     return kinds
+
+
+def stored_kinds(path: Path) -> tuple[Kind, ...] | None:
+    """The entity kinds of a data folder that another process may hold; None when it has none yet."""
+    import json
+
+    from ingest.folder import MARKER
+
+    try:
+        stored = json.loads((path / MARKER).read_text()).get("kinds")
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise Corrupt(f"{path / MARKER} is not JSON", hint="restore it or reset the folder") from None
+    return None if stored is None else tuple(Kind(str(n), Strength(s), bool(c)) for n, s, c in stored)
 
 
 def free_of(path: Path) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from features.schema import FeatureSchema
 from ringwatch.errors import RingwatchError
 from ringwatch.model import Event, Level, Reason, Versions
+from scorers.clues import PatternScorer
 from scorers.combine import combine, contributions
 from scorers.decision import Decisions
 from scorers.policy import Policy
@@ -32,12 +33,19 @@ class Assessor:
         self.names = tuple(s.name for s in scorers)
         self.versions = Versions(schema.hash, {s.name: s.version for s in scorers}, policy.version)
         self._learners = {s.name: s for s in scorers if isinstance(s, Learner)}
+        self._patterns = [(j, s) for j, s in enumerate(scorers) if isinstance(s, PatternScorer)]
 
     def assess(
-        self, events: Sequence[Event], features: NDArray[np.float32], seq: NDArray[np.int64], *, learn: bool = True
+        self,
+        events: Sequence[Event],
+        features: NDArray[np.float32],
+        seq: NDArray[np.int64],
+        *,
+        ring_ids: Sequence[str | None] = (),
+        learn: bool = True,
     ) -> Decisions:
         """Decisions for events with their features, (n, schema.size). A scorer that fails abstains and says so."""
-        batch = Batch(events, features, self.schema)
+        batch = Batch(events, features, self.schema, ring_ids)
         timing: dict[str, float] = {}
         scores = np.full((len(events), len(self.scorers)), np.nan)
         failed: list[str] = []
@@ -51,7 +59,8 @@ class Assessor:
         started = perf_counter()
         weights = self._weights(events)
         score = self._lists(combine(scores, weights), scores, events)
-        level, action = self._decide(events, score)
+        patterns = self._fired(events, scores, weights)
+        level, action = self._decide(events, score, patterns)
         timing["combine"] = perf_counter() - started
         started = perf_counter()
         reasons: list[tuple[Reason, ...]] = [()] * len(events)
@@ -65,7 +74,7 @@ class Assessor:
         per_event = {stage: s * 1e6 / max(1, len(events)) for stage, s in timing.items()}
         return Decisions(
             events, seq, features, self.schema, self.names, scores, score, level, action, reasons, self.versions,
-            per_event, degraded,
+            per_event, degraded, patterns, ring_ids,
         )  # fmt: skip
 
     def _weights(self, events: Sequence[Event]) -> NDArray[np.float64]:
@@ -88,17 +97,35 @@ class Assessor:
         return score
 
     def _decide(
-        self, events: Sequence[Event], score: NDArray[np.float64]
+        self, events: Sequence[Event], score: NDArray[np.float64], patterns: Sequence[tuple[str, ...]]
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Levels by the policy's thresholds, a named pattern at least HIGH; actions by level."""
+        named = np.array([int(Level.HIGH) if names else 0 for names in patterns], np.uint8)
         level = np.zeros(len(events), np.uint8)
         action = np.zeros(len(events), np.uint8)
         tenants = np.array([e.tenant for e in events])
         for tenant in sorted(set(tenants.tolist())):
             mine = tenants == tenant
             policy = self.policy.of(tenant)
-            level[mine] = np.searchsorted(policy.thresholds(), score[mine], side="right")
+            level[mine] = np.maximum(np.searchsorted(policy.thresholds(), score[mine], side="right"), named[mine])
             action[mine] = np.array(policy.action_codes(), np.uint8)[level[mine]]
         return level, action
+
+    def _fired(
+        self, events: Sequence[Event], scores: NDArray[np.float64], weights: NDArray[np.float64]
+    ) -> list[tuple[str, ...]]:
+        """Patterns at or over their own threshold, strongest first; none where the event is on the allow list."""
+        found: list[tuple[str, ...]] = [()] * len(events)
+        columns = [j for j, _ in self._patterns]
+        if not columns:
+            return found
+        over = (scores[:, columns] >= [s.alert_at for _, s in self._patterns]) & (weights[:, columns] > 0.0)
+        if _LISTED in self.names:
+            over &= (scores[:, self.names.index(_LISTED)] != 0.0)[:, None]
+        for row in np.flatnonzero(over.any(axis=1)).tolist():
+            fired = sorted((-scores[row, j], self.names[j]) for j, on in zip(columns, over[row], strict=True) if on)
+            found[row] = tuple(name for _, name in fired)
+        return found
 
     def _reasons(
         self, batch: Batch, row: int, scores: NDArray[np.float64], weights: NDArray[np.float64], score: float

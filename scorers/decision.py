@@ -35,6 +35,15 @@ class Decisions:
     timing_us: dict[str, float]
     """stage -> microseconds, an event's share of the batch."""
     degraded: Sequence[tuple[str, ...]]
+    patterns: Sequence[tuple[str, ...]]
+    """Fraud patterns at or over their alert threshold, one entry an event, strongest first."""
+    ring_ids: Sequence[str | None]
+    """The ring of each event's user as of the event; empty where rings are not kept."""
+    accounts: Sequence[tuple[str, ...]] = ()
+    """Accounts concerned by events with patterns; empty where rings are not kept."""
+
+    def ring_id(self, row: int) -> str | None:
+        return self.ring_ids[row] if self.ring_ids else None
 
     def __len__(self) -> int:
         return len(self.events)
@@ -55,6 +64,9 @@ class Decisions:
             action=self.action[cut],
             reasons=self.reasons[cut],
             degraded=self.degraded[cut],
+            patterns=self.patterns[cut],
+            ring_ids=self.ring_ids[cut],
+            accounts=self.accounts[cut],
         )
 
     @classmethod
@@ -78,6 +90,9 @@ class Decisions:
             action=np.concatenate([p.action for p in pieces]),
             reasons=[r for p in pieces for r in p.reasons],
             degraded=[d for p in pieces for d in p.degraded],
+            patterns=[n for p in pieces for n in p.patterns],
+            ring_ids=[r for p in pieces for r in p.ring_ids],
+            accounts=[a for p in pieces for a in p.accounts],
             timing_us=timing_us,
         )
 
@@ -100,4 +115,11 @@ class Decisions:
             versions=self.versions,
             timing_us={stage: round(us, 2) for stage, us in self.timing_us.items()},
             degraded=tuple(self.degraded[row]),
+            patterns=self.patterns[row],
+            ring=self.ring_id(row),
+            ring_age_s=self._ring_age_s(row),
         )
+
+    def _ring_age_s(self, row: int) -> float | None:
+        age_s = float(self.features[row, self.schema.index["ring.age_s"]])
+        return None if np.isnan(age_s) else age_s

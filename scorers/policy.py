@@ -46,8 +46,8 @@ class TenantPolicy(msgspec.Struct, frozen=True):
         return [int(Action[self.actions[level.name].upper()]) for level in Level]
 
 
-BUILT_IN = TenantPolicy(weights={"statistical": 0.8, "behaviour_profile": 0.8, "behaviour_isolation": 0.7,
-                                 "neighbourhood": 1.0, "listed": 1.0})  # fmt: skip
+BUILT_IN = TenantPolicy(weights={"statistical": 0.5, "behaviour_profile": 0.5, "behaviour_isolation": 0.4,
+                                 "neighbourhood": 0.7, "listed": 1.0, "rules": 1.0}, other_weight=0.9)  # fmt: skip
 
 
 class Policy:

@@ -10,7 +10,9 @@ from typing import Any
 import scorers.detectors
 from ringwatch.errors import BadInput, did_you_mean
 from scorers.detectors.listed import Listed
+from scorers.detectors.rules import Rules
 from scorers.lists import ListBook
+from scorers.rules.book import RuleBook
 from scorers.scorer import Scorer
 
 
@@ -19,7 +21,10 @@ def detector_names() -> list[str]:
 
 
 def build_scorers(
-    *, overrides: Mapping[str, Mapping[str, Any]] | None = None, lists: ListBook | None = None
+    *,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    lists: ListBook | None = None,
+    rules: RuleBook | None = None,
 ) -> tuple[Scorer, ...]:
     """All detectors. Raises BadInput for an override of an unknown detector, and for a file that is not a detector."""
     overrides = overrides or {}
@@ -36,6 +41,8 @@ def build_scorers(
             )
         if isinstance(scorer, Listed) and lists is not None:
             scorer.book = lists
+        if isinstance(scorer, Rules) and rules is not None:
+            scorer.use(rules)
         built[scorer.name] = scorer
     return tuple(built.values())
 

@@ -28,6 +28,11 @@ class Batch:
     events: Sequence[Event]
     features: NDArray[np.float32]
     schema: FeatureSchema
+    ring_ids: Sequence[str | None] = ()
+    """The ring of each event's user; empty where rings are not kept."""
+
+    def ring_id(self, row: int) -> str | None:
+        return self.ring_ids[row] if self.ring_ids else None
 
     def __len__(self) -> int:
         return len(self.events)

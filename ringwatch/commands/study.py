@@ -66,10 +66,9 @@ def backtest(
     from evaluate.protocol import Protocol, fold_of, load_protocol
     from features.schema import FeatureSchema
     from ingest.mapping import duration_us
-    from ingest.stream import ScoringStream
     from ringwatch.model import BUILTIN_KINDS
     from ringwatch.progress import CountBar
-    from ringwatch.wiring import open_assessor, open_source, open_state
+    from ringwatch.wiring import open_source, open_stream
 
     spans = {"train_from": train_from, "train_until": train_until, "test_from": test_from, "test_until": test_until}
     given = {name: value for name, value in spans.items() if value is not None}
@@ -96,7 +95,7 @@ def backtest(
     with CountBar(Console(stderr=True), "backtest", quiet=json) as bar:
         report = run_backtest(
             source,
-            lambda: ScoringStream(open_state(settings, schema), open_assessor(settings, schema)),
+            lambda: open_stream(settings, schema),
             protocol,
             label_delay_us=None if label_delay is None else duration_us(label_delay, "--label-delay"),
             out=out,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scorers.scorer import Batch
+import numpy as np
+from numpy.typing import NDArray
+
+from scorers.scorer import Batch, Finding
 from scorers.settings import thresholds
-from scorers.signals import Placed, Signal, SignalScorer, is_personal, is_place, is_user
+from scorers.signals import Placed, Signal, SignalScorer, is_personal, is_place, is_user, strength
 
 _COUNTS = frozenset(("shared", "shared_7d"))
 """Signals that count accounts on something personal."""
@@ -38,15 +41,41 @@ class Thresholds:
     fraud_rate_low: float = 0.06
     """Share of confirmed events that were fraud (halved every 30 days, smoothed)."""
     fraud_rate_high: float = 0.5
+    ring_risk_low: float = 0.4
+    ring_risk_high: float = 0.9
+    ring_top: float = 0.6
+    """The most that the risk of the user's ring adds."""
+    ring_least_users: float = 3.0
 
 
 class Neighbourhood(SignalScorer):
     """Looks at what the event shares with others: how many accounts used its device, card, address, ..., which part of
     them came lately or had just signed up, how much failed there, which part of the linked accounts or things was
-    confirmed as fraud, and the rate of confirmed fraud of the user and of the places of the event. High counts on
-    crowded kinds (an ip, a merchant) are not held against anybody; their confirmed fraud is."""
+    confirmed as fraud, how risky the ring of the user is, and the rate of confirmed fraud of the user and of the places
+    of the event. High counts on crowded kinds (an ip, a merchant) are not held against anybody; their confirmed fraud is."""
 
     name = "neighbourhood"
+
+    def __init__(self, signals: Sequence[Signal], thresholds: Thresholds) -> None:
+        super().__init__(signals)
+        self._ring = thresholds
+
+    def score(self, batch: Batch) -> NDArray[np.float64]:
+        return 1.0 - (1.0 - super().score(batch)) * (1.0 - self._ring_risk(batch, slice(None)))
+
+    def _ring_risk(self, batch: Batch, rows: slice) -> NDArray[np.float64]:
+        t = self._ring
+        risk = strength(batch.column("ring.risk")[rows], t.ring_risk_low, t.ring_risk_high, t.ring_top)
+        return np.where(batch.column("ring.users")[rows] >= t.ring_least_users, risk, 0.0)
+
+    def explain(self, batch: Batch, row: int) -> list[Finding]:
+        findings = super().explain(batch, row)
+        weight = float(self._ring_risk(batch, slice(row, row + 1))[0])
+        if weight > 0.0:
+            users, risk = batch.column("ring.users")[row], batch.column("ring.risk")[row]
+            text = f"this user is in a ring of {users:.0f} accounts with a risk of {risk:.2f}"
+            findings.append(Finding("ring_risk", text, weight, "user", batch.events[row].user))
+        return sorted(findings, key=lambda f: (-f.weight, f.code))
 
     def _detail(self, batch: Batch, row: int, placed: Placed) -> str:
         if placed.signal.code not in _COUNTS:
@@ -85,5 +114,6 @@ def build(overrides: Mapping[str, Any]) -> Neighbourhood:
             Signal("fraud_rate_of", "fraud_rate", t.fraud_rate_low, t.fraud_rate_high, 0.5,
                    "confirmed events of this {kind} that were fraud: {fraud} of {labels}", is_personal, own="silent",
                    covered=True),
-        ]
+        ],
+        t,
     )  # fmt: skip

@@ -29,6 +29,8 @@ def decided(*events: Event, level: list[int] | None = None, first_seq: int = 0) 
         versions=Versions("", {}, ""),
         timing_us={},
         degraded=[()] * n,
+        patterns=[()] * n,
+        ring_ids=(),
     )
 
 

@@ -38,6 +38,8 @@ def decided(events: list[Event], seq: list[int]) -> Decisions:
         versions=Versions("", {}, ""),
         timing_us={},
         degraded=[()] * n,
+        patterns=[()] * n,
+        ring_ids=(),
     )
 
 

@@ -164,7 +164,7 @@ def test_broken_policies_are_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_levels_and_actions_follow_the_tenants_policy() -> None:
-    lenient = TenantPolicy(levels={"MEDIUM": 0.97, "HIGH": 0.98, "CRITICAL": 0.99})
+    lenient = TenantPolicy(levels={"MEDIUM": 0.97, "HIGH": 0.98, "CRITICAL": 0.99}, other_weight=0.0)
     policy = Policy(tenants={"lenient": lenient})
     items = [(i, e) for i, e in enumerate(stream(2, 1500, labels=False))]
     strict_levels = new_stream(policy=policy).feed(items).level

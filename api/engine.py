@@ -1,0 +1,315 @@
+"""The scoring thread: the one place that touches the pipeline while the server runs.
+
+Requests put their items on a queue; the thread takes whatever has gathered, as one chunk, so that one ledger
+transaction answers many requests. Small requests come first; big ones are taken in slices between them, so that a bulk load
+does not hold up a customer who waits. A request is answered after its chunk is in the ledger, never before.
+
+When the pipeline raises, the ledger is asked what became of the chunk. What it holds is answered; for the rest memory is ahead of
+the ledger, so the thread takes no more events (`halted`), and a restart recovers from the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from time import monotonic, perf_counter
+from typing import Any, TypeVar
+
+from api.meters import Meters
+from api.settle import Outcome, outcomes_of, outcomes_of_ledger
+from ingest.pipeline import Pipeline
+from ingest.source import Chunk
+from ringwatch.errors import Corrupt, RingwatchError, Unavailable
+from ringwatch.model import Action, Event, Label, Level
+from scorers.decision import Decisions
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+SMALL = 8
+"""A request of at most so many items goes before bigger ones."""
+MOST_SMALL, SLICE = 128, 48
+"""Items of small requests, and of big ones, in one micro-batch."""
+ASKS = 64
+"""Questions that may wait."""
+_IDLE_S = 0.25
+_QUIET_S = 5.0
+"""After so long without events the snapshot is taken, while nobody waits."""
+_GLANCE_S = 1.0
+"""How often what the thread shows of itself is made anew."""
+
+
+class Work:
+    """The items of one request on their way."""
+
+    __slots__ = ("batch_us", "deadline", "future", "items", "outcomes", "queue_us", "queued", "taken")
+
+    def __init__(self, items: Sequence[Event | Label], future: asyncio.Future[Work], deadline: float) -> None:
+        self.items = items
+        self.future = future
+        self.deadline = deadline
+        self.queued = perf_counter()
+        self.taken = 0
+        self.outcomes: list[Outcome] = []
+        self.queue_us = 0.0
+        self.batch_us: dict[str, float] = {}
+
+
+class Glance:
+    """What the thread shows of itself, for /status and every answer: made by it, read by anybody, never changed."""
+
+    __slots__ = ("degraded", "rings", "stage_s", "state", "troubles", "watermark_us")
+
+    def __init__(self, pipeline: Pipeline, halted: str, failed: str) -> None:
+        rings = getattr(pipeline.stream, "rings", None)
+        self.rings: dict[str, Any] = dict(rings.stats()) if rings is not None else {}
+        self.state = dict(pipeline.stream.state.stats())
+        self.stage_s = dict(pipeline.tally.stage_s)
+        books = [getattr(scorer, "book", None) for scorer in pipeline.stream.assessor.scorers]
+        rules = [f"rules: {trouble}" for book in books if (trouble := getattr(book, "trouble", ""))]
+        self.troubles = (*pipeline.tally.troubles, *rules, *(t for t in (halted, failed) if t))
+        self.watermark_us = pipeline.stream.watermark_us
+        found = ["halted"] if halted else []
+        found += [failed.split(":", 1)[0]] if failed else []
+        found += ["rules"] if rules else []
+        self.degraded = (*found, *(() if rings is not None else ("no_rings",)))
+
+    @property
+    def ring_age_s(self) -> float | None:
+        """How far the ring data lies behind the newest event."""
+        settled_us = int(self.rings.get("settled_us", 0))
+        if settled_us <= 0 or self.watermark_us is None:
+            return None
+        return max(0.0, (self.watermark_us - settled_us) / 1e6)
+
+
+class Engine:
+    """Owns the scoring thread. `submit` and `ask` belong to the event loop's thread, `ask_from` to any other."""
+
+    def __init__(self, pipeline: Pipeline, meters: Meters, *, capacity: int, deadline_s: float) -> None:
+        self.capacity = capacity
+        self.deadline_s = deadline_s
+        self.depth = 0
+        """Items waiting or being scored."""
+        self.halted = ""
+        """Why no more events are taken; empty when all is well."""
+        self._pipeline = pipeline
+        self._meters = meters
+        self._trouble = ""
+        self._arrived: SimpleQueue[Work | Future[Any] | None] = SimpleQueue()
+        self._questions: deque[tuple[Callable[[Pipeline], Any], Future[Any]]] = deque()
+        self._small: deque[Work] = deque()
+        self._big: deque[Work] = deque()
+        self._draining = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="scoring", daemon=True)
+        self._glanced = monotonic()
+        self.glance = Glance(pipeline, "", "")
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Score what is queued, then end the thread. Waits for it."""
+        self._draining = True
+        self._arrived.put(None)
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive() and not self.halted
+
+    def submit(self, items: Sequence[Event | Label]) -> asyncio.Future[Work]:
+        """Queue items of a request; the future is done when all have their outcome. Raises Unavailable when full."""
+        if self.halted or self._draining:
+            raise Unavailable(
+                "no events are taken now", hint=self.halted or "the server is stopping", retry_after_s=5.0
+            )
+        if self.depth + len(items) > self.capacity:
+            raise Unavailable("the queue is full", hint="send again later, or fewer at once", retry_after_s=1.0)
+        loop = self._loop
+        assert loop is not None
+        work = Work(items, loop.create_future(), monotonic() + self.deadline_s)
+        self.depth += len(items)
+        self._arrived.put(work)
+        return work.future
+
+    async def ask(self, question: Callable[[Pipeline], T]) -> T:
+        """Have the thread answer between two chunks: for what only it may read. Must be short."""
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(self._asked(question)), self.deadline_s)
+        except TimeoutError:
+            raise _no_answer() from None
+
+    def ask_from(self, question: Callable[[Pipeline], T]) -> T:
+        """As `ask`, from another thread."""
+        try:
+            return self._asked(question).result(self.deadline_s)
+        except TimeoutError:
+            raise _no_answer() from None
+
+    def _asked(self, question: Callable[[Pipeline], T]) -> Future[T]:
+        if len(self._questions) >= ASKS or not self._thread.is_alive():
+            raise Unavailable("too many questions wait", hint="ask again later", retry_after_s=1.0)
+        asked: Future[T] = Future()
+        self._questions.append((question, asked))
+        self._arrived.put(asked)
+        return asked
+
+    def _run(self) -> None:
+        quiet_since = monotonic()
+        while True:
+            ended = self._gather()
+            busy = bool(self._small or self._big)
+            self._answer_questions()
+            if busy:
+                self._score(self._take())
+                quiet_since = monotonic()
+            elif ended:
+                return
+            if monotonic() - self._glanced >= _GLANCE_S:
+                self._look_around(quiet_s=monotonic() - quiet_since)
+
+    def _gather(self) -> bool:
+        """What has arrived, into its lane; waits for the first when there is nothing. True when told to end."""
+        wait = not (self._small or self._big or self._questions or self._draining)
+        while True:
+            try:
+                work = self._arrived.get(timeout=_IDLE_S) if wait else self._arrived.get_nowait()
+            except Empty:
+                return self._draining
+            if isinstance(work, Work):
+                (self._small if len(work.items) <= SMALL else self._big).append(work)
+            wait = False
+
+    def _take(self) -> list[tuple[Work, int]]:
+        """(work, number of its items) of the next chunk: small ones whole, then a slice of the first big one."""
+        taken: list[tuple[Work, int]] = []
+        room = MOST_SMALL
+        while self._small and len(self._small[0].items) <= room:
+            work = self._small.popleft()
+            if self._started(work):
+                taken.append((work, len(work.items)))
+                room -= len(work.items)
+        while self._big and (self._big[0].taken or self._started(self._big[0])) is False:
+            self._big.popleft()
+        if self._big:
+            work = self._big[0]
+            taken.append((work, min(SLICE, len(work.items) - work.taken)))
+        return taken
+
+    def _started(self, work: Work) -> bool:
+        """Whether it is taken now; one whose deadline has passed is left, and nothing of it happens."""
+        if work.future.cancelled() or (monotonic() > work.deadline and not self._draining):
+            late = Unavailable("the deadline passed before its turn came; nothing was scored", hint="send it again", retry_after_s=1.0)  # fmt: skip
+            work.outcomes = [late] * len(work.items)
+            self._tell([work])
+            return False
+        work.queue_us = (perf_counter() - work.queued) * 1e6
+        return True
+
+    def _score(self, taken: Sequence[tuple[Work, int]]) -> None:
+        items = [item for work, n in taken for item in work.items[work.taken : work.taken + n]]
+        if not items:
+            return
+        outcomes, batch_us = self._process(items)
+        done: list[Work] = []
+        start = 0
+        for work, n in taken:
+            work.outcomes += outcomes[start : start + n]
+            work.taken += n
+            start += n
+            for stage, us in batch_us.items():
+                work.batch_us[stage] = work.batch_us.get(stage, 0.0) + us
+            if work.taken == len(work.items):
+                done.append(work)
+                if self._big and work is self._big[0]:
+                    self._big.popleft()
+        self._tell(done)
+
+    def _process(self, items: Sequence[Event | Label]) -> tuple[list[Outcome], dict[str, float]]:
+        ledger, tally = self._pipeline.outlets.ledger, self._pipeline.tally
+        if self.halted:
+            return outcomes_of_ledger(items, ledger), {}
+        started, before = perf_counter(), dict(tally.stage_s)
+        try:
+            decisions, refusals = self._pipeline.process(Chunk(items, range(1, len(items) + 1), None), "http")
+            outcomes = outcomes_of(items, decisions, refusals, ledger)
+        except Exception as error:  # noqa: BLE001 - a top: whoever waits must be told, and the thread must not die
+            return self._settle_by_ledger(items, error), {}
+        took_ms = (perf_counter() - started) * 1e3
+        spent = {stage: (s - before.get(stage, 0.0)) * 1e6 for stage, s in tally.stage_s.items()}
+        self._count(decisions, took_ms, spent)
+        stages = ("ledger", "graph", "snapshot")
+        return outcomes, {"batch": took_ms * 1e3, **{s: spent[s] for s in stages if spent.get(s)}}
+
+    def _settle_by_ledger(self, items: Sequence[Event | Label], error: Exception) -> list[Outcome]:
+        log.error("the pipeline failed: %s", type(error).__name__, exc_info=error)
+        try:
+            outcomes = outcomes_of_ledger(items, self._pipeline.outlets.ledger)
+        except RingwatchError as second:
+            outcomes = [second] * len(items)
+        if any(isinstance(outcome, Unavailable | Corrupt) for outcome in outcomes):
+            self.halted = f"the pipeline stopped ({type(error).__name__}); restart it, nothing acknowledged is lost"
+        else:
+            self._trouble = (
+                f"graph: {error}" if isinstance(error, RingwatchError) else f"after_ledger: {type(error).__name__}"
+            )
+        return outcomes
+
+    def _count(self, decisions: Decisions, took_ms: float, spent: dict[str, float]) -> None:
+        meters = self._meters
+        meters.batch_events.add(float(len(decisions)))
+        meters.stage("batch", took_ms)
+        for stage, us in spent.items():
+            if us > 0.0 and stage != "snapshot":
+                meters.stage(stage, us / 1e3)
+        if spent.get("snapshot"):
+            meters.snapshot(spent["snapshot"] / 1e3)
+        for level, action in zip(decisions.level.tolist(), decisions.action.tolist(), strict=True):
+            meters.decisions[Level(level).name, Action(action).name.lower()] += 1
+
+    def _tell(self, done: Sequence[Work]) -> None:
+        """Back to the event loop, all at once."""
+        if done and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._settle, done)
+
+    def _settle(self, done: Iterable[Work]) -> None:
+        for work in done:
+            self.depth -= len(work.items)
+            if not work.future.done():
+                work.future.set_result(work)
+
+    def _answer_questions(self) -> None:
+        while self._questions:
+            question, asked = self._questions.popleft()
+            if not asked.set_running_or_notify_cancel():
+                continue
+            try:
+                asked.set_result(question(self._pipeline))
+            except Exception as error:  # noqa: BLE001 - a top: it is raised again where it was asked
+                asked.set_exception(error)
+
+    def _look_around(self, *, quiet_s: float) -> None:
+        self._glanced = monotonic()
+        self.glance = Glance(self._pipeline, self.halted, self._trouble)
+        if quiet_s > _QUIET_S and not self.halted and not self._trouble:
+            started = perf_counter()
+            try:
+                self._pipeline.checkpoint()
+            except RingwatchError as error:
+                self._trouble = f"graph: {error}"
+            took_ms = (perf_counter() - started) * 1e3
+            if took_ms > 1.0:
+                self._meters.snapshot(took_ms)
+
+
+def _no_answer() -> Unavailable:
+    return Unavailable("no answer in time", hint="ask again later, or for less at once", retry_after_s=2.0)

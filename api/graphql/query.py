@@ -1,0 +1,206 @@
+"""The GraphQL schema: what an investigator asks. Resolvers are plain functions of a worker thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import strawberry
+from strawberry.extensions import AddValidationRules, MaxTokensLimiter
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext, Info
+
+from api import reads
+from api.graphql import types as t
+from api.graphql.limits import MOST_TOKENS, Limits
+from api.served import Served
+from graph.store import EntityRef, Node
+from ingest.values import show
+from rings import ring as rings
+from ringwatch.errors import BadInput, NotFound, Unavailable
+
+MOST_NEIGHBOURS, MOST_MEMBERS, MOST_LINKS = 50, 1000, 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the resolvers need: the service, and whose data it is."""
+
+    here: Served
+    tenant: str
+
+
+def _context(info: Info[Any, Any]) -> Context:
+    found = info.context
+    assert isinstance(found, Context)
+    return found
+
+
+def _field(description: str) -> Callable[[Callable[..., Any]], Any]:
+    """A resolver with what it is for."""
+    made: Callable[[Callable[..., Any]], Any] = strawberry.field(description=description)
+    return made
+
+
+def _bounded(first: int, most: int) -> int:
+    if not 1 <= first <= most:
+        raise BadInput(f"first is {first}", hint=f"1 to {most}", field="first")
+    return first
+
+
+@strawberry.input
+class AlertFilter:
+    """All that are given must hold. `since` and `until` are ISO 8601 with a zone."""
+
+    level: str | None = None
+    pattern: str | None = None
+    ring: str | None = None
+    kind: str | None = None
+    entity: str | None = None
+    account: str | None = None
+    delivery: str | None = None
+    since: str | None = None
+    until: str | None = None
+
+
+@strawberry.type
+class Entity:
+    """A user, device, card, ... as the graph knows it: a snapshot interval behind the newest event at most."""
+
+    kind: str
+    id: str
+    first_at: str
+    last_at: str
+    events: int
+    alerts: int
+    amount_minor: t.Long
+    degree: int
+
+    @_field("Linked entities, at most 50; over two hops also what those are linked to")
+    def neighbours(self, info: Info[Any, Any], first: int = 20, hops: int = 1) -> t.Neighbours:
+        context = _context(info)
+        _bounded(first, MOST_NEIGHBOURS)
+        if hops not in (1, 2):
+            raise BadInput(f"hops is {hops}", hint="1 or 2", field="hops")
+        graph = context.here.graph
+        if graph is None:
+            raise _no_graph()
+        root = EntityRef(context.tenant, self.kind, self.id)
+        return t.neighbours_of(graph.neighbourhood(root, hops=hops, degree_cap=first, limit=first + 1))
+
+
+@strawberry.type
+class Ring:
+    """A ring: who, what they share, why it is a risk."""
+
+    summary: t.RingSummary
+    founding_event: str
+    settled_at: str
+    truncated: bool
+    parts: list[t.RingPart]
+    whole: strawberry.Private[rings.Ring]
+
+    @_field("By time of joining; at most 1,000")
+    def members(self, first: int = 100) -> list[t.Member]:
+        return [t.member_of(m) for m in self.whole.members[: _bounded(first, MOST_MEMBERS)]]
+
+    @_field("What at least two members share, most users first; at most 1,000")
+    def shared(self, first: int = 100) -> list[t.Shared]:
+        return [t.shared_of(s) for s in self.whole.shared[: _bounded(first, MOST_MEMBERS)]]
+
+    @_field("Members' links to what is shared; at most 2,000")
+    def links(self, first: int = 200) -> list[t.Link]:
+        return [t.ring_link_of(x) for x in self.whole.links[: _bounded(first, MOST_LINKS)]]
+
+
+@strawberry.type
+class Query:
+    """Everything is of the key's tenant."""
+
+    @_field("Alerts, newest last event first; at most 200 at once")
+    def alerts(
+        self, info: Info[Any, Any], filter: AlertFilter | None = None, first: int = 20, after: str | None = None
+    ) -> t.AlertPage:
+        context = _context(info)
+        wanted = reads.alert_filter({} if filter is None else vars(filter))
+        page, more = reads.alert_page(context.here, context.tenant, wanted, _bounded(first, reads.MOST_ALERTS), after)
+        return t.AlertPage(items=[t.alert_of(a) for a in page], next=more)
+
+    @_field("An alert; null when there is none")
+    def alert(self, info: Info[Any, Any], id: str) -> t.Alert | None:
+        context = _context(info)
+        found = context.here.ledger.alert(context.tenant, id) if reads.is_id(id) else None
+        return None if found is None else t.alert_of(found)
+
+    @_field("What an event was given; null when it is not known")
+    def assessment(self, info: Info[Any, Any], event_id: str) -> t.Assessment | None:
+        context = _context(info)
+        found = context.here.ledger.stored(context.tenant, event_id) if reads.is_id(event_id) else None
+        return None if found is None else t.assessment_of(found, reads.alert_event(found).features)
+
+    @_field("An entity of the graph; null when it is not known")
+    def entity(self, info: Info[Any, Any], kind: str, id: str) -> Entity | None:
+        context = _context(info)
+        graph = context.here.graph
+        if graph is None:
+            raise _no_graph()
+        if kind not in {k.name for k in context.here.kinds}:
+            known = ", ".join(k.name for k in context.here.kinds)
+            raise BadInput(f"kind is {show(kind, quote=True)}", hint=f"one of {known}", field="kind")
+        if not reads.is_id(id):
+            return None
+        try:
+            found = graph.neighbourhood(EntityRef(context.tenant, kind, id), hops=1, degree_cap=1, limit=1)
+        except NotFound:
+            return None
+        return _entity(found.nodes[0])
+
+    @_field("Rings, highest risk first; at most 100")
+    def rings(self, info: Info[Any, Any], first: int = 20, least_users: int = 2) -> list[t.RingSummary]:
+        context = _context(info)
+        _bounded(first, 100)
+        if least_users < 2:
+            raise BadInput(f"leastUsers is {least_users}", hint="2 or more", field="leastUsers")
+        found = context.here.engine.ask_from(reads.rings_question(context.tenant, least_users))
+        return [t.summary_of(s) for s in found[:first]]
+
+    @_field("A ring; null when there is none")
+    def ring(self, info: Info[Any, Any], id: str) -> Ring | None:
+        context = _context(info)
+        found: rings.Ring | None = context.here.engine.ask_from(reads.ring_question(context.tenant, id))
+        if found is None:
+            return None
+        return Ring(
+            summary=t.summary_of(found.summary),
+            founding_event=found.founding_event,
+            settled_at=t.time(found.settled_us),
+            truncated=found.truncated,
+            parts=[t.RingPart(code=p.code, text=p.text, value=p.value) for p in found.parts],
+            whole=found,
+        )
+
+
+def _entity(node: Node) -> Entity:
+    return Entity(
+        kind=node.ref.kind, id=node.ref.id, first_at=t.time(node.first_seen_us), last_at=t.time(node.last_seen_us),
+        events=node.events, alerts=node.alerts, amount_minor=t.Long(node.amount_minor), degree=node.degree,
+    )  # fmt: skip
+
+
+def _no_graph() -> Unavailable:
+    return Unavailable("there is no graph here", hint="RINGWATCH_GRAPH_URL is none:", retry_after_s=60.0)
+
+
+class Schema(strawberry.Schema):
+    """Says nothing by itself when a resolver fails: the route logs and answers."""
+
+    def process_errors(self, errors: list[Any], execution_context: ExecutionContext | None = None) -> None:
+        return
+
+
+schema = Schema(
+    Query,
+    config=StrawberryConfig(scalar_map={t.Long: t.LONG}),
+    extensions=[lambda: MaxTokensLimiter(MOST_TOKENS), lambda: AddValidationRules([Limits])],
+)

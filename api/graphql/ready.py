@@ -1,0 +1,57 @@
+"""Queries the console offers, ready to run; a test runs each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+READY: dict[str, dict[str, Any]] = {
+    "Critical alerts": {
+        "query": """query ($first: Int!, $after: String) {
+  alerts(filter: {level: "CRITICAL"}, first: $first, after: $after) {
+    items { id level kind entity text score events lastAt patterns accounts ring topEventId }
+    next
+  }
+}""",
+        "variables": {"first": 20},
+    },
+    "Why an event was given its score": {
+        "query": """query ($event: String!) {
+  assessment(eventId: $event) {
+    eventId type at user score level action degraded
+    reasons { code text contribution kind entity }
+    scores { name value }
+    entities { kind id }
+  }
+}""",
+        "variables": {"event": "example-1"},
+    },
+    "An entity and its neighbours": {
+        "query": """query ($kind: String!, $id: String!) {
+  entity(kind: $kind, id: $id) {
+    kind id firstAt lastAt events alerts degree
+    neighbours(first: 30, hops: 2) {
+      nodes { kind id depth degree events alerts cut }
+      links { user kind id lastAt events }
+      cuts
+    }
+  }
+}""",
+        "variables": {"kind": "device", "id": "d-3"},
+    },
+    "Rings by risk": {
+        "query": "{ rings(first: 20) { id risk users things bornAt lastAt patterns amountMinor } }",
+        "variables": {},
+    },
+    "A ring": {
+        "query": """query ($ring: String!) {
+  ring(id: $ring) {
+    summary { id risk users things }
+    foundingEvent settledAt truncated
+    parts { code text value }
+    members(first: 50) { user joinedAt young departed fraud patterns }
+    shared(first: 50) { kind entity users verdict }
+  }
+}""",
+        "variables": {"ring": "of `rings` above"},
+    },
+}

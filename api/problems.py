@@ -1,0 +1,128 @@
+"""What is wrong, said over HTTP: RFC 9457 problem documents, and the one table from kind of error to status and code.
+
+A detail names the field, the value and what is accepted, card numbers masked; never a stack, a path or a query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import msgspec
+from starlette.responses import Response
+
+from ingest.card_numbers import mask_card_numbers
+from ringwatch.errors import BadInput, Conflict, Corrupt, Denied, NotFound, RingwatchError, Unavailable
+
+MEDIA = "application/problem+json"
+_encode = msgspec.json.Encoder().encode
+
+
+class Meaning(msgspec.Struct, frozen=True):
+    """What a kind of error is outside: an HTTP status and a code, the same in GraphQL's `extensions.code`."""
+
+    status: int
+    code: str
+
+
+KINDS: dict[type[RingwatchError], Meaning] = {
+    BadInput: Meaning(422, "invalid"),
+    NotFound: Meaning(404, "not_found"),
+    Conflict: Meaning(409, "conflict"),
+    Denied: Meaning(403, "denied"),
+    Unavailable: Meaning(503, "unavailable"),
+    Corrupt: Meaning(500, "corrupt"),
+}
+"""The one table. An error's own code (`context["code"]`) may say it more closely: `CODES`."""
+
+CODES: dict[str, int] = {
+    "not_json": 400,
+    "encoding": 400,
+    "bad_request": 400,
+    "unauthenticated": 401,
+    "unknown_event": 404,
+    "method": 405,
+    "conflict": 409,
+    "too_large": 413,
+    "media_type": 415,
+    "wrong_host": 421,
+    "internal": 500,
+}
+"""Codes whose status is not their kind's."""
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """RFC 9457. `code` is for programs, `detail` and `hint` for people."""
+
+    type: str
+    """Where the code is explained."""
+    title: str
+    status: int
+    detail: str
+    code: str
+    hint: str = ""
+    """What to do next."""
+    field: str = ""
+    """The field it is about."""
+    error_id: str = ""
+    """Of an unexpected error: the line of the log."""
+    retry_after_s: float = 0.0
+
+
+def meaning_of(error: RingwatchError) -> Meaning:
+    """Status and code of an error, by its own code where that is known, else by its kind."""
+    kind = next(KINDS[cls] for cls in type(error).__mro__ if cls in KINDS)
+    code = error.context.get("code")
+    if not isinstance(code, str):
+        return kind
+    return Meaning(CODES.get(code, kind.status), code)
+
+
+def problem_of(error: RingwatchError) -> Problem:
+    meaning = meaning_of(error)
+    field = error.context.get("field")
+    corrupt = meaning.code == "corrupt"
+    return problem(
+        meaning.status,
+        meaning.code,
+        "stored data fails its own check" if corrupt else error.message,
+        hint="the server's log says which" if corrupt else error.hint,
+        field=field if isinstance(field, str) else "",
+        retry_after_s=error.retry_after_s if isinstance(error, Unavailable) else 0.0,
+    )
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    hint: str = "",
+    field: str = "",
+    error_id: str = "",
+    retry_after_s: float = 0.0,
+) -> Problem:
+    return Problem(
+        f"/docs#problem-{code}",
+        HTTPStatus(status).phrase,
+        status,
+        mask_card_numbers(detail),
+        code,
+        mask_card_numbers(hint),
+        mask_card_numbers(field),
+        error_id,
+        retry_after_s,
+    )
+
+
+def unexpected(error_id: str) -> Problem:
+    """For what nobody foresaw: an id to look up, and nothing of the inside."""
+    hint = f"look for {error_id} in the server's log"
+    return problem(500, "internal", "something unexpected happened here", hint=hint, error_id=error_id)
+
+
+def answer(found: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    more = dict(headers or {})
+    if found.retry_after_s:
+        more["retry-after"] = str(max(1, round(found.retry_after_s)))
+    return Response(_encode(found), found.status, more, MEDIA)

@@ -1,0 +1,119 @@
+"""What the routes and the GraphQL resolvers both read: alerts, assessments, rings. In words of the model, errors of ours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+from api.answers import AlertEvent
+from api.cursor import read_cursor, write_cursor
+from api.served import Served
+from ingest.pipeline import Pipeline
+from ingest.values import check_time, show
+from ledger.queries import AlertFilter
+from ledger.store import StoredAssessment
+from rings.ring import Ring, RingSummary
+from ringwatch.errors import BadInput, NotFound
+from ringwatch.model import Alert, Level
+
+MOST_ALERTS, MOST_EVENTS, MOST_RINGS = 200, 100, 500
+MAX_TEXT = 256
+
+
+class RingReader(Protocol):
+    """What is read of the ring keeper, on the scoring thread."""
+
+    def rings(self, tenant: str | None = None, *, least_users: int = 2) -> Sequence[RingSummary]: ...
+
+    def ring(self, tenant: str, ring_id: str) -> Ring | None: ...
+
+
+def alert_filter(given: dict[str, str | None]) -> AlertFilter:
+    """Filters from texts. Raises BadInput naming the one that is wrong."""
+    for name, value in given.items():
+        if value is not None and (not 0 < len(value) <= MAX_TEXT or not value.isprintable()):
+            raise BadInput(
+                f"{name} is {show(value, quote=True)}", hint=f"1 to {MAX_TEXT} printable characters", field=name
+            )
+    level, delivery = given.get("level"), given.get("delivery")
+    if level is not None and level not in Level.__members__:
+        raise BadInput(
+            f"level is {show(level, quote=True)}", hint=f"one of {', '.join(Level.__members__)}", field="level"
+        )
+    if delivery is not None and delivery not in ("now", "digest"):
+        raise BadInput(f"delivery is {show(delivery, quote=True)}", hint="now or digest", field="delivery")
+    if given.get("entity") is not None and given.get("kind") is None:
+        raise BadInput("entity is given without kind", hint="name the kind of the entity too", field="kind")
+    return AlertFilter(
+        level=level, pattern=given.get("pattern"), ring=given.get("ring"), kind=given.get("kind"),
+        entity=given.get("entity"), account=given.get("account"), delivery=delivery,
+        since_us=_time(given.get("since"), "since"), until_us=_time(given.get("until"), "until"),
+    )  # fmt: skip
+
+
+def _time(text: str | None, name: str) -> int | None:
+    return None if text is None else check_time(text, name, "refuse")
+
+
+def alert_page(
+    here: Served, tenant: str, wanted: AlertFilter, limit: int, after: str | None
+) -> tuple[list[Alert], str | None]:
+    if not 1 <= limit <= MOST_ALERTS:
+        raise BadInput(f"limit is {limit}", hint=f"1 to {MOST_ALERTS}", field="limit")
+    question = [tenant, *(getattr(wanted, name) for name in AlertFilter.__slots__)]
+    alerts, place = here.ledger.alert_page(tenant, wanted, limit=limit, after=read_cursor(after, question))
+    return alerts, write_cursor(place, question)
+
+
+def alert_of(here: Served, tenant: str, alert_id: str) -> Alert:
+    found = here.ledger.alert(tenant, alert_id) if is_id(alert_id) else None
+    if found is None:
+        raise NotFound(f"there is no alert {show(alert_id, quote=True)}", hint="GET /v1/alerts lists them")
+    return found
+
+
+def stored_of(here: Served, tenant: str, event_id: str) -> StoredAssessment:
+    found = here.ledger.stored(tenant, event_id) if is_id(event_id) else None
+    if found is None:
+        raise NotFound(f"there is no event {show(event_id, quote=True)}", hint="POST /v1/score takes it")
+    return found
+
+
+def alert_event(stored: StoredAssessment) -> AlertEvent:
+    features = {name: value for name, value in stored.features.items() if math.isfinite(value)}
+    return AlertEvent(event=stored.event, features=features, assessment=stored.assessment)
+
+
+def rings_question(tenant: str, least_users: int) -> Any:
+    """For the scoring thread: the tenant's rings, highest risk first."""
+
+    def ask(pipeline: Pipeline) -> list[RingSummary]:
+        reader = ring_reader(pipeline)
+        found = reader.rings(tenant, least_users=least_users) if reader is not None else ()
+        return sorted(found, key=lambda r: (-r.risk, -r.users, r.ring_id))
+
+    return ask
+
+
+def ring_question(tenant: str, ring_id: str) -> Any:
+    """For the scoring thread: one ring, or None."""
+
+    def ask(pipeline: Pipeline) -> Ring | None:
+        reader = ring_reader(pipeline)
+        return reader.ring(tenant, ring_id) if reader is not None else None
+
+    return ask
+
+
+def ring_reader(pipeline: Pipeline) -> RingReader | None:
+    return cast("RingReader | None", getattr(pipeline.stream, "rings", None))
+
+
+def no_ring(ring_id: str) -> NotFound:
+    return NotFound(f"there is no ring {show(ring_id, quote=True)}", hint="GET /v1/rings lists them")
+
+
+def is_id(text: str) -> bool:
+    """Whether it can be an identifier at all: printable, so that it can be a text of the database."""
+    return 0 < len(text) <= MAX_TEXT and text.isprintable()

@@ -1,0 +1,55 @@
+"""Everything the routes need of the rest, as one value; made by `ringwatch serve`, handed to the app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from api.engine import Engine
+from api.guard import Access
+from api.intake import Intake
+from api.keys import Caller
+from api.meters import Meters
+from graph.store import GraphStore
+from ledger.queries import LedgerQueries
+from ringwatch.model import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    engine: Engine
+    intake: Intake
+    ledger: LedgerQueries
+    graph: GraphStore | None
+    kinds: Sequence[Kind]
+    access: Access
+    meters: Meters
+    clock: Callable[[], float]
+    """Seconds since 1970."""
+    version: str
+
+    def degraded(self) -> list[str]:
+        """What is not as it should be, now."""
+        engine = self.engine
+        found = list(engine.glance.degraded)
+        if not engine.alive and "halted" not in found:
+            found.insert(0, "halted")
+        if self.graph is None:
+            found.append("no_graph")
+        return found
+
+
+def served(request: Request) -> Served:
+    found: Any = request.app.state.served
+    assert isinstance(found, Served)
+    return found
+
+
+def caller(request: Request) -> Caller:
+    """Set by the guard; without it nothing is answered."""
+    found = request.scope["ringwatch.caller"]
+    assert isinstance(found, Caller)
+    return found

@@ -1,0 +1,119 @@
+"""What the API reads of the ledger: pages of alerts with filters, one alert with its events, counts of a tenant.
+
+Reads beside the writer, on connections of its own. Always of one tenant: there is no read without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import func, select, tuple_
+
+from features.schema import FeatureSchema
+from ledger import tables as t
+from ledger.sql_store import SqlLedger
+from ledger.store import StoredAssessment
+from ringwatch.model import Alert
+
+_decode_alert = msgspec.msgpack.Decoder(Alert).decode
+SCANNED = 20_000
+"""Alerts looked at for one page; a page may be short and still name the next."""
+Place = tuple[int, str]
+"""last_at_us and alert_id of an alert: where a page ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFilter:
+    """All that are given must hold."""
+
+    level: str | None = None
+    pattern: str | None = None
+    ring: str | None = None
+    kind: str | None = None
+    entity: str | None = None
+    account: str | None = None
+    delivery: str | None = None
+    since_us: int | None = None
+    until_us: int | None = None
+
+    def holds(self, alert: Alert) -> bool:
+        """Of what the table has no columns for."""
+        return (
+            (self.pattern is None or self.pattern in alert.patterns)
+            and (self.ring is None or self.ring == alert.ring)
+            and (self.kind is None or self.kind == alert.kind)
+            and (self.entity is None or self.entity == alert.entity)
+            and (
+                self.account is None
+                or self.account in alert.accounts
+                or (alert.kind, alert.entity) == ("user", self.account)
+            )
+            and (self.delivery is None or self.delivery == alert.delivery)
+        )
+
+
+class LedgerQueries(SqlLedger):
+    """Reads for people. Safe to call from several threads."""
+
+    def __init__(self, url: str, schema: FeatureSchema) -> None:
+        super().__init__(url, schema)
+
+    def alert_page(
+        self, tenant: str, wanted: AlertFilter, *, limit: int, after: Place | None
+    ) -> tuple[list[Alert], Place | None]:
+        """Newest last event first, and where to go on; None at the end. An alert that grows moves to the front."""
+        c = t.alerts.c
+        query = select(c.content).where(c.tenant == tenant).order_by(c.last_at_us.desc(), c.alert_id.desc())
+        if wanted.level is not None:
+            query = query.where(c.level == wanted.level)
+        if wanted.since_us is not None:
+            query = query.where(c.last_at_us >= wanted.since_us)
+        if wanted.until_us is not None:
+            query = query.where(c.last_at_us < wanted.until_us)
+        if after is not None:
+            query = query.where(tuple_(c.last_at_us, c.alert_id) < tuple_(*after))
+        found: list[Alert] = []
+        seen, last = 0, None
+        with self._reading() as connection:
+            for (content,) in connection.execution_options(yield_per=500).execute(query.limit(SCANNED + 1)):
+                if len(found) == limit or seen == SCANNED:
+                    return found, last
+                alert = _decode_alert(content)
+                last = (alert.last_at_us, alert.alert_id)
+                seen += 1
+                if wanted.holds(alert):
+                    found.append(alert)
+        return found, None
+
+    def alert(self, tenant: str, alert_id: str) -> Alert | None:
+        c = t.alerts.c
+        with self._reading() as connection:
+            content = connection.scalar(select(c.content).where(c.alert_id == alert_id, c.tenant == tenant))
+        return None if content is None else _decode_alert(content)
+
+    def events_of(self, alert: Alert, *, limit: int) -> list[StoredAssessment]:
+        """The alert's events in order of time, at most so many; its first and its highest scored are among them."""
+        ids = dict.fromkeys((alert.top_event_id, alert.first_event_id, *self.alert_events(alert.alert_id, limit=limit)))
+        stored = self.assessments(alert.tenant, [i for i in ids if i][:limit])
+        return sorted(stored.values(), key=lambda s: (s.event.at_us, s.event.event_id))
+
+    def tenant_counts(self, tenant: str) -> dict[str, int]:
+        """assessments, alerts, labels, and alerts by level ("alerts.HIGH")."""
+        with self._reading() as connection:
+            found = {
+                name: int(connection.scalar(select(func.count()).where(table.c.tenant == tenant)) or 0)
+                for name, table in (("assessments", t.event_ids), ("alerts", t.alerts), ("labels", t.labels))
+            }
+            levels = connection.execute(
+                select(t.alerts.c.level, func.count()).where(t.alerts.c.tenant == tenant).group_by(t.alerts.c.level)
+            )
+            found |= {f"alerts.{level}": n for level, n in levels}
+        return found
+
+    def stored(self, tenant: str, event_id: str) -> StoredAssessment | None:
+        return self.assessments(tenant, [event_id]).get(event_id)
+
+    def alerts_of_ring(self, tenant: str, ring_id: str, *, limit: int) -> Sequence[Alert]:
+        return self.alert_page(tenant, AlertFilter(ring=ring_id), limit=limit, after=None)[0]

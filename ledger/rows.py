@@ -1,0 +1,53 @@
+"""Rows of the assessments table: what is packed into them, and the assessment they hold."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ledger.codec import FeatureCodec
+from ledger.store import StoredAssessment
+from ringwatch.model import Action, Assessment, Event, Level, Reason, Versions
+from scorers.decision import Decisions
+
+encode = msgspec.msgpack.Encoder(order="deterministic").encode
+decode_event = msgspec.msgpack.Decoder(Event).decode
+decode_reasons = msgspec.msgpack.Decoder(tuple[Reason, ...]).decode
+_decode_context = msgspec.msgpack.Decoder(tuple[str | None, tuple[str, ...]]).decode
+
+
+def context_of(decisions: Decisions, row: int) -> bytes | None:
+    """(ring, patterns) of a row, None without either."""
+    ring, patterns = decisions.ring_id(row), decisions.patterns[row]
+    return encode((ring, patterns)) if ring is not None or patterns else None
+
+
+def stored_assessment(row: Any, codec: FeatureCodec) -> StoredAssessment:
+    """A row of assessments with the content of its version."""
+    versions, names = json.loads(row["content"])
+    scores = np.frombuffer(row["scores"], "<f8")
+    event = decode_event(row["event"])
+    features = codec.unpack(row["features"])
+    named = {n: float(x) for n, x in zip(codec.schema.names, features, strict=True) if x == x}
+    ring, patterns = _decode_context(row["context"]) if row["context"] else (None, ())
+    assessment = Assessment(
+        event_id=event.event_id,
+        tenant=event.tenant,
+        at_us=event.at_us,
+        user=event.user,
+        score=row["score"],
+        level=Level(row["level"]).name,
+        action=Action(row["action"]).name.lower(),
+        scores={n: None if np.isnan(x) else float(x) for n, x in zip(names, scores, strict=True)},
+        reasons=decode_reasons(row["reasons"]) if row["reasons"] else (),
+        versions=msgspec.convert(versions, Versions),
+        timing_us=json.loads(row["timing"]),
+        degraded=tuple(row["degraded"].split(",")) if row["degraded"] else (),
+        patterns=patterns,
+        ring=ring,
+        ring_age_s=named.get("ring.age_s"),
+    )
+    return StoredAssessment(assessment, event, row["body_hash"], named)

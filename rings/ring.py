@@ -1,0 +1,84 @@
+"""What a ring is to everybody outside of the keeper: plain values, made when somebody asks."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class RiskPart(msgspec.Struct, frozen=True):
+    """One part of a ring's risk; the parts add up to it. Innocent sharing is negative."""
+
+    code: str
+    text: str
+    value: float
+
+
+class SharedThing(msgspec.Struct, frozen=True):
+    """An entity that at least two members are linked to."""
+
+    kind: str
+    entity: str
+    users: int
+    first_us: int
+    last_us: int
+    verdict: str = ""
+    """household, office, campus, carrier_nat, hub, or nothing."""
+
+
+class RingMember(msgspec.Struct, frozen=True):
+    user: str
+    joined_us: int
+    """When the first link that holds it in the ring was made."""
+    last_us: int
+    young: bool = False
+    """Under a day old when it joined."""
+    departed: bool = False
+    """Joined by leaving its usual device, card or address."""
+    fraud: bool = False
+    """Confirmed."""
+    patterns: tuple[str, ...] = ()
+    """Fraud patterns its events were alerted for."""
+
+
+class RingLink(msgspec.Struct, frozen=True):
+    user: str
+    kind: str
+    entity: str
+    first_us: int
+    last_us: int
+    events: int
+    amount_minor: int = 0
+
+
+class RingSummary(msgspec.Struct, frozen=True):
+    """A line of the list of rings."""
+
+    ring_id: str
+    tenant: str
+    risk: float
+    users: int
+    things: int
+    born_us: int
+    """Time of the founding event: the one that made the first shared link."""
+    last_us: int
+    """Last event of a member on a shared entity."""
+    patterns: tuple[str, ...] = ()
+    amount_minor: int = 0
+    """Exposure: amounts on links to shared entities."""
+
+
+class Ring(msgspec.Struct, frozen=True):
+    """Everything about one ring."""
+
+    summary: RingSummary
+    founding_event: str
+    parts: tuple[RiskPart, ...]
+    members: tuple[RingMember, ...]
+    """By time of joining, then user; at most 1,000."""
+    shared: tuple[SharedThing, ...]
+    """Most users first."""
+    links: tuple[RingLink, ...]
+    """Members' links to the shared entities; at most 5,000."""
+    settled_us: int
+    """Event time of the last mark at which expiry, hubs and communities were worked out."""
+    truncated: bool = False

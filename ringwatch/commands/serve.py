@@ -1,0 +1,268 @@
+"""Commands of the served API: serve, keys."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import socket
+import sys
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ringwatch.commands.options import AsJson, DataDir, settings_with
+from ringwatch.errors import BadInput, Denied, Unavailable
+
+if TYPE_CHECKING:
+    from api.keys import KeyFile
+    from api.served import Served
+    from ringwatch.settings import Settings
+    from ringwatch.wiring import Service
+
+_SWITCH_S = 0.0005
+"""A thread that computes gives way to the other after so long (Python's default is ten times that, and is seen in p99)."""
+_LOCAL_KEY = "local"
+
+keys_app = typer.Typer(name="keys", no_args_is_help=True, help="API keys: make, list, revoke.")
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(serve)
+    app.add_typer(keys_app)
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind (default: RINGWATCH_HOST, else 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = None,
+    data_dir: DataDir = None,
+    local_key: Annotated[
+        bool, typer.Option("--local-key", help="Make a fresh key named local and print it with a curl.")
+    ] = False,
+) -> None:
+    """Serve the API: score events over HTTP, read alerts and rings, GraphQL.
+
+    Without keys it binds to loopback only, and everybody there may do everything; `ringwatch keys create` changes that.
+    SIGTERM or Ctrl-C: no more requests, what is queued is scored, a snapshot is taken.
+
+    Example: `ringwatch serve --port 8000`
+    """
+    settings = settings_with(data_dir)
+    settings = settings.model_copy(update={k: v for k, v in (("host", host), ("port", port)) if v is not None})
+    _serve(settings, local_key=local_key)
+
+
+def _serve(settings: Settings, *, local_key: bool) -> None:
+    from api.guard import is_loopback
+    from features.warm import warm
+    from ringwatch.wiring import open_service
+
+    key_file, token = _key_file(settings), ""
+    if local_key:
+        token = _local_key(key_file, settings.tenant)
+    if not is_loopback(settings.host) and not key_file.tenants():
+        raise Denied(
+            f"without keys only loopback is served, not {settings.host}",
+            hint="make one first: `ringwatch keys create --name NAME`",
+        )
+    listener = _listen(settings.host, settings.port)
+    warm()
+    service = open_service(settings)
+    here = None
+    try:
+        here = served_of(service, key_file)
+        _run(here, listener, lambda: _announce(here, settings, listener, token))
+    finally:
+        key_file.note_use()
+        if here is not None and here.engine.halted:
+            print(f"halted: {here.engine.halted}", file=sys.stderr)
+            service.pipeline.outlets.ledger.close()
+            service.folder.close()
+            raise typer.Exit(1)
+        service.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host.strip("[]"), port))
+    except OSError as error:
+        listener.close()
+        raise Unavailable(
+            f"{host}:{port} cannot be bound: {error.strerror}", hint="choose another with --port"
+        ) from None
+    listener.listen(1024)
+    return listener
+
+
+def served_of(service: Service, key_file: KeyFile) -> Served:
+    """The open service as the API wants it."""
+    from api.engine import Engine
+    from api.guard import Access, is_loopback
+    from api.intake import Intake
+    from api.meters import Meters
+    from api.served import Served
+    from ledger.queries import LedgerQueries
+    from ringwatch.wiring import open_decoder
+
+    settings = service.settings
+    meters = Meters(time.time)
+    engine = Engine(
+        service.pipeline, meters, capacity=settings.api_queue_events, deadline_s=settings.api_deadline_ms / 1e3
+    )
+    hosts = frozenset(name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip())
+    return Served(
+        engine=engine,
+        intake=Intake(lambda tenant: open_decoder(settings, service.kinds, tenant), time.time),
+        ledger=LedgerQueries(f"sqlite:///{service.folder.ledger}", service.pipeline.stream.assessor.schema),
+        graph=service.graph,
+        kinds=service.kinds,
+        access=Access(key_file, tenant=settings.tenant, loopback=is_loopback(settings.host), hosts=hosts),
+        meters=meters,
+        clock=time.time,
+        version=version("ringwatch"),
+    )
+
+
+def _run(here: Served, listener: socket.socket, announce: Any) -> None:
+    """Until told to stop; returns when the last answer is given and the queue is empty."""
+    import uvicorn
+
+    from api.app import build_app
+
+    class Announcing(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            announce()
+
+    sys.setswitchinterval(_SWITCH_S)
+    config = uvicorn.Config(
+        build_app(here), access_log=False, log_level="warning", server_header=False, ws="none", lifespan="on",
+        timeout_keep_alive=75, timeout_graceful_shutdown=10, proxy_headers=False,
+    )  # fmt: skip
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    Announcing(config).run(sockets=[listener])
+
+
+def _announce(here: Served, settings: Settings, listener: socket.socket, token: str) -> None:
+    host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    lines = [f"Ringwatch serves {settings.data_dir} at {url}", f"  docs      {url}/docs", f"  GraphQL   {url}/graphql"]
+    ring = _top_ring(here, settings.tenant)
+    lines += [f"  ring      {url}/rings/{ring}/view"] if ring else []
+    if here.access.keys_needed:
+        lines.append("  keys      needed: Authorization: Bearer KEY; in a browser any name and the key as password")
+    else:
+        lines.append(
+            f"  keys      none: bound to loopback only, everybody on this machine may do everything as {settings.tenant!r}"
+        )
+    lines += [f"  key       {token} (shown once)"] if token else []
+    print("\n".join([*lines, "score an event:", f"  {curl(url, token, keys=here.access.keys_needed)}"]), flush=True)
+
+
+def curl(url: str, token: str, *, keys: bool) -> str:
+    """A command that scores an event; the key in it, where it is known."""
+    event = {
+        "event_id": f"try-{int(time.time())}", "type": "payment", "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "user": "u-7", "card": "tok-1", "device": "d-3", "amount": 25.5, "outcome": "approved",
+    }  # fmt: skip
+    auth = f' -H "Authorization: Bearer {token or "$RINGWATCH_KEY"}"' if keys else ""
+    return f"curl -s {url}/v1/score -H 'Content-Type: application/json'{auth} -d {shlex.quote(json.dumps(event))}"
+
+
+def _top_ring(here: Served, tenant: str) -> str:
+    from api.reads import rings_question
+
+    try:
+        found = here.engine.ask_from(rings_question(tenant, 2))
+    except Unavailable:
+        return ""
+    return str(max(found, key=lambda r: r.last_us).ring_id) if found else ""
+
+
+def _key_file(settings: Settings) -> KeyFile:
+    """The keys of a data folder, which is made if there is none."""
+    from api.keys import KeyFile
+    from ingest.folder import MARKER, DataFolder
+
+    if not (settings.data_dir / MARKER).exists():
+        DataFolder(settings.data_dir).close()
+    return KeyFile(settings.data_dir, time.time)
+
+
+def _local_key(key_file: KeyFile, tenant: str) -> str:
+    """A fresh key named local, in place of the last one: a key cannot be shown again."""
+    from api.keys import SCOPES
+
+    for key in key_file.entries():
+        if key.name == _LOCAL_KEY and key.revoked_s is None:
+            key_file.revoke(key.key_id)
+    return key_file.create(tenant, _LOCAL_KEY, SCOPES)[1]
+
+
+@keys_app.command()
+def create(
+    name: Annotated[str, typer.Option(help="What it is for; to find it again.")],
+    tenant: Annotated[str | None, typer.Option(help="Whose data it opens (default: RINGWATCH_TENANT).")] = None,
+    scopes: Annotated[str, typer.Option(help="Of score, read, label, operate; with commas.")] = "score,read,label",
+    days: Annotated[float | None, typer.Option(min=0.001, max=36500, help="Days until it expires.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a key and print it, this once. A running server takes it at once, and from then on wants keys.
+
+    Example: `RINGWATCH_KEY=$(ringwatch keys create --tenant acme --name ci)`
+    """
+    from ingest.card_numbers import holds_card_number
+
+    settings = settings_with(data_dir)
+    tenant = tenant or settings.tenant
+    if not _is_name(tenant) or holds_card_number(tenant):
+        raise BadInput(f"tenant {tenant!r} is no name", hint="letters, digits and . _ : @ - are taken")
+    if not _is_name(name):
+        raise BadInput(f"name {name!r} is no name", hint="letters, digits and . _ : @ - are taken")
+    wanted = tuple(dict.fromkeys(s.strip() for s in scopes.split(",") if s.strip()))
+    key, token = _key_file(settings).create(tenant, name, wanted, days)
+    print(token, flush=True)
+    print(f"key {key.key_id} of tenant {tenant}, may {', '.join(wanted)}; it is not shown again", file=sys.stderr)
+
+
+@keys_app.command("list")
+def list_keys(data_dir: DataDir = None, json: AsJson = False) -> None:
+    """List keys: whose, what they may, when made and last used. The keys themselves are not stored."""
+    import msgspec
+
+    key_file = _key_file(settings_with(data_dir))
+    used = key_file.last_used()
+    rows = [
+        {
+            "id": k.key_id, "name": k.name, "tenant": k.tenant, "scopes": list(k.scopes), "created": _when(k.created_s),
+            "last_used": _when(used.get(k.key_id)), "expires": _when(k.expires_s), "revoked": _when(k.revoked_s),
+        }
+        for k in key_file.entries()
+    ]  # fmt: skip
+    if json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(rows), indent=1).decode() + "\n")
+        return
+    for row in rows or [{"keys": "none"}]:
+        print("  ".join(f"{name} {','.join(v) if isinstance(v, list) else v}" for name, v in row.items() if v))
+
+
+@keys_app.command()
+def revoke(which: Annotated[str, typer.Argument(help="Id or name of the key.")], data_dir: DataDir = None) -> None:
+    """Revoke a key; a running server refuses it from the next request on."""
+    for key in _key_file(settings_with(data_dir)).revoke(which):
+        print(f"revoked {key.key_id} ({key.name}, tenant {key.tenant})")
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= 128 and all(c.isalnum() or c in "._:@-" for c in text)
+
+
+def _when(second: int | None) -> str | None:
+    return None if second is None else datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds")
