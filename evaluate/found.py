@@ -1,54 +1,55 @@
-"""What was found of what was planted: decisions held against the truth that the simulator wrote."""
+"""What was found of what was planted: alerts held against the truth that the simulator wrote."""
 
 from __future__ import annotations
 
-import csv
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from ringwatch.model import Level
+from evaluate.campaigns import Truth
+from ringwatch.model import Alert
 
 
 @dataclass(slots=True)
 class Pattern:
-    """One fraud pattern: its campaigns and events, and those with an alert for now (HIGH or CRITICAL)."""
+    """One fraud pattern: its campaigns, and those with at least half of their accounts in alerts that name it."""
 
-    campaigns: set[str] = field(default_factory=set)
-    found: set[str] = field(default_factory=set)
-    events: int = 0
-    flagged: int = 0
+    campaigns: int = 0
+    found: int = 0
+    accounts: int = 0
+    alerted: int = 0
+    """Accounts of its campaigns in any alert for now."""
 
 
 @dataclass(slots=True)
 class Found:
     patterns: dict[str, Pattern]
-    flagged: int
-    """Events at HIGH or CRITICAL."""
-    flagged_fraud: int
-    innocent_share: float
-    """Innocent events at HIGH or CRITICAL over all innocent events."""
+    accounts: int
+    """Accounts in alerts for now."""
+    guilty: int
+    """Of them, members of campaigns."""
+    innocents: int
+    """Users outside of every campaign in the whole market."""
+
+    @property
+    def accused_share(self) -> float:
+        """Innocent users in alerts for now, over all innocent users."""
+        return (self.accounts - self.guilty) / max(1, self.innocents)
 
 
-def found(truth: Path, levels: Iterable[tuple[str, int]]) -> Found:
-    """`truth` is the simulator's truth_events.csv; `levels` are (event_id, level) of the decisions."""
-    urgent = {event_id for event_id, level in levels if level >= Level.HIGH}
+def found(market: Path, alerts: Iterable[Alert], users: int) -> Found:
+    """`market` is the simulator's folder, `users` how many users its events name."""
+    truth = Truth(market)
+    urgent = [a for a in alerts if a.delivery == "now"]
     patterns: dict[str, Pattern] = {}
-    counts = Counter[str]()
-    with truth.open(newline="") as file:
-        for row in csv.DictReader(file):
-            hit = row["event_id"] in urgent
-            if row["fraud"] != "1":
-                counts["innocent"] += 1
-                counts["innocent_hit"] += hit
-                continue
-            pattern = patterns.setdefault(row["pattern"], Pattern())
-            pattern.campaigns.add(row["campaign"])
-            pattern.events += 1
-            if hit:
-                pattern.flagged += 1
-                pattern.found.add(row["campaign"])
-    fraud = sum(p.flagged for p in patterns.values())
-    share = counts["innocent_hit"] / max(1, counts["innocent"])
-    return Found(dict(sorted(patterns.items())), counts["innocent_hit"] + fraud, fraud, share)
+    alerted = {account for a in urgent for account in a.accounts}
+    for key, campaign in truth.campaigns.items():
+        members = truth.members[key]
+        named = {account for a in urgent if campaign.pattern in a.patterns for account in a.accounts}
+        pattern = patterns.setdefault(campaign.pattern, Pattern())
+        pattern.campaigns += 1
+        pattern.found += 2 * len(members & named) >= len(members)
+        pattern.accounts += len(members)
+        pattern.alerted += len(members & alerted)
+    guilty = alerted & truth.guilty
+    return Found(dict(sorted(patterns.items())), len(alerted), len(guilty), max(0, users - len(truth.guilty)))

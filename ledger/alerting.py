@@ -2,19 +2,21 @@
 
 An event at or above the least level joins an open alert when the group's last event is within the window; otherwise it
 founds a new one. Where a fraud pattern names something shared in a ring of three or more, the group is the ring: one ring, one
-alert that grows. Otherwise it is the strongest reason with its entity (else the user, else the event itself). One event
-adds to one alert only: several reasons for one action are one piece of work.
+alert that grows. An event whose accounts stand in an open alert of a ring joins it, the one with most of them (ties: the
+older), so that a ring that merges, splits or changes its id is still one piece of work. Otherwise the group is the
+strongest reason with its entity (else the user, else the event itself). One event adds to one alert only.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Literal
 
 import numpy as np
 
-from ringwatch.model import Alert, Level, Reason
+from ringwatch.model import Alert, Event, Level, Reason
 from scorers.decision import Decisions
 
 Key = tuple[str, str, str, str]
@@ -31,6 +33,8 @@ class AlertGrouper:
         self.window_us = window_us
         self._min_level = min_level
         self._open: dict[Key, Alert] = {}
+        self._ring_alerts: dict[tuple[str, str], set[Key]] = {}
+        """(tenant, account) -> open alerts of rings it stands in."""
         self._now_us: int | None = None
 
     @property
@@ -42,7 +46,7 @@ class AlertGrouper:
         """Continue with the alerts whose last event lies within `memory_us` of `now_us`, the newest event time."""
         self._now_us = now_us
         for alert in sorted(open_alerts, key=lambda a: (a.last_at_us, a.alert_id)):
-            self._open[_key_of(alert)] = alert
+            self._keep(_key_of(alert), alert)
 
     def add(self, decisions: Decisions) -> tuple[list[Alert], list[tuple[str, str]]]:
         """Alerts that are new or changed, whole, and the (alert_id, event_id) pairs added."""
@@ -61,22 +65,25 @@ class AlertGrouper:
             pairs.append((alert.alert_id, event.event_id))
         self._now_us = int(now[-1])
         if len(self._open) > _FORGET_ABOVE:
-            self._open = {k: a for k, a in self._open.items() if self._now_us - a.last_at_us <= self.memory_us}
+            open_alerts = [(k, a) for k, a in self._open.items() if self._now_us - a.last_at_us <= self.memory_us]
+            self._open, self._ring_alerts = {}, {}
+            for key, alert in open_alerts:
+                self._keep(key, alert)
         return list(changed.values()), pairs
 
     def _join(self, decisions: Decisions, row: int, level: Level) -> Alert:
         event, score = decisions.events[row], float(decisions.score[row])
         patterns = decisions.patterns[row]
         top = _top(decisions.reasons[row], patterns)
-        key, text = _group(decisions, row, top), top.text if top else f"score {score:.2f}"
+        text = top.text if top else f"score {score:.2f}"
         accounts = decisions.accounts[row] if decisions.accounts else ()
         if not accounts and event.user is not None:
             accounts = (event.user,)
+        key = self._ring_alert_of(event, accounts) or _group(decisions, row, top)
         ring = decisions.ring_id(row) or ""
         amount = event.amount_minor or 0
         old = self._open.get(key)
-        now_us = event.at_us if self._now_us is None else self._now_us
-        if old is None or event.at_us - old.last_at_us > self.window_us or now_us - old.last_at_us > self.memory_us:
+        if old is None or not self._is_open(old, event):
             alert_id = blake2b("\0".join((*key, event.event_id)).encode(), digest_size=12).hexdigest()
             alert = Alert(
                 alert_id, *key, event.at_us, event.at_us, 1, score, level.name, _delivery(level), text, amount,
@@ -101,8 +108,32 @@ class AlertGrouper:
                 accounts=_joined(old.accounts, accounts),
                 ring=ring or old.ring,
             )  # fmt: skip
-        self._open[key] = alert
+        self._keep(key, alert)
         return alert
+
+    def _is_open(self, alert: Alert, event: Event) -> bool:
+        """Whether the event may still join."""
+        now_us = event.at_us if self._now_us is None else self._now_us
+        return event.at_us - alert.last_at_us <= self.window_us and now_us - alert.last_at_us <= self.memory_us
+
+    def _ring_alert_of(self, event: Event, accounts: Sequence[str]) -> Key | None:
+        shared: Counter[Key] = Counter()
+        for account in accounts:
+            shared.update(self._ring_alerts.get((event.tenant, account), ()))
+        found = [(-n, self._open[k].first_at_us, k) for k, n in shared.items() if self._is_open(self._open[k], event)]
+        return min(found)[2] if found else None
+
+    def _keep(self, key: Key, alert: Alert) -> None:
+        old = self._open.get(key)
+        self._open[key] = alert
+        if alert.kind != "ring":
+            return
+        if old is not None and old.alert_id != alert.alert_id:
+            for account in old.accounts:
+                self._ring_alerts[alert.tenant, account].discard(key)
+        known = len(old.accounts) if old is not None and old.alert_id == alert.alert_id else 0
+        for account in alert.accounts[known:]:
+            self._ring_alerts.setdefault((alert.tenant, account), set()).add(key)
 
 
 def _key_of(alert: Alert) -> Key:

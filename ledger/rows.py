@@ -31,7 +31,8 @@ def stored_assessment(row: Any, codec: FeatureCodec) -> StoredAssessment:
     scores = np.frombuffer(row["scores"], "<f8")
     event = decode_event(row["event"])
     features = codec.unpack(row["features"])
-    named = {n: float(x) for n, x in zip(codec.schema.names, features, strict=True) if x == x}
+    names_of = codec.schema.names
+    named = {names_of[i]: float(features[i]) for i in np.flatnonzero(~np.isnan(features))}
     ring, patterns = _decode_context(row["context"]) if row["context"] else (None, ())
     assessment = Assessment(
         event_id=event.event_id,

@@ -55,7 +55,7 @@ def related(links: Links, things: Collection[int]) -> list[list[int]]:
     for e in sorted(things):
         common: dict[int, int] = {}
         for link in links.on[e]:
-            for other in links.of[links.link_user[link]]:
+            for other in links.of[links.link_user[link]] or ():
                 f = links.link_thing[other]
                 if f > e and f in groups:
                     common[f] = common.get(f, 0) + 1

@@ -69,7 +69,7 @@ def shared_things(links: Links, members: Collection[int]) -> dict[int, list[int]
     within = members if isinstance(members, (set, frozenset, dict)) else set(members)
     found: dict[int, list[int]] = {}
     for u in sorted(within):
-        for link in links.of.get(u, ()):
+        for link in links.of[u] or ():
             found.setdefault(links.link_thing[link], []).append(link)
     return {e: found[e] for e in sorted(found) if len(found[e]) > 1}
 

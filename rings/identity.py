@@ -52,7 +52,9 @@ class Registry:
     def __init__(self, links: Links) -> None:
         self.links = links
         self.rings: dict[int, RingState] = {}
-        self.of: dict[int, RingState] = {}
+        self.of: list[RingState | None] = links.user_ring
+        """User -> its ring."""
+        self.by_id: dict[str, RingState] = {}
         self.used: set[str] = set()
         self.next_number = 0
         self.now_us = 0
@@ -70,14 +72,14 @@ class Registry:
     def measure_again(self, users: Iterable[int]) -> None:
         """The facts of the users' rings are no longer what they were; the members may be."""
         for u in users:
-            ring = self.of.get(u)
+            ring = self.of[u]
             if ring is not None:
                 self.fresh[ring.number] = None
                 self.unsettled[ring.number] = None
 
     def unite(self, users: Sequence[int]) -> None:
         """The users are one ring from now on, in whole rings."""
-        rings = {r.number: r for u in users if (r := self.of.get(u)) is not None}
+        rings = {r.number: r for u in users if (r := self.of[u]) is not None}
         if not rings:
             self._found(users)
             return
@@ -95,26 +97,27 @@ class Registry:
         self._set(ring, sorted([*ring.members, u]))
 
     def leave(self, u: int) -> None:
-        ring = self.of.pop(u, None)
+        ring = self.of[u]
         if ring is None:
             return
+        self.of[u] = None
         members = [v for v in ring.members if v != u]
         if len(members) > 1:
             self._set(ring, members)
             return
         for v in members:
-            del self.of[v]
+            self.of[v] = None
         self._end(ring)
 
     def regroup(self, users: Iterable[int], groups: list[list[int]]) -> None:
         """These users are in these groups from now on, in no ring where in none. Rings they were in keep who else is in them."""
         concerned = dict.fromkeys(users)
-        before = {r.number: r for u in concerned if (r := self.of.get(u)) is not None}
+        before = {r.number: r for u in concerned if (r := self.of[u]) is not None}
         rest = [[u for u in r.members if u not in concerned] for r in before.values()]
         groups = [*groups, *(g for g in rest if len(g) > 1)]
         kept = self._matched(groups)
         for u in [*concerned, *(v for g in rest for v in g)]:
-            self.of.pop(u, None)
+            self.of[u] = None
         for number, ring in before.items():
             if number not in kept.values():
                 self._end(ring)
@@ -135,7 +138,7 @@ class Registry:
         common: dict[tuple[int, int], int] = {}
         for i, group in enumerate(groups):
             for u in group:
-                if (ring := self.of.get(u)) is not None:
+                if (ring := self.of[u]) is not None:
                     common[i, ring.number] = common.get((i, ring.number), 0) + 1
         kept: dict[int, int] = {}
         taken: set[int] = set()
@@ -157,7 +160,7 @@ class Registry:
         tenant, event = links.user_tenant[members[0]], links.founded_by[link]
         ring = RingState(self.next_number, self._new_id(tenant, event), tenant, event, links.link_first[link])
         self.next_number += 1
-        self.rings[ring.number] = ring
+        self.rings[ring.number] = self.by_id[ring.ring_id] = ring
         self._set(ring, sorted(members))
 
     def _new_id(self, tenant: int, event: str) -> str:
@@ -178,5 +181,6 @@ class Registry:
 
     def _end(self, ring: RingState) -> None:
         del self.rings[ring.number]
+        del self.by_id[ring.ring_id]
         self.fresh.pop(ring.number, None)
         self.unsettled.pop(ring.number, None)

@@ -17,22 +17,21 @@ from numpy.typing import NDArray
 from features.columns import Applied, ResolvedLabel
 from features.schema import FeatureSchema
 from rings import risk, store, view
-from rings.facts import joined_since, measure
+from rings.expiry import expire
+from rings.facts import measure
 from rings.identity import Registry, RingState
 from rings.links import FRAUD, NEVER, Links, Tenant, joining_kinds
 from rings.membership import Membership
 from rings.ring import Ring, RingSummary
+from rings.row import AGE, Teller
 from rings.rules import RingAt, RingRules
 from ringwatch.model import DAY_US, MICROSECONDS, Event
 
 __all__ = ["RingAt", "RingKeeper", "RingRules"]
 
-_NEW_7D, _RISK, _AGE = 1, 10, 11
 _SPENT = frozenset(("payment", "refund"))
 _UNSPENT = frozenset(("declined", "failed"))
 _DEFAULTS = RingRules()
-_REMEMBERED = 20_000
-"""Rings whose row and names are kept ready."""
 NO_SIGNUPS_US = 14 * DAY_US
 """A tenant without any sign-up for that long reports none; then an account's first event stands for its sign-up."""
 
@@ -57,7 +56,7 @@ class RingKeeper:
         """User -> patterns it was alerted for."""
         self.learned: list[tuple[str, str, tuple[str, ...]]] = []
         """What `learn` was told since the last mark."""
-        self._told: list[RingState] = []
+        self._teller = Teller(self.links)
         self.counts = {"marks": 0, "visits": 0, "last_visits": 0, "most_visits": 0, "expired": 0, "late": 0}
 
     # -- marks
@@ -68,7 +67,7 @@ class RingKeeper:
         self.settled_us = self.registry.now_us = self.membership.now_us = mark
         self.next_mark_us = mark + self.rules.mark_us
         self._take_learned()
-        self._expire(mark - self.rules.window_us)
+        self.counts["expired"] += expire(self.membership, self.patterns, mark - self.rules.window_us)
         self.membership.settle()
         self._measure_all()
         counts, visits = self.counts, self.membership.visits
@@ -93,45 +92,6 @@ class RingKeeper:
                 self.patterns[u] = more
                 self.registry.measure_again((u,))
         self.learned.clear()
-
-    def _expire(self, until_us: int) -> None:
-        """Take away links last seen at or before `until_us`, users without any, and hubs nobody was seen on."""
-        links = self.links
-        mark_us = self.rules.mark_us
-        for entry in links.due(until_us, mark_us):
-            if entry < 0:
-                u = -1 - entry
-                if links.user_name[u] and not links.user_links[u]:
-                    self._expire_user(u, until_us)
-            elif links.link_last[entry] > until_us:
-                links.wait(links.link_last[entry] // mark_us, entry)
-            else:
-                self._expire_link(entry)
-        for e in [e for e, last_us in links.hubs.items() if last_us <= until_us and not links.hub_links[e]]:
-            links.end_hub(e)
-
-    def _expire_link(self, link: int) -> None:
-        links = self.links
-        u, e = links.link_user[link], links.link_thing[link]
-        touched = links.remove(link)
-        self.counts["expired"] += 1
-        if touched:
-            self.membership.unlinked(e, touched)
-            self.registry.measure_again(touched)
-        if not links.user_links[u]:
-            self._drop_user(u)
-
-    def _expire_user(self, u: int, until_us: int) -> None:
-        links = self.links
-        if links.user_first[u] <= until_us:
-            self._drop_user(u)
-        else:
-            links.wait(links.user_first[u] // self.rules.mark_us, -1 - u)
-
-    def _drop_user(self, u: int) -> None:
-        self.membership.gone(u)
-        self.patterns.pop(u, None)
-        self.links.drop_user(u)
 
     def _measure_all(self) -> None:
         registry = self.registry
@@ -158,7 +118,7 @@ class RingKeeper:
         before `next_mark_us`, but for late ones; the caller cuts there and calls `advance`.
         """
         block = features[:, self.schema.ring_offset :]
-        block[:, :_AGE] = nan
+        block[:, :AGE] = nan
         found: list[RingAt | None] = []
         times: list[int] = []
         for seq, item in items:
@@ -171,7 +131,7 @@ class RingKeeper:
             if ring is None:
                 found.append(None)
             else:
-                found.append(self._tell(ring, item.at_us, block[len(found)]))
+                found.append(self._teller.tell(ring, item.at_us, block[len(found)]))
             times.append(item.at_us)
         self._fill_age(block, times)
         return found
@@ -179,18 +139,18 @@ class RingKeeper:
     def look(self, events: Sequence[Event], features: NDArray[np.float32]) -> list[RingAt | None]:
         """Fill the ring columns from what is known now, the events' own links aside, and change nothing."""
         block = features[:, self.schema.ring_offset :]
-        block[:, :_AGE] = nan
+        block[:, :AGE] = nan
         found: list[RingAt | None] = []
         for i, event in enumerate(events):
             ring = self._ring_of(event.tenant, event.user or "")
-            found.append(None if ring is None else self._tell(ring, event.at_us, block[i]))
+            found.append(None if ring is None else self._teller.tell(ring, event.at_us, block[i]))
         self._fill_age(block, [event.at_us for event in events])
         return found
 
     def _fill_age(self, block: NDArray[np.float32], times: list[int]) -> None:
         if times:
             ages = (np.array(times, np.int64) - self.settled_us) / MICROSECONDS
-            block[: len(times), _AGE] = np.maximum(ages, 0.0)
+            block[: len(times), AGE] = np.maximum(ages, 0.0)
 
     def _event(self, seq: int, event: Event) -> RingState | None:
         """Take an event in; the ring of its user."""
@@ -242,7 +202,7 @@ class RingKeeper:
             amounts[link] += amount
         if u is None:
             return None
-        ring = self.registry.of.get(u)
+        ring = self.registry.of[u]
         if self.registry.fresh:
             self._measure_fresh()
         return ring
@@ -330,28 +290,12 @@ class RingKeeper:
         if self.registry.fresh:
             self._measure_fresh()
 
-    def _tell(self, ring: RingState, at_us: int, row: NDArray[np.float32]) -> RingAt:
-        if ring.row is None:
-            ring.row = _row_of(ring, self.kinds)
-        row[:] = ring.row
-        row[_NEW_7D] = joined_since(ring.joined, at_us - 7 * DAY_US)
-        at = ring.at
-        if at is None:
-            names = self.links.user_name
-            at = ring.at = RingAt(ring.ring_id, tuple(sorted(names[u] for u in ring.members)))
-            self._told.append(ring)
-            if len(self._told) > _REMEMBERED:
-                for other in self._told[: _REMEMBERED // 2]:
-                    other.at = other.row = None
-                del self._told[: _REMEMBERED // 2]
-        return at
-
     # -- questions
 
     def _ring_of(self, tenant: str, user: str) -> RingState | None:
         found = self.links.tenants.get(tenant)
         u = None if found is None else found.users.get(user)
-        return None if u is None else self.registry.of.get(u)
+        return None if u is None else self.registry.of[u]
 
     def ring_of(self, tenant: str, user: str) -> str | None:
         ring = self._ring_of(tenant, user)
@@ -373,10 +317,10 @@ class RingKeeper:
         return sorted(found, key=lambda r: (-r.risk, r.ring_id))
 
     def ring(self, tenant: str, ring_id: str) -> Ring | None:
-        for ring in self.registry.rings.values():
-            if ring.ring_id == ring_id and self.links.tenant_list[ring.tenant].name == tenant:
-                return view.whole(self.links, ring, self.patterns, self.settled_us)
-        return None
+        ring = self.registry.by_id.get(ring_id)
+        if ring is None or self.links.tenant_list[ring.tenant].name != tenant:
+            return None
+        return view.whole(self.links, ring, self.patterns, self.settled_us)
 
     # -- keeping
 
@@ -387,6 +331,7 @@ class RingKeeper:
     def load(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Take up what `dump` gave. Raises `Corrupt` when it is inconsistent; then nothing has changed."""
         store.load(self, arrays)
+        self._teller = Teller(self.links)
 
     def digest(self) -> str:
         """Equal states have equal digests."""
@@ -406,13 +351,3 @@ class RingKeeper:
             "settled_us": self.settled_us,
             **self.counts,
         }
-
-
-def _row_of(ring: RingState, kinds: Sequence[str]) -> NDArray[np.float32]:
-    f = ring.facts
-    n = max(1, f.users)
-    values = [
-        f.users, 0.0, f.young / n, f.departed / n, f.things, f.kinds, f.links / max(1, n * f.things),
-        f.within_day / n, f.fraud / n, risk.innocence(f, kinds), ring.risk if ring.risk_facts is not None else nan, 0.0,
-    ]  # fmt: skip
-    return np.array(values, np.float32)

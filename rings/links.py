@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from heapq import heappop, heappush
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from features.schema import FeatureSchema
 from ringwatch.model import DAY_US, Strength
@@ -66,6 +66,8 @@ class Links:
         self.user_tenant, self.user_links = array("i"), array("i")
         self.user_first, self.user_signup, self.user_kinds = array("q"), array("q"), array("i")
         self.user_fraud, self.user_good = array("i"), array("i")
+        self.user_ring: list[Any] = []
+        """User -> its ring or None; `identity.py` keeps it."""
         self.thing_tenant, self.thing_kind, self.thing_head = array("i"), array("b"), array("i")
         self.link_user, self.link_thing, self.link_flags = array("i"), array("i"), array("b")
         self.link_first, self.link_last, self.link_events = array("q"), array("q"), array("i")
@@ -73,8 +75,8 @@ class Links:
         self.free_users, self.free_things, self.free_links = array("i"), array("i"), array("i")
         self.on: dict[int, array[int]] = {}
         """Shared thing (two users or more, no hub) -> its links in order of coming."""
-        self.of: dict[int, array[int]] = {}
-        """User -> its links to shared things, in the order they became shared."""
+        self.of: list[array[int] | None] = []
+        """User -> its links to shared things, in the order they became shared; None without any."""
         self.hubs: dict[int, int] = {}
         """Hub -> time it was last seen with a user whose link is not kept."""
         self.hub_links: dict[int, array[int]] = {}
@@ -101,6 +103,8 @@ class Links:
         else:
             u = len(self.user_name)
             self.user_name.append(name)
+            self.user_ring.append(None)
+            self.of.append(None)
             self.user_tenant.append(tenant.number)
             self.user_first.append(at_us)
             self.user_signup.append(NEVER)
@@ -141,7 +145,7 @@ class Links:
         on = self.on.get(e) or self.hub_links.get(e)
         if on is None:
             return -1
-        mine = self.of.get(u, ())
+        mine = self.of[u] or ()
         if len(mine) < len(on) and e in self.on:
             return next((x for x in mine if self.link_thing[x] == e), -1)
         return next((x for x in on if self.link_user[x] == u), -1)
@@ -247,7 +251,7 @@ class Links:
 
     def _list(self, link: int) -> None:
         u = self.link_user[link]
-        mine = self.of.get(u)
+        mine = self.of[u]
         if mine is None:
             self.of[u] = array("i", (link,))
         else:
@@ -256,9 +260,10 @@ class Links:
     def _unlist(self, link: int) -> None:
         u = self.link_user[link]
         mine = self.of[u]
+        assert mine is not None
         mine.remove(link)
         if not mine:
-            del self.of[u]
+            self.of[u] = None
 
     def end_hub(self, e: int) -> None:
         """Nobody was seen on it for a window: it is forgotten. All its links have expired."""

@@ -60,21 +60,21 @@ class Membership:
         on = [links.link_user[x] for x in links.on[e]]
         near = dict.fromkeys(on)
         for v in on:
-            if v not in self.large and (ring := registry.of.get(v)) is not None:
+            if v not in self.large and (ring := registry.of[v]) is not None:
                 near.update(dict.fromkeys(ring.members))
         if len(near) <= self.rules.community_above and not any(v in self.large for v in near):
             registry.unite(sorted(near))
             return
         self.large.update(near)
         self.enqueue(near)
-        if u not in registry.of:
+        if registry.of[u] is None:
             self._join_most(u, on)
 
     def _join_most(self, u: int, on: list[int]) -> None:
         registry = self.registry
         count: dict[int, int] = {}
         for v in on:
-            if (ring := registry.of.get(v)) is not None:
+            if (ring := registry.of[v]) is not None:
                 count[ring.number] = count.get(ring.number, 0) + 1
         if not count:
             registry.unite(sorted(on))
@@ -133,7 +133,7 @@ class Membership:
             for v in near:
                 self.queue.pop(v, None)
                 self._reset(v)
-            for e in sorted({self.links.link_thing[x] for v in near for x in self.links.of.get(v, ())}):
+            for e in sorted({self.links.link_thing[x] for v in near for x in self.links.of[v] or ()}):
                 self._uncircle(e)
             self.registry.regroup(near, [near] if len(near) > 1 else [])
         if batch:
@@ -144,7 +144,7 @@ class Membership:
         links, found = self.links, {u: None}
         todo, seen = [u], set()
         while todo:
-            for link in links.of.get(todo.pop(), ()):
+            for link in links.of[todo.pop()] or ():
                 e = links.link_thing[link]
                 if e in seen:
                     continue
@@ -165,7 +165,7 @@ class Membership:
     def _choose(self, batch: list[int]) -> None:
         """Work out again the circles around the users, and who is in them."""
         links = self.links
-        region = {links.link_thing[x] for u in batch for x in links.of.get(u, ())}
+        region = {links.link_thing[x] for u in batch for x in links.of[u] or ()}
         for number in sorted({self.circle_of[e] for e in region if e in self.circle_of}):
             region.update(self.circles.pop(number).things)
         fresh: list[int] = []
@@ -230,7 +230,7 @@ class Membership:
     def _best(self, u: int, *, alive: bool = False) -> int:
         """The circle with the strongest pull on a user, or -1."""
         links, best = self.links, -1
-        for link in links.of.get(u, ()):
+        for link in links.of[u] or ():
             number = self.circle_of.get(links.link_thing[link], -1)
             if number < 0 or number == best or (alive and not self.circles[number].alive):
                 continue

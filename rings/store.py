@@ -149,7 +149,7 @@ def _dump_links(writer: _Writer, links: Links) -> None:
     writer.ints("tenants.first", (t.first_us for t in links.tenant_list))
     writer.ints("tenants.signups", (t.signups for t in links.tenant_list))
     writer.lists("on", links.on)
-    writer.lists("of", links.of)
+    writer.lists("of", {u: mine for u, mine in enumerate(links.of) if mine is not None})
     writer.lists("hub_links", links.hub_links)
     writer.pairs("hubs", links.hubs)
     writer.lists("buckets", dict(sorted(links.buckets.items())))
@@ -214,6 +214,7 @@ def _load_links(reader: _Reader, kinds: tuple[str, ...]) -> Links:
     links = Links(kinds)
     for name, code in Links.COLUMNS.items():
         setattr(links, name, array(code, reader.raw(name).astype(code, casting="safe").tobytes()))
+    links.user_ring = [None] * len(links.user_tenant)
     links.user_name, links.thing_name = reader.texts("user_name"), reader.texts("thing_name")
     for name, first_us, signups in zip(
         reader.texts("tenants"), reader.ints("tenants.first"), reader.ints("tenants.signups"), strict=True
@@ -227,7 +228,10 @@ def _load_links(reader: _Reader, kinds: tuple[str, ...]) -> Links:
     for e, name in enumerate(links.thing_name):
         if e not in free_things:
             links.tenant_list[links.thing_tenant[e]].things[kinds[links.thing_kind[e]]][name] = e
-    links.on, links.of, links.hub_links = reader.arrays_of("on"), reader.arrays_of("of"), reader.arrays_of("hub_links")
+    links.on, links.hub_links = reader.arrays_of("on"), reader.arrays_of("hub_links")
+    links.of = [None] * len(links.user_tenant)
+    for u, mine in reader.arrays_of("of").items():
+        links.of[u] = mine
     links.hubs = reader.pairs("hubs")
     links.buckets = reader.arrays_of("buckets")
     links.founded_by = dict(zip(reader.ints("founded_by.keys"), reader.texts("founded_by"), strict=True))
@@ -248,7 +252,7 @@ def _load_registry(reader: _Reader, links: Links) -> Registry:
         ring.changed_us, ring.members, ring.joined, ring.risk = changed_us, tuple(members), array("q", joined), risks[i]
         ring.facts = Facts(*facts)
         ring.risk_facts = Facts(*risk_facts) if risk_facts else None
-        registry.rings[number] = ring
+        registry.rings[number] = registry.by_id[ring_id] = ring
         for u in members:
             registry.of[u] = ring
     registry.fresh = dict.fromkeys(reader.ints("rings.fresh"))
@@ -264,10 +268,11 @@ def _check(links: Links, registry: Registry, membership: Membership) -> None:
         size = {"user": n_users, "thin": n_things, "link": n_links}.get(name[:4])
         if size is not None and len(getattr(links, name)) != size:
             raise Corrupt(f"the saved rings' {name!r} ({code}) has a wrong length", hint="an older snapshot is used")
+    members = (u for r in registry.rings.values() for u in r.members)
     for what, numbers, limit in (
-        ("users", (*registry.of, *membership.large, *membership.queue, *links.of, *links.link_user), n_users),
+        ("users", (*members, *membership.large, *membership.queue, *links.link_user), n_users),
         ("things", (*links.on, *links.hubs, *membership.circle_of, *links.link_thing), n_things),
-        ("links", (x for lists in (links.on, links.of, links.hub_links) for v in lists.values() for x in v), n_links),
+        ("links", (x for v in (*links.on.values(), *links.hub_links.values(), *links.of) for x in v or ()), n_links),
     ):
         if any(not 0 <= n < limit for n in numbers):
             raise Corrupt(f"the saved rings name {what} that they do not hold", hint="an older snapshot is used")

@@ -15,6 +15,7 @@ from ringwatch.model import Event, Level, Reason, Versions
 from scorers.clues import PatternScorer
 from scorers.combine import combine, contributions
 from scorers.decision import Decisions
+from scorers.detectors.rules import Rules
 from scorers.policy import Policy
 from scorers.scorer import Batch, Learner, Scorer
 
@@ -33,6 +34,7 @@ class Assessor:
         self.names = tuple(s.name for s in scorers)
         self.versions = Versions(schema.hash, {s.name: s.version for s in scorers}, policy.version)
         self._learners = {s.name: s for s in scorers if isinstance(s, Learner)}
+        self._rules = next(((j, s) for j, s in enumerate(scorers) if isinstance(s, Rules)), None)
         self._patterns = [(j, s) for j, s in enumerate(scorers) if isinstance(s, PatternScorer)]
 
     def assess(
@@ -46,6 +48,10 @@ class Assessor:
     ) -> Decisions:
         """Decisions for events with their features, (n, schema.size). A scorer that fails abstains and says so."""
         batch = Batch(events, features, self.schema, ring_ids)
+        if self._rules is not None and self._rules[1].refresh():
+            self.versions = Versions(
+                self.versions.schema, {s.name: s.version for s in self.scorers}, self.versions.policy
+            )
         timing: dict[str, float] = {}
         scores = np.full((len(events), len(self.scorers)), np.nan)
         failed: list[str] = []
@@ -58,14 +64,22 @@ class Assessor:
             timing[scorer.name] = perf_counter() - started
         started = perf_counter()
         weights = self._weights(events)
-        score = self._lists(combine(scores, weights), scores, events)
+        score, least = combine(scores, weights), np.zeros(len(events), np.uint8)
+        if self._rules is not None:
+            column, rules = self._rules
+            score, least = rules.bound(batch, score, scores, weights, self.policy, column)
+        score = self._lists(score, scores, events)
         patterns = self._fired(events, scores, weights)
         level, action = self._decide(events, score, patterns)
+        action = np.maximum(action, np.where(self._allowed(scores), np.uint8(0), least))
         timing["combine"] = perf_counter() - started
         started = perf_counter()
         reasons: list[tuple[Reason, ...]] = [()] * len(events)
         for row in np.flatnonzero(level >= int(_EXPLAINED)):
             reasons[row] = self._reasons(batch, int(row), scores[row], weights[row], float(score[row]))
+        if self._rules is not None:
+            for i, shadow in self._rules[1].shadow(batch).items():
+                reasons[i] = (*reasons[i], *shadow)
         timing["reasons"] = perf_counter() - started
         if learn:
             for learner in self._learners.values():
@@ -111,6 +125,12 @@ class Assessor:
             action[mine] = np.array(policy.action_codes(), np.uint8)[level[mine]]
         return level, action
 
+    def _allowed(self, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Rows on the allow list."""
+        if _LISTED not in self.names:
+            return np.zeros(len(scores), np.bool_)
+        return np.asarray(scores[:, self.names.index(_LISTED)] == 0.0)
+
     def _fired(
         self, events: Sequence[Event], scores: NDArray[np.float64], weights: NDArray[np.float64]
     ) -> list[tuple[str, ...]]:
@@ -120,8 +140,7 @@ class Assessor:
         if not columns:
             return found
         over = (scores[:, columns] >= [s.alert_at for _, s in self._patterns]) & (weights[:, columns] > 0.0)
-        if _LISTED in self.names:
-            over &= (scores[:, self.names.index(_LISTED)] != 0.0)[:, None]
+        over &= ~self._allowed(scores)[:, None]
         for row in np.flatnonzero(over.any(axis=1)).tolist():
             fired = sorted((-scores[row, j], self.names[j]) for j, on in zip(columns, over[row], strict=True) if on)
             found[row] = tuple(name for _, name in fired)

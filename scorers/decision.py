@@ -30,7 +30,7 @@ class Decisions:
     level: NDArray[np.uint8]
     action: NDArray[np.uint8]
     reasons: Sequence[tuple[Reason, ...]]
-    """One entry an event; empty below the explained level."""
+    """One entry an event; empty below the explained level but for rules in shadow, whose contribution is 0."""
     versions: Versions
     timing_us: dict[str, float]
     """stage -> microseconds, an event's share of the batch."""

@@ -106,7 +106,7 @@ def show(
     if html and form not in (None, "html"):
         raise BadInput(f"--html and --format {form} together", hint="give one of them")
     if html or form == "html" or (out is not None and form is None and out.suffix.lower() in (".html", ".htm")):
-        _write_page(ring, out or Path(f"ring-{_file_name(ring.summary.ring_id)}.html"), settings)
+        write_page(ring, out or Path(f"ring-{_file_name(ring.summary.ring_id)}.html"), settings)
     elif out is not None or form is not None:
         _export([ring], out or Path("-"), form)
     elif json:
@@ -114,7 +114,7 @@ def show(
 
         sys.stdout.buffer.write(json_line(ring) + b"\n")
     else:
-        _print_ring(ring, settings)
+        draw_ring(ring, settings)
 
 
 def _open(settings: Settings) -> RingKeeper:
@@ -180,7 +180,7 @@ def _print_list(found: Sequence[RingSummary], total: int, every: int, money: Mon
         )
 
 
-def _print_ring(ring: Ring, settings: Settings) -> None:
+def draw_ring(ring: Ring, settings: Settings) -> None:
     from rich.console import Console
 
     from rings.terminal import print_ring
@@ -196,7 +196,7 @@ def _print_json(found: Sequence[RingSummary]) -> None:
         sys.stdout.buffer.write(msgspec.json.encode(summary) + b"\n")
 
 
-def _write_page(ring: Ring, path: Path, settings: Settings) -> None:
+def write_page(ring: Ring, path: Path, settings: Settings) -> None:
     from rings.page import ring_page
 
     alerts, reasons = alerts_of(ring, settings)

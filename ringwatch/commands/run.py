@@ -1,4 +1,4 @@
-"""Commands that take events in: ingest, score, simulate, demo."""
+"""Commands that take events in: ingest, score, simulate."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ def register(app: typer.Typer) -> None:
     app.command()(ingest)
     app.command()(score)
     app.command()(simulate)
-    app.command()(demo)
 
 
 def ingest(paths: Paths, map_file: MapFile = None, data_dir: DataDir = None, json: AsJson = False) -> None:
@@ -200,66 +199,3 @@ def run_simulation(out: Path, events: int, seed: int, days: int, *, quiet: bool)
             soft_wrap=True,
         )
     return summary
-
-
-def demo(
-    data_dir: DataDir = None,
-    events: Annotated[int, typer.Option(min=1000, help="About how many events.")] = 60_000,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same events.")] = 7,
-) -> None:
-    """Show everything on a simulated marketplace, and end by itself: simulate, ingest, the alerts with their reasons."""
-    from rich.console import Console
-
-    from ringwatch.commands.inspect import print_alerts, read_ledger_alerts
-
-    settings = settings_with(data_dir or Path("ringwatch-demo"))
-    market = settings.data_dir / "market"
-    console = Console(stderr=True)
-    console.rule("[bold]Ringwatch demo")
-    _claim(settings)
-    folder = market / f"events-{events}-{seed}"
-    if not (folder / "events.jsonl").exists():
-        run_simulation(folder, events, seed, 30, quiet=False)
-    run_ingest(settings, [str(folder / "events.jsonl")], None, quiet=False)
-    _print_found(settings, folder / "truth_events.csv")
-    print_alerts(read_ledger_alerts(settings, limit=6, level=None, top=True), "\nThe severest alerts")
-    console.print(
-        f"\nNext: [bold]ringwatch alerts --data-dir {settings.data_dir}[/bold], or your own data: "
-        "[bold]ringwatch map FILE > my.yaml[/bold], [bold]ringwatch ingest FILE --map my.yaml[/bold]",
-        soft_wrap=True,
-    )
-
-
-def _print_found(settings: Settings, truth: Path) -> None:
-    """What was planted beside what was found, pattern by pattern."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from evaluate.found import found
-    from ledger.read import read_levels
-
-    result = found(truth, read_levels(f"sqlite:///{settings.data_dir / 'ledger.sqlite'}"))
-    table = Table(
-        "planted pattern", "campaigns", "with an urgent alert", "fraud events", "flagged", box=None, pad_edge=False
-    )
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, p in result.patterns.items():
-        table.add_row(
-            name.replace("_", " "), f"{len(p.campaigns)}", f"{len(p.found)}", f"{p.events:,}", f"{p.flagged:,}"
-        )
-    console = Console(highlight=False)
-    console.print()
-    console.print(table)
-    share = result.flagged_fraud / max(1, result.flagged)
-    console.print(
-        f"{result.flagged:,} events were flagged HIGH or CRITICAL; {share:.0%} of them are fraud. Of all innocent events "
-        f"{result.innocent_share:.2%} were flagged.", soft_wrap=True,
-    )  # fmt: skip
-
-
-def _claim(settings: Settings) -> None:
-    """Make the data folder ours before the simulation writes into it; refuse one that is in use or somebody else's."""
-    from ingest.folder import DataFolder
-
-    DataFolder(settings.data_dir).close()

@@ -1,4 +1,4 @@
-"""An ingest killed at any moment and started again leaves the same ledger, state and graph as one that was not."""
+"""An ingest killed at any moment and started again leaves the same ledger, state, rings and graph as one that was not."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ def contents(data: Path) -> dict[str, str]:
         return {
             "ledger": service.pipeline.outlets.ledger.logical_digest(),  # type: ignore[attr-defined]
             "state": service.pipeline.stream.state.digest(),  # type: ignore[attr-defined]
+            "rings": service.pipeline.stream.rings.digest(),  # type: ignore[union-attr]
             "graph": service.graph.logical_digest(),  # type: ignore[union-attr]
             "dead_letters": hashlib.sha256((data / "dead-letters.jsonl").read_bytes()).hexdigest(),
         }

@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 from starlette.testclient import TestClient
-
 from support.cli import command, environment
 
 AT = "2026-05-01T12:00:00Z"

@@ -143,7 +143,7 @@ def test_old_accounts_that_leave_their_devices() -> None:
     events = [Event(f"a{n}", "login", START_US, {"user": f"u{n}", "device": f"own{n}", "ip": "i"}) for n in range(5)]
     taken_us = START_US + 10 * DAY_US
     events += [
-        Event(f"t{n}{kind}", "login", taken_us + n * 12 * HOUR_US, {"user": f"u{n}", kind: "thief"})
+        Event(f"t{n}{kind}", "login", taken_us + n * 4 * HOUR_US, {"user": f"u{n}", kind: "thief"})
         for n in range(5)
         for kind in ("device", "card")
     ]

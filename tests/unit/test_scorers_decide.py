@@ -11,6 +11,7 @@ from support.streams import START_US, payment, stream
 from features.memory_state import MemoryState
 from features.schema import FeatureSchema
 from ingest.stream import ScoringStream
+from rings.keeper import RingKeeper
 from ringwatch.errors import BadInput
 from ringwatch.model import Event
 from scorers.assess import Assessor
@@ -25,7 +26,7 @@ SCHEMA = FeatureSchema()
 
 def new_stream(lists: ListBook | None = None, policy: Policy | None = None) -> ScoringStream:
     assessor = Assessor(build_scorers(lists=lists), policy or Policy(), SCHEMA)
-    return ScoringStream(MemoryState(SCHEMA, max_entities=5000), assessor)
+    return ScoringStream(MemoryState(SCHEMA, max_entities=5000), assessor, RingKeeper(SCHEMA))
 
 
 def test_combination_is_noisy_or_and_ignores_abstainers() -> None:
@@ -71,6 +72,9 @@ def test_learned_arrays_survive_a_dump() -> None:
     a.feed(items[:2500])
     b.state.apply([item for _, item in items[:2500]])
     b.assessor.load(a.assessor.dump())
+    assert a.rings is not None
+    assert b.rings is not None
+    b.rings.load(a.rings.dump())
     b.resume(a.watermark_us, [])
     assert np.array_equal(a.feed(items[2500:]).score, b.feed(items[2500:]).score)
 

@@ -1,0 +1,119 @@
+"""`ringwatch demo`: a simulated marketplace from the first event to a fraud ring on the screen, and a served API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ringwatch.commands.options import DataDir, settings_with
+from ringwatch.commands.run import run_ingest, run_simulation
+
+if TYPE_CHECKING:
+    from rings.ring import RingSummary
+    from ringwatch.settings import Settings
+
+_ALERTS_SHOWN = 4
+_ALERTS_READ = 100_000
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(demo)
+
+
+def demo(
+    data_dir: DataDir = None,
+    events: Annotated[int, typer.Option(min=1000, help="About how many events.")] = 60_000,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same events.")] = 7,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve what was made, until Ctrl-C: API, GraphQL, the ring's page.")
+    ] = False,
+) -> None:
+    """Show everything on a simulated marketplace: simulate, ingest, what was found, a fraud ring with its reasons.
+
+    It ends by itself; with `--serve` it goes on as a server.
+    """
+    from rich.console import Console
+
+    from ringwatch.commands.inspect import print_alerts, read_ledger_alerts
+
+    settings = settings_with(data_dir or Path("ringwatch-demo"))
+    market = settings.data_dir / "market" / f"events-{events}-{seed}"
+    console = Console(stderr=True)
+    console.rule("[bold]Ringwatch demo")
+    _claim(settings)
+    if not (market / "events.jsonl").exists():
+        run_simulation(market, events, seed, 30, quiet=False)
+    run_ingest(settings, [str(market / "events.jsonl")], None, quiet=False)
+    _print_found(settings, market)
+    print_alerts(read_ledger_alerts(settings, limit=_ALERTS_SHOWN, level=None, top=True), "\nThe severest alerts")
+    page = _show_ring(settings)
+    if serve:
+        from ringwatch.commands.serve import _serve
+
+        console.rule("[bold]Served")
+        _serve(settings, local_key=True)
+        return
+    at = f"--data-dir {settings.data_dir}"
+    console.print(f"\nThe ring as a page, in any browser: [bold]{page}[/bold]" if page else "", soft_wrap=True)
+    console.print(
+        f"Next: [bold]ringwatch serve {at}[/bold], [bold]ringwatch rings {at}[/bold], [bold]ringwatch alerts {at}[/bold], "
+        "or your own data: [bold]ringwatch map FILE > my.yaml[/bold], [bold]ringwatch ingest FILE --map my.yaml[/bold]",
+        soft_wrap=True,
+    )
+
+
+def _print_found(settings: Settings, market: Path) -> None:
+    """What was planted beside what was found, pattern by pattern."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from evaluate.found import found
+    from ledger.read import read_alerts
+    from rings.read import open_rings
+
+    alerts = [
+        a for a, _ in read_alerts(f"sqlite:///{settings.data_dir / 'ledger.sqlite'}", limit=_ALERTS_READ, level=None)
+    ]
+    users = int(open_rings(settings.data_dir).stats()["users"])
+    result = found(market, alerts, users)
+    table = Table("planted pattern", "campaigns", "named", "their accounts", "alerted", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, p in result.patterns.items():
+        table.add_row(name.replace("_", " "), f"{p.campaigns}", f"{p.found}", f"{p.accounts:,}", f"{p.alerted:,}")
+    console = Console(highlight=False)
+    console.print()
+    console.print(table)
+    console.print(
+        f"{result.accounts:,} accounts are in urgent alerts, {result.guilty:,} of them in a campaign. Of {result.innocents:,} "
+        f"innocent users {result.accused_share:.2%} were accused.", soft_wrap=True,
+    )  # fmt: skip
+
+
+def _show_ring(settings: Settings) -> Path | None:
+    """The most telling ring in the terminal and as a page; the page's path."""
+    from rings.read import find_ring, open_rings
+    from ringwatch.commands.rings import draw_ring, write_page
+
+    keeper = open_rings(settings.data_dir)
+    found = [r for r in keeper.rings(least_users=3) if r.patterns]
+    if not found:
+        return None
+    ring = find_ring(keeper, max(found, key=_telling).ring_id, None)
+    page = settings.data_dir / "ring.html"
+    draw_ring(ring, settings)
+    write_page(ring, page, settings)
+    return page
+
+
+def _telling(ring: RingSummary) -> tuple[float, int, int, str]:
+    return round(ring.risk, 1), min(ring.users, 8), ring.things, ring.ring_id
+
+
+def _claim(settings: Settings) -> None:
+    """Make the data folder ours before the simulation writes into it; refuse one that is in use or somebody else's."""
+    from ingest.folder import DataFolder
+
+    DataFolder(settings.data_dir).close()

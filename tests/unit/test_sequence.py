@@ -1,0 +1,441 @@
+"""What came before an event (features/sequence.py) and the links that were departures or of takers of a gift: against plain
+functions of the whole past, over random streams with ties and late events, and by hand at every edge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.streams import START_US, stream
+
+from features.columns import BASKET_STEPS
+from features.memory_state import MemoryState
+from features.profile import haversine_km
+from features.schema import SEQUENCE_BLOCK, FeatureSchema
+from ringwatch.model import BUILTIN_KINDS, DAY_US, HOUR_US, MICROSECONDS, MINUTE_US, Event
+
+SCHEMA = FeatureSchema()
+FEW_KINDS = FeatureSchema(tuple(k for k in BUILTIN_KINDS if k.name not in ("session", "sku", "merchant", "ip")))
+TWO_KINDS = FeatureSchema(tuple(k for k in BUILTIN_KINDS if k.name in ("user", "card")))
+NAN = math.nan
+BERLIN, POTSDAM, MADRID, ROME, OSLO = (52.5, 13.4), (52.4, 13.1), (40.4, -3.7), (41.9, 12.5), (59.9, 10.7)
+FAILS = ("declined", "failed")
+Past = Sequence[Event]
+"""Everything up to an event, itself included, in order of arrival."""
+
+
+def features(events: Sequence[Event], schema: FeatureSchema = SCHEMA) -> np.ndarray:
+    return MemoryState(schema, max_entities=1000).apply(events)
+
+
+def last(events: Sequence[Event], name: str, schema: FeatureSchema = SCHEMA) -> float:
+    return float(features(events, schema)[-1, schema.index[name]])
+
+
+def column(events: Sequence[Event], name: str, schema: FeatureSchema = SCHEMA) -> list[float]:
+    return [float(x) for x in features(events, schema)[:, schema.index[name]]]
+
+
+def at(minutes: float, type_: str, user: str | None = "u", **fields: Any) -> Event:
+    """An event so many minutes after the start; entities by kind, other fields by name."""
+    kinds = {k.name for k in BUILTIN_KINDS}
+    entities = {k: fields.pop(k) for k in [f for f in fields if f in kinds]}
+    place = fields.pop("place", None)
+    if place is not None:
+        fields |= {"lat": place[0], "lon": place[1]}
+    if user is not None:
+        entities = {"user": user, **entities}
+    return Event("e", type_, START_US + round(minutes * MINUTE_US), entities, **fields)
+
+
+# -- the plain way
+
+
+def of(past: Past, kind: str) -> list[Event]:
+    """Events of the last one's entity."""
+    entity = past[-1].entities[kind]
+    return [e for e in past if e.tenant == past[-1].tenant and e.entities.get(kind) == entity]
+
+
+def recent(past: Past, kind: str) -> list[Event]:
+    """Those that happened by then, in order of time, ties in order of arrival."""
+    return sorted((e for e in of(past, kind) if e.at_us <= past[-1].at_us), key=lambda e: e.at_us)
+
+
+def pay_run(past: Past, kind: str, window_us: int) -> float:
+    mine = recent(past, kind)
+    orders = [n for n, e in enumerate(mine) if e.type == "order"]
+    since = mine[orders[-1] + 1 :] if orders else mine
+    return sum(
+        e.type == "payment" and e.outcome not in FAILS and past[-1].at_us - e.at_us < window_us for e in since
+    )
+
+
+def happened(past: Past, type_: str, window_us: int, *, failed: bool) -> float:
+    return sum(
+        e.type == type_ and (e.outcome in FAILS) == failed and past[-1].at_us - e.at_us < window_us
+        for e in recent(past, "user")
+    )
+
+
+def hops(past: Past) -> float:
+    """Late places change nothing."""
+    been: list[Event] = []
+    for e in of(past, "user"):
+        if e.lat is not None and (not been or e.at_us >= been[-1].at_us):
+            been.append(e)
+    places: list[tuple[float, float]] = []
+    run = 0
+    for before, now in pairwise(been):
+        here, there = (now.lat, now.lon), (before.lat, before.lon)
+        soon = now.at_us - before.at_us <= 6 * HOUR_US
+        run = run if soon else 0
+        if haversine_km(*there, *here) > 250:
+            back = bool(places) and haversine_km(*places[-1], *here) < 100
+            run += soon and not back
+            places.append(there)
+    return run
+
+
+def hold_run(past: Past, kind: str) -> float:
+    run, latest = 0, None
+    for e in of(past, kind):
+        if e.type in ("order", "payment"):
+            run = 0
+        elif e.type == "cart_hold":
+            run = run + 1 if latest is None or e.at_us - latest <= 6 * HOUR_US else 1
+            latest = e.at_us if latest is None else max(latest, e.at_us)
+    return run
+
+
+def sku_run(past: Past, kind: str, schema: FeatureSchema) -> float:
+    run, article, latest = 0, None, None
+    for e in of(past, kind):
+        if e.type != "order":
+            continue
+        sku = e.entities.get("sku") if "sku" in schema.kind_index else None
+        soon = latest is not None and e.at_us - latest <= 7 * DAY_US
+        run = 0 if sku is None else run + 1 if sku == article and soon else 1
+        article, latest = sku, e.at_us if latest is None else max(latest, e.at_us)
+    return run
+
+
+def agents(past: Past) -> float:
+    seen = [e.user_agent for e in of(past, "device") if e.user_agent is not None]
+    return sum(a != b for a, b in pairwise(seen))
+
+
+def changed(past: Past, read: Callable[[Event], str | None]) -> float:
+    """Whether the last event of a session has another than the first."""
+    seen = [value for e in of(past, "session") if (value := read(e)) is not None]
+    return float(read(past[-1]) is not None and read(past[-1]) != seen[0])
+
+
+def basket(past: Past) -> float:
+    return float(any(e.step in BASKET_STEPS or e.type == "order" for e in of(past, "session")[:-1]))
+
+
+def price(past: Past) -> tuple[float, float]:
+    """(ratio, age): late changes count for nothing; before the first one orders tell the price."""
+    prices: list[float] = []
+    set_us = None
+    for e in of(past, "sku"):
+        if e.unit_price_minor is None:
+            continue
+        if e.type == "price_change" and (set_us is None or e.at_us >= set_us):
+            prices.append(e.unit_price_minor)
+            set_us = e.at_us
+        elif e.type == "order" and set_us is None:
+            prices = [e.unit_price_minor]
+    if set_us is None:
+        return NAN, NAN
+    ratio = prices[-1] / prices[-2] if len(prices) > 1 and prices[-2] > 0 else NAN
+    return ratio, max(past[-1].at_us - set_us, 0) / MICROSECONDS
+
+
+def paired(past: Past) -> tuple[float, float]:
+    """(share, of) over the merchant's payments before."""
+    pays = []
+    for n, e in enumerate(past[:-1]):
+        if e.type == "payment" and e.entities.get("merchant") == past[-1].entities["merchant"]:
+            orders = [o.at_us for o in past[:n] if e.user is not None and o.user == e.user and o.type == "order"]
+            pays.append(bool(orders) and e.at_us - max(orders) <= HOUR_US)
+    return (sum(pays) / len(pays) if pays else NAN), len(pays)
+
+
+def refund_unknown(past: Past) -> float:
+    event, mine = past[-1], of(past, "user")[:-1]
+    if event.type != "refund" or event.order_id is None or not any(e.type == "signup" for e in mine):
+        return NAN
+    return float(all(e.order_id != event.order_id or e.type not in ("order", "payment") for e in mine))
+
+
+def paid_share(e: Event) -> float:
+    if e.type != "order" or not e.unit_price_minor or e.amount_minor is None:
+        return NAN
+    return e.amount_minor / (e.unit_price_minor * (e.quantity or 1))
+
+
+def expected(past: Past, schema: FeatureSchema) -> dict[str, float]:
+    """Every column of the block, by name."""
+    event = past[-1]
+    there = {k for k in event.entities if k in schema.kind_index}
+    found: dict[str, float] = dict.fromkeys((f.name for f in SEQUENCE_BLOCK), NAN)
+    for kind in there & {"user", "device", "card"}:
+        found[f"{kind}.pay_run_10m"] = pay_run(past, kind, 10 * MINUTE_US)
+        found[f"{kind}.pay_run_1h"] = pay_run(past, kind, HOUR_US)
+    for kind in there & {"user", "device", "sku"}:
+        found[f"{kind}.hold_run"] = hold_run(past, kind)
+    for kind in there & {"user", "device", "card", "address"}:
+        found[f"{kind}.sku_run"] = sku_run(past, kind, schema)
+    if "user" in there:
+        found["user.failed_logins_1h"] = happened(past, "login", HOUR_US, failed=True)
+        found["user.profile_changes_24h"] = happened(past, "profile_change", DAY_US, failed=False)
+        found["user.hops"] = hops(past)
+        found["event.refund_unknown"] = refund_unknown(past)
+    if "device" in there:
+        found["device.agents"] = agents(past)
+    if "session" in there:
+        for kind in ("device", "ip"):
+            known = kind in schema.kind_index
+            found[f"session.{kind}_changed"] = changed(past, lambda e, k=kind: e.entities.get(k)) if known else 0.0
+        found["session.agent_changed"] = changed(past, lambda e: e.user_agent)
+        found["session.basket"] = basket(past)
+    if "sku" in there:
+        found["sku.price_ratio"], found["sku.price_age_s"] = price(past)
+    if "merchant" in there:
+        found["merchant.paired_share"], found["merchant.paired_of"] = paired(past)
+    found["event.paid_share"] = paid_share(event)
+    return found
+
+
+GAPS_S = (0, 0, 1, 60, 599, 600, 3599, 3600, 3601, 6 * 3600, 6 * 3600 + 1, 86_399, 86_400, 7 * 86_400, 7 * 86_400 + 1)
+ENTITIES = st.fixed_dictionaries(
+    {},
+    optional={
+        kind: st.sampled_from([f"{kind}1", f"{kind}2"])
+        for kind in ("user", "device", "card", "address", "ip", "merchant", "session", "sku")
+    },
+)
+FIELDS = st.fixed_dictionaries(
+    {
+        "outcome": st.sampled_from([None, "approved", "success", "declined", "failed"]),
+        "user_agent": st.sampled_from([None, "Firefox", "Safari"]),
+        "order_id": st.sampled_from([None, "o-1", "o-2"]),
+        "step": st.sampled_from([None, "cart", "checkout", "view"]),
+        "place": st.sampled_from([None, BERLIN, POTSDAM, MADRID, ROME, OSLO]),
+        "unit_price_minor": st.sampled_from([None, 0, 500, 2000]),
+        "quantity": st.sampled_from([None, 0, 1, 3]),
+        "amount_minor": st.sampled_from([None, 0, 700, 2000]),
+    }
+)
+_OFTEN = ("payment", "payment", "order", "login", "profile_change", "cart_hold", "price_change", "refund", "signup")
+STEPS = st.tuples(st.sampled_from(GAPS_S), st.sampled_from(_OFTEN), ENTITIES, FIELDS, st.sampled_from((0, 0, 30, 3600)))
+
+
+def made(steps: Sequence[Any], *, late: bool) -> list[Event]:
+    now_s, events = 0, []
+    for gap_s, type_, entities, fields, behind_s in steps:
+        now_s += gap_s
+        minutes = (now_s - (behind_s if late else 0)) / 60
+        events.append(at(minutes, type_, **{"user": None, **entities}, **fields))
+    return events
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    st.lists(STEPS, min_size=1, max_size=10), st.booleans(), st.sampled_from([SCHEMA, SCHEMA, FEW_KINDS, TWO_KINDS])
+)
+def test_every_column_is_what_the_whole_past_says(steps: list[Any], late: bool, schema: FeatureSchema) -> None:
+    """Up to 10 events, of which everything is kept, ties and late ones among them."""
+    events = made(steps, late=late)
+    got = features(events, schema)
+    for n in range(len(events)):
+        for name, value in expected(events[: n + 1], schema).items():
+            x = float(got[n, schema.index[name]])
+            assert x == pytest.approx(value, rel=1e-6, nan_ok=True), (n, name)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(STEPS, min_size=20, max_size=45))
+def test_long_streams_too_where_ten_events_reach(steps: list[Any]) -> None:
+    events = made(steps, late=False)
+    got = features(events)
+    for n in range(len(events)):
+        past = events[: n + 1]
+        for name, value in expected(past, SCHEMA).items():
+            window_us = DAY_US if name == "user.profile_changes_24h" else HOUR_US
+            kind = name.split(".")[0]
+            if "_1h" in name or "_10m" in name or "_24h" in name:
+                full = kind in past[-1].entities and len(
+                    [e for e in recent(past, kind) if past[-1].at_us - e.at_us < window_us]
+                ) > 10  # fmt: skip
+                if full:
+                    assert float(got[n, SCHEMA.index[name]]) <= 10, (n, name)
+                    continue
+            assert float(got[n, SCHEMA.index[name]]) == pytest.approx(value, rel=1e-6, nan_ok=True), (n, name)
+
+
+@pytest.mark.parametrize("cut", [1, 40, 299])
+def test_looking_gives_the_committed_answer_and_changes_nothing(cut: int) -> None:
+    events = stream(11, 300, labels=False)
+    state = MemoryState(SCHEMA, max_entities=1000)
+    state.apply(events[:cut])
+    before = state.digest()
+    looked = state.apply(events[cut:], commit=False)
+    assert state.digest() == before
+    assert np.array_equal(looked, state.apply(events[cut:]), equal_nan=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(STEPS, min_size=2, max_size=25), st.data())
+def test_looking_at_one_event_is_like_applying_it(steps: list[Any], data: st.DataObject) -> None:
+    events = made(steps, late=True)
+    cut = data.draw(st.integers(1, len(events) - 1))
+    state = MemoryState(SCHEMA, max_entities=1000)
+    state.apply(events[:cut])
+    looked = state.apply(events[cut : cut + 1], commit=False)
+    assert np.array_equal(looked, state.apply(events[cut : cut + 1]), equal_nan=True)
+
+
+# -- by hand
+
+
+def test_a_payment_run_ends_with_an_order_a_decline_or_time() -> None:
+    pays = [at(n, "payment", card="c", device="d", outcome="approved") for n in range(4)]
+    assert column(pays, "user.pay_run_10m") == column(pays, "card.pay_run_1h") == [1, 2, 3, 4]
+    assert last([*pays, at(4, "payment", card="c", outcome="declined")], "card.pay_run_10m") == 4
+    assert last([*pays, at(4, "order"), at(5, "payment")], "user.pay_run_1h") == 1
+    assert last([*pays, at(4, "order"), at(5, "payment", card="c")], "card.pay_run_1h") == 5
+    assert last([*pays, at(10, "login")], "user.pay_run_10m") == 3
+    assert last([*pays, at(62, "login")], "user.pay_run_1h") == 1
+    assert math.isnan(last([*pays, at(5, "login", None, ip="i")], "user.pay_run_1h"))
+
+
+def test_a_late_order_stands_where_it_happened() -> None:
+    pays = [at(n, "payment") for n in (0, 2, 4)]
+    late = at(3, "order")
+    assert column([*pays, late], "user.pay_run_10m") == [1, 2, 3, 0]
+    assert last([*pays, late, at(5, "payment")], "user.pay_run_10m") == 2
+
+
+def test_what_comes_over_a_day_late_is_not_held_against_windows() -> None:
+    events = [at(0, "login"), at(2 * 1440, "login"), at(10, "login", outcome="failed"), at(11, "profile_change")]
+    assert last(events[:3], "user.failed_logins_1h") == 0
+    assert last(events, "user.profile_changes_24h") == 0
+
+
+def test_places_before_the_first_and_late_places_are_no_hops() -> None:
+    assert column([at(0, "login"), at(1, "login", place=OSLO)], "user.hops") == [0, 0]
+    events = [at(60, "login", place=BERLIN), at(0, "login", place=MADRID), at(90, "login", place=ROME)]
+    assert column(events, "user.hops") == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("places", "run"),
+    [
+        ((BERLIN, MADRID, BERLIN, MADRID, BERLIN), 1),
+        ((BERLIN, MADRID, ROME, OSLO), 3),
+        ((BERLIN, POTSDAM, BERLIN), 0),
+        ((BERLIN, MADRID, None, ROME), 2),
+        ((BERLIN, BERLIN, MADRID), 1),
+    ],
+)
+def test_hops_count_new_places_only(places: Sequence[tuple[float, float] | None], run: int) -> None:
+    assert last([at(30 * n, "login", place=p) for n, p in enumerate(places)], "user.hops") == run
+    slow = [at(361 * n, "login", place=p) for n, p in enumerate(places)]
+    assert last(slow, "user.hops") == 0
+
+
+def test_refunds_of_what_was_never_ordered() -> None:
+    signup, refund = at(0, "signup"), at(9, "refund", order_id="o-1")
+    known = [at(1, "order", order_id="o-1"), at(1, "payment", order_id="o-1", outcome="declined")]
+    assert math.isnan(last([refund], "event.refund_unknown")), "of an unknown user"
+    assert math.isnan(last([at(0, "login"), refund], "event.refund_unknown")), "seen, but not from the sign-up on"
+    assert math.isnan(last([signup, at(9, "refund")], "event.refund_unknown")), "of no order in particular"
+    assert last([signup, refund], "event.refund_unknown") == 1
+    assert last([signup, refund, refund], "event.refund_unknown") == 1, "a refund makes no order known"
+    assert [last([signup, e, refund], "event.refund_unknown") for e in known] == [0, 0]
+    other = at(1, "order", "other", order_id="o-1")
+    assert last([at(0, "signup", "other"), signup, other, refund], "event.refund_unknown") == 1
+
+
+def test_counters_stop_at_255() -> None:
+    names = ("user.hold_run", "device.hold_run", "sku.hold_run", "device.agents")
+    holds = [at(n, "cart_hold", device="d", sku="s", user_agent=f"{n % 2}") for n in range(300)]
+    assert [last(holds, name) for name in names] == [255] * 4
+    orders = [at(n, "order", sku="s", card="c") for n in range(300)]
+    assert [last(orders, name) for name in ("user.sku_run", "card.sku_run")] == [255] * 2
+    places = (BERLIN, MADRID, ROME)
+    assert last([at(n, "login", place=places[n % 3]) for n in range(300)], "user.hops") == 255
+
+
+def test_a_price_of_nothing_has_no_ratio() -> None:
+    free = [at(n, "price_change", None, sku="s", unit_price_minor=p) for n, p in enumerate((0, 500, 100))]
+    assert column(free, "sku.price_ratio") == pytest.approx([NAN, NAN, 0.2], nan_ok=True)
+    assert column(free, "sku.price_age_s") == [0, 0, 0]
+
+
+def test_one_tenant_says_nothing_about_another() -> None:
+    pays = [at(n, "payment", card="c", merchant="m", tenant=f"t{n % 2}") for n in range(4)]
+    assert column(pays, "card.pay_run_1h") == [1, 1, 2, 2]
+    assert column(pays, "merchant.paired_of") == [0, 0, 1, 1]
+
+
+# -- links
+
+
+def test_a_departure_needs_two_days_and_something_to_leave() -> None:
+    days = 1440.0
+    first = at(0, "login", device="own")
+    assert column([first, at(2 * days, "login", device="new")], "device.link_departed") == [0, 0]
+    moved = [first, at(2 * days + 1, "login", device="new", card="c", ip="i"), at(9 * days, "login", device="own")]
+    assert column(moved, "device.link_departed") == [0, 1, 0]
+    assert last(moved[:2], "card.link_departed") == 0, "there was no card to leave"
+    assert last([*moved, at(9 * days, "login", device="new")], "device.link_departed") == 1, "it stays a departure"
+    assert last(moved[:2], "user.departed_neighbours") == 1
+    assert math.isnan(last([at(0, "login", None, device="own")], "device.link_departed"))
+    assert math.isnan(last([at(0, "login", session="s", sku="k")], "session.link_departed")), "kinds that link nobody"
+
+
+def test_departures_are_counted_on_the_thing() -> None:
+    events = [at(n, "login", f"u{n}", card=f"own{n}") for n in range(4)]
+    events += [at(4 * 1440 + n, "payment", f"u{n}", card="pool") for n in range(3)]
+    events += [at(4 * 1440 + 3, "payment", "newcomer", card="pool")]
+    assert column(events, "card.departed_neighbours") == [0, 0, 0, 0, 1, 2, 3, 3]
+    late = at(60, "payment", "u3", card="pool")
+    assert last([*events, late], "card.departed_neighbours") == 3, "it happened on its first day"
+
+
+def test_an_earlier_first_event_makes_later_links_departures_not_the_made_ones() -> None:
+    events = [at(1440, "login", device="a"), at(2 * 1440, "login", device="b"), at(600, "login", device="a")]
+    assert column([*events, at(2 * 1440 + 601, "login", device="c")], "device.link_departed") == [0, 0, 0, 1]
+
+
+def takers(n: int, *, redeem_after: float = 10.0, **things: str) -> list[Event]:
+    events = []
+    for k in range(n):
+        events += [at(100 * k, "signup", f"u{k}", **things)]
+        events += [at(100 * k + redeem_after, "promo_redeem", f"u{k}", promo="gift", **things)]
+    return sorted(events, key=lambda e: e.at_us)
+
+
+def test_takers_of_a_gift_are_counted_on_what_they_share() -> None:
+    assert last(takers(3, device="d", phone="p"), "device.promo_neighbours") == 3
+    assert last(takers(3, device="d", phone="p"), "phone.promo_neighbours") == 3
+    assert last(takers(3, device="d"), "user.promo_neighbours") == 0
+    assert last(takers(3, device="d", redeem_after=1440.0), "device.promo_neighbours") == 0, "a day is over"
+    assert last(takers(3, device="d", redeem_after=1439.9), "device.promo_neighbours") == 3
+    without = [e for e in takers(3, device="d") if e.type != "signup"]
+    assert last(without, "device.promo_neighbours") == 0, "nobody knows when they signed up"
+
+
+def test_a_link_made_after_the_gift_counts_as_well() -> None:
+    events = [*takers(1, device="d"), at(50 * 1440, "login", "u0", device="new")]
+    assert last(events, "device.promo_neighbours") == 1
