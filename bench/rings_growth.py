@@ -190,8 +190,9 @@ def main() -> None:
     parser.add_argument("--probes", type=int, default=2_000, help="single events timed at each decade")
     parser.add_argument("--json", type=Path, help="write the figures here")
     given = parser.parse_args()
-    head, before_mb = machine(), resident_mb()
-    growth = Growth()
+    head, growth = machine(), Growth()
+    growth.features.fill(0)
+    before_mb = resident_mb()
     gc.freeze()
     rows = []
     for links in (10_000, 100_000, 1_000_000):

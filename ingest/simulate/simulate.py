@@ -23,7 +23,6 @@ from ingest.simulate.innocent import HAPPENINGS, settle
 from ingest.simulate.script import Form, Script
 from ingest.simulate.world import CATEGORIES, DAY_S, Group, SimulatedEvent, Sku, Tokens, World
 
-_START = datetime(2026, 1, 1, tzinfo=UTC)
 _EVENTS_PER_PERSON_DAY = 1.45
 """Measured: events a customer causes a day, averaged over customers."""
 _CAMPAIGN_EVENTS = 36.0
@@ -39,6 +38,8 @@ class SimulationConfig:
     """About how many events; what is written ends where the days end."""
     seed: int = 7
     days: int = 30
+    start: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    """Midnight of the first day."""
     fraud_share: float = 0.01
     reported_share: float = 0.7
     """Share of fraudulent events that are ever reported."""
@@ -156,10 +157,9 @@ def simulate(config: SimulationConfig) -> Iterator[SimulatedEvent]:
     return Simulation(config).run()
 
 
-def _iso(at_s: float) -> str:
-    return (
-        (_START + timedelta(microseconds=round(at_s * 1e6))).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )
+def _iso(start: datetime, at_s: float) -> str:
+    at = start + timedelta(microseconds=round(at_s * 1e6))
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _label(config: SimulationConfig, rng: np.random.Generator, event: SimulatedEvent) -> tuple[float, str] | None:
@@ -198,10 +198,10 @@ def write_simulation(
         rows.writerow(["event_id", "fraud", "pattern", "form", "campaign"])
         for event in simulation.run():
             while waiting and waiting[0][0] <= event.at_s:
-                events.write(_label_line(*heapq.heappop(waiting)))
+                events.write(_label_line(config.start, *heapq.heappop(waiting)))
                 summary.labels += 1
             event_id = event.fields["event_id"]
-            events.write(json.dumps({**event.fields, "at": _iso(event.at_s)}, separators=(",", ":")) + "\n")
+            events.write(json.dumps({**event.fields, "at": _iso(config.start, event.at_s)}, separators=(",", ":")) + "\n")
             rows.writerow([event_id, int(event.fraud), event.pattern, event.form, event.campaign])
             label = _label(config, rng, event)
             if label is not None:
@@ -212,7 +212,7 @@ def write_simulation(
                 users.add(event.fields["user"])
             if progress is not None and summary.events % 2000 == 0:
                 progress(summary.events, config.events)
-    _write_groups(simulation.groups, out_dir / "truth_rings.jsonl")
+    _write_groups(config.start, simulation.groups, out_dir / "truth_rings.jsonl")
     partial.replace(out_dir / "events.jsonl")
     summary.users = len(users)
     for group in simulation.groups:
@@ -224,16 +224,16 @@ def write_simulation(
     return summary
 
 
-def _label_line(known_s: float, event_id: str, verdict: str) -> str:
-    row = {"type": "label", "label_of": {"event": event_id}, "label": verdict, "known_at": _iso(known_s)}
+def _label_line(start: datetime, known_s: float, event_id: str, verdict: str) -> str:
+    row = {"type": "label", "label_of": {"event": event_id}, "label": verdict, "known_at": _iso(start, known_s)}
     return json.dumps(row, separators=(",", ":")) + "\n"
 
 
-def _write_groups(groups: list[Group], path: Path) -> None:
+def _write_groups(start: datetime, groups: list[Group], path: Path) -> None:
     with path.open("w") as file:
         for group in groups:
             row = asdict(group)
             for key in ("first_s", "last_s"):
                 value = row.pop(key)
-                row[key.replace("_s", "_at")] = None if group.innocent else _iso(value)
+                row[key.replace("_s", "_at")] = None if group.innocent else _iso(start, value)
             file.write(json.dumps(row) + "\n")

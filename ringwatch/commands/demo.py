@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from ringwatch.settings import Settings
 
 _ALERTS_SHOWN = 4
+_DAYS = 30
+"""The last one is yesterday, so that what is scored now finds the rings alive."""
 _ALERTS_READ = 100_000
 
 
@@ -44,7 +47,7 @@ def demo(
     console.rule("[bold]Ringwatch demo")
     _claim(settings)
     if not (market / "events.jsonl").exists():
-        run_simulation(market, events, seed, 30, quiet=False)
+        run_simulation(market, events, seed, _DAYS, datetime.now(UTC) - timedelta(days=_DAYS), quiet=False)
     run_ingest(settings, [str(market / "events.jsonl")], None, quiet=False)
     _print_found(settings, market)
     print_alerts(read_ledger_alerts(settings, limit=_ALERTS_SHOWN, level=None, top=True), "\nThe severest alerts")

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,8 @@ from ringwatch.errors import BadInput
 if TYPE_CHECKING:
     from ingest.pipeline import Tally
     from ringwatch.settings import Settings
+
+_FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def register(app: typer.Typer) -> None:
@@ -166,6 +169,7 @@ def simulate(
     ] = 60_000,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 7,
     days: Annotated[int, typer.Option(min=2, max=3650, help="Days of marketplace life.")] = 30,
+    start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day (UTC).")] = _FIRST_DAY,
     force: Annotated[bool, typer.Option("--force", help="Write over a market that is there.")] = False,
     json: AsJson = False,
 ) -> None:
@@ -175,12 +179,12 @@ def simulate(
     """
     if (out / "events.jsonl").exists() and not force:
         raise BadInput(f"{out} holds a market already", hint="name another folder, or write over it with --force")
-    summary = run_simulation(out, events, seed, days, quiet=json)
+    summary = run_simulation(out, events, seed, days, start, quiet=json)
     if json:
         _print_json(summary)
 
 
-def run_simulation(out: Path, events: int, seed: int, days: int, *, quiet: bool) -> dict[str, Any]:
+def run_simulation(out: Path, events: int, seed: int, days: int, start: datetime, *, quiet: bool) -> dict[str, Any]:
     from dataclasses import asdict
 
     from rich.console import Console
@@ -190,7 +194,8 @@ def run_simulation(out: Path, events: int, seed: int, days: int, *, quiet: bool)
 
     console = Console(stderr=True)
     with CountBar(console, "simulating", quiet=quiet) as bar:
-        summary = asdict(write_simulation(SimulationConfig(events=events, seed=seed, days=days), out, bar.show))
+        config = SimulationConfig(events=events, seed=seed, days=days, start=datetime(start.year, start.month, start.day, tzinfo=UTC))
+        summary = asdict(write_simulation(config, out, bar.show))
     if not quiet:
         console.print(
             f"simulated {summary['events']:,} events of {summary['users']:,} users over {days} days: "
