@@ -34,7 +34,7 @@ def build_app(here: Served) -> ASGIApp:
 
         here.engine.start(asyncio.get_running_loop())
         gc.collect()
-        gc.freeze()
+        gc.freeze(); gc.disable()
         yield
         await asyncio.to_thread(here.engine.stop)
 

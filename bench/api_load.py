@@ -181,6 +181,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         import urllib.request
 
         status = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/status"))
+        metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
     finally:
         server.send_signal(signal.SIGTERM)
         code = server.wait(60)
@@ -193,8 +194,17 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "statuses": load.statuses, "connections": load.connections, "snapshot_ms": status["snapshot_ms"],
         "server_cpu_share": round(cpu / wall, 3), "generator_cpu_share": round(own / wall, 3),
         "server_cpu_us_a_request": round(cpu * 1e6 / len(load.took_ms)), "events_before": args.events + warm_up,
-        "fsync_ms": fsync_ms(folder), "server_exit": code,
+        "fsync_ms": fsync_ms(folder), "server_exit": code, **_micro_batches(metrics),
     }  # fmt: skip
+
+
+def _micro_batches(metrics: str) -> dict[str, Any]:
+    """Where a micro-batch's time went, by the server's own count."""
+    sums = dict(re.findall(r'^ringwatch_stage_seconds_sum{stage="(\w+)"} (\S+)', metrics, re.M))
+    counts = dict(re.findall(r'^ringwatch_stage_seconds_count{stage="(\w+)"} (\S+)', metrics, re.M))
+    n = float(counts.get("batch", 1))
+    stages = {stage: round(float(s) * 1e3 / n, 3) for stage, s in sums.items()}
+    return {"micro_batches": int(n), "stage_ms_a_batch": dict(sorted(stages.items(), key=lambda pair: -pair[1]))}
 
 
 def _quiet(load: Load, snapshots: list[float]) -> list[float]:

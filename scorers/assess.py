@@ -34,6 +34,7 @@ class Assessor:
         self.names = tuple(s.name for s in scorers)
         self.versions = Versions(schema.hash, {s.name: s.version for s in scorers}, policy.version)
         self._learners = {s.name: s for s in scorers if isinstance(s, Learner)}
+        self._weights_of: dict[str, NDArray[np.float64]] = {}
         self._rules = next(((j, s) for j, s in enumerate(scorers) if isinstance(s, Rules)), None)
         self._patterns = [(j, s) for j, s in enumerate(scorers) if isinstance(s, PatternScorer)]
 
@@ -93,10 +94,12 @@ class Assessor:
 
     def _weights(self, events: Sequence[Event]) -> NDArray[np.float64]:
         tenants = {e.tenant for e in events}
-        rows = {t: [self.policy.of(t).weight(name) for name in self.names] for t in tenants}
-        if len(rows) == 1:
-            return np.tile(np.array(next(iter(rows.values()))), (len(events), 1))
-        return np.array([rows[e.tenant] for e in events]).reshape(len(events), len(self.names))
+        for tenant in tenants - self._weights_of.keys():
+            policy = self.policy.of(tenant)
+            self._weights_of[tenant] = np.array([policy.weight(name) for name in self.names])
+        if len(tenants) == 1:
+            return np.broadcast_to(self._weights_of[next(iter(tenants))], (len(events), len(self.names)))
+        return np.array([self._weights_of[e.tenant] for e in events]).reshape(len(events), len(self.names))
 
     def _lists(
         self, score: NDArray[np.float64], scores: NDArray[np.float64], events: Sequence[Event]
@@ -117,9 +120,10 @@ class Assessor:
         named = np.array([int(Level.HIGH) if names else 0 for names in patterns], np.uint8)
         level = np.zeros(len(events), np.uint8)
         action = np.zeros(len(events), np.uint8)
-        tenants = np.array([e.tenant for e in events])
-        for tenant in sorted(set(tenants.tolist())):
-            mine = tenants == tenant
+        tenants = [e.tenant for e in events]
+        for tenant in sorted(set(tenants)):
+            alone = tenants.count(tenant) == len(tenants)
+            mine = slice(None) if alone else np.array([t == tenant for t in tenants])
             policy = self.policy.of(tenant)
             level[mine] = np.maximum(np.searchsorted(policy.thresholds(), score[mine], side="right"), named[mine])
             action[mine] = np.array(policy.action_codes(), np.uint8)[level[mine]]

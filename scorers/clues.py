@@ -108,7 +108,7 @@ class PatternScorer:
         plan = self._plan(batch.schema)
         if len(batch) <= _FEW:
             type_column = batch.schema.index["event.type"]
-            return np.array([_score_one(plan, values, values[type_column]) for values in batch.features.tolist()])
+            return np.array([_score_one(plan, values, values[type_column]) for values in batch.rows])
         types = batch.column("event.type")
         calm = np.ones(len(batch))
         present = np.zeros(len(batch), np.bool_)
@@ -124,7 +124,7 @@ class PatternScorer:
         return np.where(present, 1.0 - calm, np.nan)
 
     def explain(self, batch: Batch, row: int) -> list[Finding]:
-        values = batch.features[row].tolist()
+        values = batch.rows[row] if len(batch) <= _FEW else batch.features[row].tolist()
         findings = []
         for placed in self._plan(batch.schema):
             if placed.types and values[batch.schema.index["event.type"]] not in placed.types:

@@ -19,10 +19,9 @@ _LEAST_CALM = 1e-12
 def combine(scores: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """`scores` (n, scorers) in [0, 1] or NaN, `weights` (n, scorers) or (scorers,) in [0, 1]; (n,) in [0, 1]."""
     calm = np.ones(len(scores))
-    weights = np.broadcast_to(weights, scores.shape)
+    parts = 1.0 - np.where(np.isnan(scores), 0.0, weights * scores)
     for j in range(scores.shape[1]):
-        s = scores[:, j]
-        calm = calm * np.where(np.isnan(s), 1.0, 1.0 - weights[:, j] * np.where(np.isnan(s), 0.0, s))
+        calm *= parts[:, j]
     return 1.0 - calm
 
 

@@ -2,7 +2,7 @@
 
 default:
   weights: {neighbourhood: 0.9, behaviour_isolation: 0.5}
-  levels: {MEDIUM: 0.4, HIGH: 0.6, CRITICAL: 0.85}
+  levels: {MEDIUM: 0.5, HIGH: 0.6, CRITICAL: 0.85}
   actions: {MEDIUM: review, HIGH: challenge, CRITICAL: block}
 tenants:
   acme: {levels: {MEDIUM: 0.5}}
@@ -30,7 +30,7 @@ class TenantPolicy(msgspec.Struct, frozen=True):
     """Scorer -> the most it may contribute alone, 0..1."""
     other_weight: float = 0.8
     """For scorers not named."""
-    levels: dict[str, float] = msgspec.field(default_factory=lambda: {"MEDIUM": 0.4, "HIGH": 0.6, "CRITICAL": 0.85})
+    levels: dict[str, float] = msgspec.field(default_factory=lambda: {"MEDIUM": 0.5, "HIGH": 0.6, "CRITICAL": 0.85})
     """Level -> least score."""
     actions: dict[str, str] = msgspec.field(
         default_factory=lambda: {"LOW": "allow", "MEDIUM": "review", "HIGH": "challenge", "CRITICAL": "block"}
@@ -47,7 +47,7 @@ class TenantPolicy(msgspec.Struct, frozen=True):
 
 
 BUILT_IN = TenantPolicy(weights={"statistical": 0.5, "behaviour_profile": 0.5, "behaviour_isolation": 0.4,
-                                 "neighbourhood": 0.7, "listed": 1.0, "rules": 1.0}, other_weight=0.9)  # fmt: skip
+                                 "neighbourhood": 0.6, "listed": 1.0, "rules": 1.0}, other_weight=0.9)  # fmt: skip
 
 
 class Policy:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,7 +19,7 @@ from features.schema import FeatureSchema
 from ringwatch.model import Event
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batch:
     """Events in order with their features.
 
@@ -30,6 +31,12 @@ class Batch:
     schema: FeatureSchema
     ring_ids: Sequence[str | None] = ()
     """The ring of each event's user; empty where rings are not kept."""
+
+    @cached_property
+    def rows(self) -> list[list[float]]:
+        """The features as lists, for the few rows where arrays cost more than they save."""
+        rows: list[list[float]] = self.features.tolist()
+        return rows
 
     def ring_id(self, row: int) -> str | None:
         return self.ring_ids[row] if self.ring_ids else None

@@ -79,7 +79,7 @@ class SignalScorer:
     def score(self, batch: Batch) -> Values:
         """Noisy-or of the signals; abstains on events that name no entity any signal is about."""
         if len(batch) <= _FEW:
-            return np.array([self._score_one(values, batch.schema) for values in batch.features.tolist()])
+            return np.array([self._score_one(values, batch.schema) for values in batch.rows])
         calm = np.ones(len(batch))
         present = np.zeros(len(batch), np.bool_)
         for placed in self._plan(batch.schema):

@@ -53,9 +53,9 @@ class Story:
 
     def buy(self, minute: float, user: str, amount: int, *, mark: str = "", **more: Any) -> None:
         """An order (marked "<mark> order") and its payment two minutes later (marked)."""
-        order = f"{user}@{minute}"
-        self.do(minute, "order", user, f"{mark} order" if mark else "", amount=amount, order_id=order, merchant="shop", **more)
-        self.do(minute + 2, "payment", user, mark, amount=amount, order_id=order, merchant="shop", outcome="approved", **more)
+        more = {"amount": amount, "order_id": f"{user}@{minute}", "merchant": "shop", **more}
+        self.do(minute, "order", user, f"{mark} order" if mark else "", **more)
+        self.do(minute + 2, "payment", user, mark, outcome="approved", **more)
 
     def customer(self, user: str, days_old: float, buys: int = 3, **instead: Any) -> dict[str, str]:
         """An account of long standing with its own things, which has bought before; its things."""
@@ -96,9 +96,6 @@ class Told:
     def text(self, mark: str, code: str) -> str:
         """The words of one reason; empty without it."""
         return next((r.text for r in self.decisions.reasons[self.row(mark)] if r.code == code), "")
-
-    def feature(self, mark: str, name: str) -> float:
-        return float(self.decisions.features[self.row(mark), SCHEMA.index[name]])
 
     def named(self) -> list[tuple[str, str | None, tuple[str, ...]]]:
         """(type, user, patterns) of every event that was named something."""
@@ -189,7 +186,9 @@ def shop_tablet(people: int = 7) -> Story:
     for n in range(people):
         mine = s.customer(f"regular{n}", 45 + 6 * n)
         counter = {**mine, "device": "counter-tablet", "ip": "counter-net"}
-        s.do(25 * n, "login", f"regular{n}", outcome="success", device="counter-tablet", ip="counter-net", agent="Kiosk")
+        s.do(
+            25 * n, "login", f"regular{n}", outcome="success", device="counter-tablet", ip="counter-net", agent="Kiosk"
+        )
         s.buy(25 * n + 5, f"regular{n}", 3800 + 150 * n, agent="Kiosk", **counter)
     return s
 
@@ -225,29 +224,18 @@ def fresh_testers(n: int = 5) -> Story:
     for k in range(n):
         mine = {"device": f"vm{k}", "ip": f"proxy{k}"}
         s.do(37 * k, "signup", f"throwaway{k}", **mine)
-        s.do(37 * k + 6, "payment", f"throwaway{k}", f"pay{k}", **mine, card=f"dump{k}", amount=199, outcome="approved", merchant="shop")
+        tiny = {**mine, "card": f"dump{k}", "amount": 199, "merchant": "shop", "outcome": "approved"}
+        s.do(37 * k + 6, "payment", f"throwaway{k}", f"pay{k}", **tiny)
     return s
 
 
 def patient_tester() -> Story:
     """An old account, a card every other day, each with something small and no order; then 900.00 on the one that worked."""
     s = Story().market()
-    mine = s.customer("fritz", 100)
+    paid = {**s.customer("fritz", 100), "merchant": "shop", "outcome": "approved"}
     for n in range(3):
-        s.do(2 * DAY * n, "payment", "fritz", f"small{n}", **{**mine, "card": f"bought{n}"}, amount=1100, outcome="approved", merchant="shop")
-    big = {**mine, "card": "bought2"}
-    s.do(4 * DAY + 90, "payment", "fritz", "big", **big, amount=90_000, outcome="approved", merchant="shop")
-    return s
-
-
-def retries() -> Story:
-    """One's own card declined four times (the limit), then taken."""
-    s = Story().market()
-    mine = s.customer("greta", 75)
-    s.do(0, "order", "greta", amount=900, order_id="g", merchant="shop", **mine)
-    for n in range(5):
-        outcome = "approved" if n == 4 else "declined"
-        s.do(1 + 2 * n, "payment", "greta", amount=900, order_id="g", merchant="shop", outcome=outcome, **mine)
+        s.do(2 * DAY * n, "payment", "fritz", f"small{n}", **{**paid, "card": f"bought{n}"}, amount=1100)
+    s.do(4 * DAY + 90, "payment", "fritz", "big", **{**paid, "card": "bought2"}, amount=90_000)
     return s
 
 
