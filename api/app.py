@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -22,6 +24,7 @@ from api.served import Served, served
 from ingest.values import show
 from ringwatch.errors import RingwatchError
 
+_NOTE_USE_S = 60.0
 _CODES = {404: "not_found", 405: "method", 413: "too_large"}
 
 
@@ -30,19 +33,18 @@ def build_app(here: Served) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        import asyncio
-
         here.engine.start(asyncio.get_running_loop())
         gc.collect()
-        gc.freeze(); gc.disable()
+        gc.freeze()
+        noting = asyncio.create_task(_note_key_use(here))
         yield
+        noting.cancel()
         await asyncio.to_thread(here.engine.stop)
 
     app = FastAPI(
         title="Ringwatch", version=here.version, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None,
         redirect_slashes=False,
     )  # fmt: skip
-    app.state.served = here
     app.add_route("/v1/score", posts.score, methods=["POST"], include_in_schema=False)
     app.add_route("/v1/events", posts.events, methods=["POST"], include_in_schema=False)
     app.add_route("/v1/labels", posts.labels, methods=["POST"], include_in_schema=False)
@@ -61,13 +63,22 @@ def build_app(here: Served) -> ASGIApp:
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _validation_problem)
     app.add_exception_handler(Exception, _unexpected)
-    return Guard(app, here.access, here.meters, server_timing)
+    hot = {
+        ("POST", "/v1/score"): posts.score,
+        ("POST", "/v1/events"): posts.events,
+        ("POST", "/v1/labels"): posts.labels,
+    }
+    return Guard(app, here, here.access, here.meters, server_timing, hot)
+
+
+async def _note_key_use(here: Served) -> None:
+    while True:
+        await asyncio.sleep(_NOTE_USE_S)
+        await asyncio.to_thread(here.access.keys.note_use)
 
 
 def server_timing(scope: Scope) -> str:
     """The Server-Timing header: milliseconds by stage, and in all."""
-    from time import perf_counter
-
     total = f"total;dur={(perf_counter() - scope['ringwatch.started']) * 1e3:.2f}"
     stages: dict[str, float] = scope.get("ringwatch.stages") or {}
     return ", ".join([*(f"{stage};dur={us / 1e3:.2f}" for stage, us in stages.items()), total])

@@ -5,6 +5,7 @@ A detail names the field, the value and what is accepted, card numbers masked; n
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -14,6 +15,7 @@ from starlette.responses import Response
 from ingest.card_numbers import mask_card_numbers
 from ringwatch.errors import BadInput, Conflict, Corrupt, Denied, NotFound, RingwatchError, Unavailable
 
+log = logging.getLogger(__name__)
 MEDIA = "application/problem+json"
 _encode = msgspec.json.Encoder().encode
 
@@ -82,6 +84,8 @@ def problem_of(error: RingwatchError) -> Problem:
     meaning = meaning_of(error)
     field = error.context.get("field")
     corrupt = meaning.code == "corrupt"
+    if corrupt:
+        log.error("corrupt: %s", error)
     return problem(
         meaning.status,
         meaning.code,

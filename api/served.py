@@ -43,7 +43,7 @@ class Served:
 
 
 def served(request: Request) -> Served:
-    found: Any = request.app.state.served
+    found: Any = request.scope["ringwatch.served"]
     assert isinstance(found, Served)
     return found
 

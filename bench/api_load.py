@@ -1,6 +1,6 @@
 """Latency of POST /v1/score on loopback: one server, embedded, everything written; open loop.
 
-    python bench/api_load.py [--rate 500] [--seconds 20] [--events 20000] [--json PATH]
+    python bench/api_load.py [--rate 100 300 500] [--seconds 20] [--events 20000] [--json PATH]
 
 Arrival times (Poisson) are fixed before the first request. A request's time runs from when it should have been sent to its last
 byte, so waiting in the generator counts; how late the generator itself was is reported apart. Keep-alive connections, as many as are
@@ -151,8 +151,8 @@ async def warm(port: int, bodies: list[bytes]) -> None:
     pool.close()
 
 
-def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    n = int(args.rate * args.seconds)
+def measure(args: argparse.Namespace, rate: float, folder: Path) -> dict[str, Any]:
+    n = int(rate * args.seconds)
     warm_up = 500
     write_simulation(SimulationConfig(events=args.events + n + warm_up, seed=7, days=30), folder / "market")
     lines = [x for x in (folder / "market" / "events.jsonl").read_bytes().splitlines() if b'"type":"label"' not in x]
@@ -174,7 +174,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         asyncio.run(warm(port, rest[:warm_up]))
         before, own = cpu_s(server.pid), time.process_time()
         began = time.perf_counter()
-        load = asyncio.run(open_loop(port, rest[warm_up : warm_up + n], args.rate, seed=11))
+        load = asyncio.run(open_loop(port, rest[warm_up : warm_up + n], rate, seed=11))
         wall = time.perf_counter() - began
         cpu = cpu_s(server.pid) - before
         own = time.process_time() - own
@@ -186,15 +186,14 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         server.send_signal(signal.SIGTERM)
         code = server.wait(60)
     return {
-        "rate": args.rate, "requests": len(load.took_ms), "achieved_rate": round(len(load.took_ms) / max(load.ends_s), 1),
+        "rate": rate, "requests": len(load.took_ms), "achieved_rate": round(len(load.took_ms) / max(load.ends_s), 1),
         "latency_ms": percentiles(load.took_ms), "from_send_ms": percentiles(load.service_ms),
         "generator_late_ms": percentiles(load.late_ms),
-        "latency_without_snapshot_ms": percentiles(_quiet(load, status["snapshot_ms"])),
         "share_under_50_ms": round(float(np.mean(np.array(load.took_ms) < 50.0)), 5),
         "statuses": load.statuses, "connections": load.connections, "snapshot_ms": status["snapshot_ms"],
         "server_cpu_share": round(cpu / wall, 3), "generator_cpu_share": round(own / wall, 3),
         "server_cpu_us_a_request": round(cpu * 1e6 / len(load.took_ms)), "events_before": args.events + warm_up,
-        "fsync_ms": fsync_ms(folder), "server_exit": code, **_micro_batches(metrics),
+        "load_average_1m": round(os.getloadavg()[0], 2), "fsync_ms": fsync_ms(folder), "server_exit": code, **_micro_batches(metrics),
     }  # fmt: skip
 
 
@@ -207,30 +206,20 @@ def _micro_batches(metrics: str) -> dict[str, Any]:
     return {"micro_batches": int(n), "stage_ms_a_batch": dict(sorted(stages.items(), key=lambda pair: -pair[1]))}
 
 
-def _quiet(load: Load, snapshots: list[float]) -> list[float]:
-    """Without the slowest stretch a snapshot can explain: what ended within its length and a little after the worst answer."""
-    ends, took = np.array(load.ends_s), np.array(load.took_ms)
-    for ms in snapshots:
-        if not len(took):
-            break
-        worst = ends[np.argmax(took)]
-        keep = (ends < worst - ms / 1e3) | (ends > worst + ms / 1e3)
-        ends, took = ends[keep], took[keep]
-    return [float(x) for x in took]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rate", type=float, default=500.0)
+    parser.add_argument("--rate", type=float, nargs="+", default=[500.0])
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--events", type=int, default=20_000, help="events ingested before")
     parser.add_argument("--snapshot-s", type=float, default=0.0, help="another snapshot interval")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        found = measure(args, Path(name))
+    runs = []
+    for rate in args.rate:
+        with tempfile.TemporaryDirectory() as name:
+            runs.append(measure(args, rate, Path(name)))
     machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
-    text = json.dumps({"machine": machine, **found}, indent=1)
+    text = json.dumps({"machine": machine, "runs": runs}, indent=1)
     print(text)
     if args.json:
         args.json.write_text(text + "\n")

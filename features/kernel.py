@@ -193,8 +193,7 @@ def _link(table: Table, slots: Any, cols: Columns, i: int, layout: Layout, row: 
     at_us = cols.at_us[i]
     at_s = at_us // MICROSECONDS
     old = at_us - user.first_us > _SETTLED_US
-    signup_s, promo_s = np.int64(user.type_last_s[SIGNUP]), np.int64(user.type_last_s[PROMO])
-    promo = LINK_PROMO if signup_s != 0 and promo_s != 0 and promo_s - signup_s < _DAY_S else 0
+    promo = LINK_PROMO if user.promo == 1 else 0
     for k in range(1, slots.size):
         if slots[k] < 0 or layout.strength[k] == 0:
             continue
@@ -209,6 +208,21 @@ def _link(table: Table, slots: Any, cols: Columns, i: int, layout: Layout, row: 
         out[29] = at_s - np.int64(other.link_first_s[j])
         out[30] = other.link_count[j]
         out[46] = 1.0 if other.link_flags[j] & LINK_DEPARTED else 0.0
+
+
+@compiled
+def _redeem(table: Table, user: Any, at_us: int) -> None:
+    """A redemption within a day of the sign-up is marked on the user, and on what the user is linked to already."""
+    signup_s = np.int64(user.type_last_s[SIGNUP])
+    if user.promo == 1 or signup_s == 0 or at_us // MICROSECONDS - signup_s >= _DAY_S:
+        return
+    user.promo = 1
+    for n in range(np.int64(user.links)):
+        slot = find(table, user.link_key[n])
+        if slot >= 0:
+            j = link_position(table.records[slot], user.key)
+            if j >= 0:
+                table.records[slot].link_flags[j] |= np.uint8(LINK_PROMO)
 
 
 @compiled
@@ -273,6 +287,8 @@ def _event(table: Table, cols: Columns, i: int, layout: Layout, late_full_us: in
             t = cols.op[i]
             record.type_last_s[t] = max(np.uint32(max(at_us // MICROSECONDS, 1)), record.type_last_s[t])
     if slots[0] >= 0:
+        if cols.op[i] == PROMO:
+            _redeem(table, table.records[slots[0]], at_us)
         _link(table, slots, cols, i, layout, row)
     for k in range(slots.size):
         if slots[k] >= 0:

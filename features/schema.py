@@ -186,7 +186,9 @@ SEQUENCE_BLOCK: tuple[Feature, ...] = (
     Feature("user.failed_logins_1h", "failed logins", "events", "1h", _RUN),
     Feature("user.profile_changes_24h", "changes of the profile, this one included", "events", "24h", _RUN),
     Feature(
-        "user.hops", "moves of over 250 km in a row, each within 6 h and to a place that is not the one before", "moves"
+        "user.hops",
+        "moves in a row of over 250 km at over 350 km/h, none back to the place before; a way back begins anew",
+        "moves",
     ),
     *(
         Feature(f"{kind}.hold_run", "cart holds in a row without an order or a payment, at most 6 h apart", "events")

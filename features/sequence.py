@@ -30,6 +30,8 @@ _HOUR_S = HOUR_US // MICROSECONDS
 _DAY_S = DAY_US // MICROSECONDS
 _HOP_KM, _SAME_KM = 250.0, 100.0
 _HOP_US = 6 * HOUR_US
+_HOP_KMH = 350.0
+"""Door to door; by air with the ways to and from the airport it is less."""
 _FULL = 255
 
 
@@ -131,7 +133,7 @@ def _pay_runs(record: Any, at_us: int) -> tuple[float, float]:
 
 @compiled
 def _hops(record: Any, cols: Any, i: int) -> float:
-    """Moves in a row, each far, soon, and not back to the place before (a tunnel that is switched on and off)."""
+    """Moves in a row, each far, faster than a traveller, and not back to the place before (a tunnel switched on and off)."""
     at_us, lat, lon = cols.at_us[i], cols.lat[i], cols.lon[i]
     if not (lat == lat and lon == lon) or at_us < record.place_us:
         return float(record.hops)
@@ -140,9 +142,12 @@ def _hops(record: Any, cols: Any, i: int) -> float:
         return 0.0
     if at_us - record.place_us > _HOP_US:
         record.hops = 0
-    if haversine_km(record.place_lat, record.place_lon, lat, lon) > _HOP_KM:
-        back = haversine_km(record.far_lat, record.far_lon, lat, lon) < _SAME_KM
-        if at_us - record.place_us <= _HOP_US and not back and record.hops < _FULL:
+    km = haversine_km(record.place_lat, record.place_lon, lat, lon)
+    if km > _HOP_KM:
+        hours = max(at_us - record.place_us, 60 * MICROSECONDS) / HOUR_US
+        if haversine_km(record.far_lat, record.far_lon, lat, lon) < _SAME_KM:
+            record.hops = 0
+        elif km / hours >= _HOP_KMH and record.hops < _FULL:
             record.hops += 1
         record.far_lat, record.far_lon = record.place_lat, record.place_lon
     return float(record.hops)
@@ -226,7 +231,7 @@ def _session(session: Any, cols: Any, i: int, named: Any, out: Any) -> None:
     out[1] = 1.0 if ip != 0 and ip != session.origin_ip else 0.0
     out[2] = 1.0 if cols.agent[i] != 0 and cols.agent[i] != session.agent else 0.0
     out[3] = session.basket
-    if cols.basket[i] == 1 or cols.op[i] == _ORDER:
+    if cols.basket[i] == 1 or cols.op[i] in (_ORDER, _HOLD):
         session.basket = 1
 
 

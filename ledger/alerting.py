@@ -143,7 +143,8 @@ def _key_of(alert: Alert) -> Key:
 def _top(reasons: Sequence[Reason], patterns: Sequence[str]) -> Reason | None:
     """The strongest reason, of the strongest pattern where there is one."""
     named = [r for r in reasons if patterns and r.code.startswith(f"{patterns[0]}.")]
-    return max(named or reasons, key=lambda r: r.contribution, default=None)
+    told = [r for r in reasons if r.code != "others"]
+    return max(named or told or reasons, key=lambda r: r.contribution, default=None)
 
 
 def _group(decisions: Decisions, row: int, top: Reason | None) -> Key:

@@ -77,7 +77,8 @@ class Assessor:
         started = perf_counter()
         reasons: list[tuple[Reason, ...]] = [()] * len(events)
         for row in np.flatnonzero(level >= int(_EXPLAINED)):
-            reasons[row] = self._reasons(batch, int(row), scores[row], weights[row], float(score[row]))
+            shares = contributions(scores[row].tolist(), weights[row].tolist(), float(score[row]))
+            reasons[row] = self._reasons(batch, int(row), shares, patterns[row])
         if self._rules is not None:
             for i, shadow in self._rules[1].shadow(batch).items():
                 reasons[i] = (*reasons[i], *shadow)
@@ -150,10 +151,7 @@ class Assessor:
             found[row] = tuple(name for _, name in fired)
         return found
 
-    def _reasons(
-        self, batch: Batch, row: int, scores: NDArray[np.float64], weights: NDArray[np.float64], score: float
-    ) -> tuple[Reason, ...]:
-        shares = contributions(scores.tolist(), weights.tolist(), score)
+    def _reasons(self, batch: Batch, row: int, shares: Sequence[float], patterns: Sequence[str]) -> tuple[Reason, ...]:
         reasons: list[Reason] = []
         for scorer, share in zip(self.scorers, shares, strict=True):
             if share <= 0.0:
@@ -164,7 +162,7 @@ class Assessor:
                 part = share * f.weight / total if total > 0.0 else 0.0
                 reasons.append(Reason(f"{scorer.name}.{f.code}", f.text, part, f.kind, f.entity))
         reasons.sort(key=lambda r: (-r.contribution, r.code))
-        return _fold(reasons)
+        return _fold(reasons, patterns)
 
     def next_mark_us(self) -> int | None:
         """Event time at which `advance` must be called before scoring; the distant past before the first event."""
@@ -189,10 +187,13 @@ class Assessor:
 _NEVER_ADVANCED = -(2**62)
 
 
-def _fold(reasons: list[Reason]) -> tuple[Reason, ...]:
-    """The strongest reasons; the rest as one, so that contributions still add up."""
+def _fold(reasons: list[Reason], patterns: Sequence[str]) -> tuple[Reason, ...]:
+    """The strongest reasons and the strongest of each named pattern; the rest as one, so that contributions add up."""
     if len(reasons) <= _REASONS_KEPT:
         return tuple(reasons)
-    rest = reasons[_REASONS_KEPT - 1 :]
+    first = [next((r for r in reasons if r.code.startswith(f"{name}.")), None) for name in patterns]
+    kept = [r for r in first if r is not None]
+    kept += [r for r in reasons if r not in kept][: max(0, _REASONS_KEPT - 1 - len(kept))]
+    rest = [r for r in reasons if r not in kept]
     words = f"{len(rest)} weaker reasons: " + ", ".join(r.code for r in rest)
-    return (*reasons[: _REASONS_KEPT - 1], Reason("others", words, sum(r.contribution for r in rest)))
+    return (*(r for r in reasons if r in kept), Reason("others", words, sum(r.contribution for r in rest)))

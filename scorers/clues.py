@@ -1,8 +1,9 @@
 """Clues: several conditions on named features that must hold together, one sentence. What the fraud patterns are made of.
 
 A condition rises from 0 to 1 over a range of one feature (or of a ratio of two); a clue's strength is its `top` times the
-product of its conditions; the clues of a pattern are joined by noisy-or, 1 - prod(1 - s) (Pearl 1988). A missing value
-fulfils nothing, unless the condition says what it counts as.
+product of its conditions. Clues that say the same (of one group, or one clue on several kinds) count once, by the strongest;
+the groups of a pattern are joined by noisy-or, 1 - prod(1 - s) (Pearl 1988). A missing value fulfils nothing, unless the
+condition says what it counts as.
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ class Clue:
     """Event types it is tried on; all when empty."""
     kinds: Callable[[Kind], bool] | None = None
     """Tried on each of these kinds, {kind} in its features standing for their name."""
+    group: str = ""
+    """Clues of one group count once; by itself where empty."""
 
 
 class PatternScorer:
@@ -94,12 +97,14 @@ class PatternScorer:
     def __init__(self, clues: Sequence[Clue], alert_at: float) -> None:
         self.alert_at = alert_at
         self._clues = tuple(clues)
-        self._plans: dict[str, list[Placed]] = {}
+        self._plans: dict[str, list[list[Placed]]] = {}
 
-    def _plan(self, schema: FeatureSchema) -> list[Placed]:
+    def _plan(self, schema: FeatureSchema) -> list[list[Placed]]:
+        """Placed clues by group."""
         plan = self._plans.get(schema.hash)
         if plan is None:
-            plan = [p for clue in self._clues for p in place(clue, schema)]
+            placed = [p for clue in self._clues for p in place(clue, schema)]
+            plan = [[p for p in placed if p.group == group] for group in dict.fromkeys(p.group for p in placed)]
             self._plans[schema.hash] = plan
         return plan
 
@@ -113,39 +118,44 @@ class PatternScorer:
         calm = np.ones(len(batch))
         present = np.zeros(len(batch), np.bool_)
         masks: dict[tuple[int, ...], NDArray[np.bool_]] = {}
-        for placed in plan:
-            mask = masks.get(placed.types)
-            if mask is None:
-                mask = np.isin(types, placed.types) if placed.types else np.ones(len(batch), np.bool_)
-                masks[placed.types] = mask
-            rows, strengths, there = placed.strengths(batch.features, mask)
-            present |= there
-            calm[rows] = calm[rows] * (1.0 - strengths)
+        for group in plan:
+            strongest = np.zeros(len(batch))
+            for placed in group:
+                mask = masks.get(placed.types)
+                if mask is None:
+                    mask = np.isin(types, placed.types) if placed.types else np.ones(len(batch), np.bool_)
+                    masks[placed.types] = mask
+                rows, strengths, there = placed.strengths(batch.features, mask)
+                present |= there
+                strongest[rows] = np.maximum(strongest[rows], strengths)
+            calm *= 1.0 - strongest
         return np.where(present, 1.0 - calm, np.nan)
 
     def explain(self, batch: Batch, row: int) -> list[Finding]:
         values = batch.rows[row] if len(batch) <= _FEW else batch.features[row].tolist()
+        type_code = values[batch.schema.index["event.type"]]
         findings = []
-        for placed in self._plan(batch.schema):
-            if placed.types and values[batch.schema.index["event.type"]] not in placed.types:
-                continue
-            weight = placed.strength(values)
-            if weight > 0.0:
+        for group in self._plan(batch.schema):
+            tried = [(p.strength(values), p) for p in group if not p.types or type_code in p.types]
+            weight, placed = max(tried, key=lambda pair: pair[0], default=(0.0, None))
+            if placed is not None and weight > 0.0:
                 findings.append(placed.finding(values, batch.events[row], batch.ring_id(row), weight))
         return sorted(findings, key=lambda f: (-f.weight, f.code))
 
 
-def _score_one(plan: Sequence[Placed], values: Sequence[float], type_code: float) -> float:
+def _score_one(plan: Sequence[Sequence[Placed]], values: Sequence[float], type_code: float) -> float:
     calm, present = 1.0, False
-    for placed in plan:
-        if placed.types and type_code not in placed.types:
-            continue
-        first = values[placed.columns[0]]
-        if first == first or placed.clue.conditions[0].missing > 0.0:
-            present = True
-            strength = placed.strength(values)
-            if strength > 0.0:
-                calm *= 1.0 - strength
+    for group in plan:
+        strongest = 0.0
+        for placed in group:
+            if placed.types and type_code not in placed.types:
+                continue
+            first = values[placed.columns[0]]
+            if first == first or placed.clue.conditions[0].missing > 0.0:
+                present = True
+                strongest = max(strongest, placed.strength(values))
+        if strongest > 0.0:
+            calm *= 1.0 - strongest
     return 1.0 - calm if present else math.nan
 
 
@@ -155,6 +165,7 @@ class Placed:
 
     clue: Clue
     code: str
+    group: str
     columns: tuple[int, ...]
     over: tuple[int, ...]
     types: tuple[int, ...]
@@ -204,6 +215,7 @@ class Placed:
 
 def place(clue: Clue, schema: FeatureSchema) -> list[Placed]:
     """The clue at every kind it is tried on that the schema has all its features for."""
+    clue = replace(clue, group=clue.group or clue.code)
     here = [clue] if clue.kinds is None else [_of_kind(clue, kind) for kind in schema.kinds if clue.kinds(kind)]
     names = [{c.feature for c in one.conditions} | {c.of for c in one.conditions if c.of} for one in here]
     return [_placed(one, schema) for one, of in zip(here, names, strict=True) if of <= schema.index.keys()]
@@ -228,6 +240,7 @@ def _placed(clue: Clue, schema: FeatureSchema) -> Placed:
     return Placed(
         clue,
         clue.code,
+        clue.group,
         columns,
         tuple(schema.index[c.of] if c.of else -1 for c in clue.conditions),
         tuple(TYPE_CODES[t] for t in clue.types),

@@ -26,6 +26,13 @@ def thresholds(cls: type[T], overrides: Mapping[str, Any], detector: str) -> T:
         if not (math.isfinite(value) and value >= 0):
             raise BadInput(f"threshold {detector}.{key} is {value!r}", hint="a finite number, zero or more, is needed")
     made = cls(**{key: float(value) for key, value in overrides.items()})
+    if not 0.0 < getattr(made, "alert_at", 1.0) <= 1.0:
+        raise BadInput(f"threshold {detector}.alert_at is {made.alert_at}", hint="above 0, up to 1")  # type: ignore[attr-defined]
+    for start in known:
+        full = start.removesuffix("_from") + "_full"
+        if start.endswith("_from") and full in known and not getattr(made, start) > getattr(made, full):
+            message = f"threshold {detector}.{start} is {getattr(made, start)}, {full} is {getattr(made, full)}"
+            raise BadInput(message, hint="it begins above and is full below")
     for low in known:
         high = low.replace("low", "high")
         if high != low and high in known and not getattr(made, low) < getattr(made, high):

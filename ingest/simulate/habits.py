@@ -27,6 +27,8 @@ def visit(
         common.setdefault("ip", person.mobile_ip)
     if person.spare_device is not None and rng.random() < 0.3:
         common.setdefault("device", person.spare_device)
+    elif person.second is not None and rng.random() < 0.35:
+        common = {"device": person.second[0], "user_agent": person.second[1], **common}
     events: list[SimulatedEvent] = []
     t = at_s
     if not resume:
@@ -38,8 +40,20 @@ def visit(
     if rng.random() < 0.9:
         events.append(stamp(world, person, t, "session_step", step="browse", **common))
     if rng.random() < buy:
+        if person.second is not None and not more and rng.random() < 0.12:
+            common |= _other_device(person, common)
         events += purchase(world, person, t + float(rng.uniform(20, 400)), **common)
     return events
+
+
+def _other_device(person: Person, common: dict[str, Any]) -> dict[str, Any]:
+    """What changes when a session goes on at the person's other device, at home or on the way."""
+    device, agent = person.second if person.second and common.get("device") != person.second[0] else (None, None)
+    return {
+        "device": device or person.device,
+        "user_agent": agent or person.agent,
+        "ip": person.mobile_ip if common.get("ip") != person.mobile_ip else person.ip,
+    }
 
 
 def purchase(
@@ -143,6 +157,21 @@ def restock(world: World, person: Person, at_s: float) -> list[SimulatedEvent]:
     return events
 
 
+def spree(world: World, person: Person, at_s: float) -> list[SimulatedEvent]:
+    """Game credits, tickets, tips: small payments one after the other to one shop, without an order."""
+    rng = world.rng
+    index = int(rng.choice([i for i, m in enumerate(world.merchants) if m[1] == "digital"]))
+    money = {"merchant": world.merchants[index][0], "category": "digital", "currency": "EUR", "card": person.card}
+    pace, t = float(rng.uniform(8, 120)), at_s
+    events: list[SimulatedEvent] = []
+    for _ in range(3 + int(rng.geometric(0.18))):
+        amount = round(float(rng.choice((0.99, 1.99, 4.99, 9.99, 14.99, 24.99))), 2)
+        failed = {"outcome": "declined", "outcome_code": "issuer"} if rng.random() < 0.04 else {"outcome": "approved"}
+        events.append(stamp(world, person, t, "payment", amount=amount, **money, **failed))
+        t += pace * float(rng.uniform(0.4, 1.6))
+    return events
+
+
 def day_of(world: World, person: Person, day: int) -> list[SimulatedEvent]:
     """Everything a customer starts on one day."""
     start, rng = day * DAY_S, world.rng
@@ -164,6 +193,9 @@ def day_of(world: World, person: Person, day: int) -> list[SimulatedEvent]:
             events += seen
     if rng.random() < person.restock_share:
         events += restock(world, person, start + world.hour_of(person) * 0.8)
+    if person.player and rng.random() < 0.12:
+        at_s = start + world.hour_of(person)
+        events += spree(world, person, at_s) if at_s > person.joined_s + 60 else []
     if rng.random() < 0.006:
         events += change(world, person, start + world.hour_of(person))
     return events

@@ -23,7 +23,7 @@ from ingest.simulate.innocent import HAPPENINGS, settle
 from ingest.simulate.script import Form, Script
 from ingest.simulate.world import CATEGORIES, DAY_S, Group, SimulatedEvent, Sku, Tokens, World
 
-_EVENTS_PER_PERSON_DAY = 1.45
+_EVENTS_PER_PERSON_DAY = 1.58
 """Measured: events a customer causes a day, averaged over customers."""
 _CAMPAIGN_EVENTS = 36.0
 """Measured: fraudulent events a campaign has on average."""
@@ -201,7 +201,9 @@ def write_simulation(
                 events.write(_label_line(config.start, *heapq.heappop(waiting)))
                 summary.labels += 1
             event_id = event.fields["event_id"]
-            events.write(json.dumps({**event.fields, "at": _iso(config.start, event.at_s)}, separators=(",", ":")) + "\n")
+            events.write(
+                json.dumps({**event.fields, "at": _iso(config.start, event.at_s)}, separators=(",", ":")) + "\n"
+            )
             rows.writerow([event_id, int(event.fraud), event.pattern, event.form, event.campaign])
             label = _label(config, rng, event)
             if label is not None:

@@ -61,6 +61,8 @@ class Person:
     peak_hour: float
     joined_s: float
     spare_device: str | None = None
+    second: tuple[str, str] | None = None
+    """Another own device and its browser: sessions begin on either, some move from one to the other."""
     gift_addresses: tuple[str, ...] = ()
     other_cards: tuple[str, ...] = ()
     bank_account: str = ""
@@ -72,6 +74,8 @@ class Person:
     """Whether sessions are resumed days later, without a login."""
     restock_share: float = 0.0
     """Share of days with a whole shopping list in an hour or two."""
+    player: bool = False
+    """Whether bits of something digital are bought in bursts, without an order."""
     session: str = ""
     fail_share: float = 0.03
     travels: tuple[tuple[float, float, int], ...] = ()
@@ -156,6 +160,8 @@ class World:
             "debit": bool(rng.random() < 0.1),
             "vpn": bool(rng.random() < 0.05),
             "stays_in": bool(rng.random() < 0.35),
+            "player": bool(rng.random() < 0.12),
+            "second": (new(), AGENTS[int(rng.integers(len(AGENTS)))]) if rng.random() < 0.3 else None,
         }
         values.update(fixed)
         return Person(**values)

@@ -194,7 +194,9 @@ def run_simulation(out: Path, events: int, seed: int, days: int, start: datetime
 
     console = Console(stderr=True)
     with CountBar(console, "simulating", quiet=quiet) as bar:
-        config = SimulationConfig(events=events, seed=seed, days=days, start=datetime(start.year, start.month, start.day, tzinfo=UTC))
+        config = SimulationConfig(
+            events=events, seed=seed, days=days, start=datetime(start.year, start.month, start.day, tzinfo=UTC)
+        )
         summary = asdict(write_simulation(config, out, bar.show))
     if not quiet:
         console.print(

@@ -32,7 +32,7 @@ keys_app = typer.Typer(name="keys", no_args_is_help=True, help="API keys: make, 
 
 def register(app: typer.Typer) -> None:
     app.command()(serve)
-    app.add_typer(keys_app)
+    app.add_typer(keys_app, name="keys")
 
 
 def serve(

@@ -41,8 +41,9 @@ def build(overrides: Mapping[str, Any]) -> InventoryManipulation:
     drop = Condition("sku.price_ratio", t.drop_from, t.drop_full)
     return InventoryManipulation(
         [
-            Clue("holds", 0.8, "{0} holds in a row on this {kind} without a purchase",
-                 (Condition("{kind}.hold_run", t.holds_low, t.holds_high),), "{kind}", ("cart_hold",),
+            Clue("holds", 0.8, "{0} holds in a row by this {kind} without a purchase, {1} in a row of one article",
+                 (Condition("{kind}.hold_run", t.holds_low, t.holds_high),
+                  Condition("sku.hold_run", t.holds_low, t.holds_high)), "{kind}", ("cart_hold",),
                  named("user", "device")),
             Clue("linked_buyers", 0.85,
                  "the price fell to {0} of what it was {1} ago; {2} orders of it in a row from this {kind} of {3} accounts",

@@ -15,6 +15,11 @@ class Thresholds:
     alert_at: float = 0.6
     fresh_s: float = 3600.0
     """A device or ip is new to the account for this long."""
+    private_ip: float = 3.0
+    """Accounts on an ip up to which it is somebody's own; a carrier's has many."""
+    settled_s: float = 7 * 86_400.0
+    """An account this old, with this many events, has shown its devices."""
+    settled_events: float = 15.0
     agents_low: float = 0.0
     """Changes of the browser seen on one device."""
     agents_high: float = 1.0
@@ -32,16 +37,26 @@ class SessionHijack(PatternScorer):
 
 def build(overrides: Mapping[str, Any]) -> SessionHijack:
     t = thresholds(Thresholds, overrides, "session_hijack")
+    moved = (
+        least("session.device_changed", 1), most("device.link_age_s", t.fresh_s), least("session.agent_changed", 1),
+        most("ip.link_age_s", t.fresh_s), most("ip.neighbours_all", t.private_ip),
+    )  # fmt: skip
     return SessionHijack(
         [
             Clue("moved_session", 0.85,
-                 "the session goes on from a device this account knows for {1}, with another browser and ip",
+                 "the session of an account {5} old goes on from a device it knows for {1}, with another browser and a new ip",
+                 (*moved, least("user.age_s", t.settled_s), least("user.count_all", t.settled_events)), "user",
+                 group="moved"),
+            Clue("moved_and_spent", 0.85,
+                 "the session goes on from a device this account knows for {1}, with another browser and a new ip, and spends {5}",
+                 (*moved, least("event.amount_minor", 1),
+                  Condition("user.amount_median_ratio", 0.3, 0.9, missing=0.5)), "user", ("order", "payment"),
+                 group="moved"),
+            Clue("moved_to_one_device", 0.85,
+                 "sessions of {3} accounts went on at this device, this one's from another browser {1} ago",
                  (least("session.device_changed", 1), most("device.link_age_s", t.fresh_s),
-                  least("session.agent_changed", 1), least("session.ip_changed", 1)), "user"),
-            Clue("moved_session_same_browser", 0.4,
-                 "the session goes on from a device and an ip this account knows for {1} and {2}",
-                 (least("session.device_changed", 1), most("device.link_age_s", t.fresh_s),
-                  most("ip.link_age_s", t.fresh_s), least("session.ip_changed", 1)), "user"),
+                  least("session.agent_changed", 1), least("device.neighbours_7d", 2), least("session.ip_changed", 1),
+                  most("device.young_neighbours", 0)), "device", group="moved"),
             Clue("many_browsers", 0.8,
                  "this device changed its browser {0} times with {1} accounts opened on it, {2} of all",
                  (Condition("device.agents", t.agents_low, t.agents_high),

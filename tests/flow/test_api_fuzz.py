@@ -31,7 +31,10 @@ quiet = settings(
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(tmp_path_factory.mktemp("fuzz") / "data", "--local-key") as server, server.client(headers=_auth(server)) as client:
+    with (
+        running(tmp_path_factory.mktemp("fuzz") / "data", "--local-key") as server,
+        server.client(headers=_auth(server)) as client,
+    ):
         batch = [event(n, device=f"d-{n % 3}", user=f"u-{n % 9}") for n in range(50)]
         assert client.post("/v1/events", json=batch).json()["accepted"] == 50
         yield server
@@ -94,12 +97,22 @@ def test_graphql_never_fails_inside(query: str, server: Running) -> None:
     _no_failure(server, {"query": query})
 
 
-names = st.sampled_from(["alerts", "rings", "ring", "entity", "neighbours", "members", "id", "first", "__schema", "__typename", "items", "...", "on", "query", "fragment", "@skip"])  # fmt: skip
-values = st.sampled_from(["1", "-1", "1e999", '"x"', '"\\u0000"', "null", "$v", "[1]", "{a: 1}", "true", '"""', "99999999999"])
+names = st.sampled_from(
+    ["alerts", "rings", "ring", "entity", "neighbours", "members", "id", "first", "__schema", "__typename", "items", "...",
+     "on", "query", "fragment", "@skip"]
+)  # fmt: skip
+values = st.sampled_from(
+    ["1", "-1", "1e999", '"x"', '"\\u0000"', "null", "$v", "[1]", "{a: 1}", "true", '"""', "99999999999"]
+)
 tokens = st.lists(st.one_of(names, values, st.sampled_from(list("{}()[]:!$@#,\n"))), max_size=60)
 
 
-@given(parts=tokens, variables=st.one_of(st.none(), st.dictionaries(st.text(max_size=4), st.one_of(st.integers(), st.text(), st.none()), max_size=3)))
+@given(
+    parts=tokens,
+    variables=st.one_of(
+        st.none(), st.dictionaries(st.text(max_size=4), st.one_of(st.integers(), st.text(), st.none()), max_size=3)
+    ),
+)
 @settings(quiet, max_examples=300)
 def test_garbage_as_graphql(parts: list[str], variables: Any, server: Running) -> None:
     _no_failure(server, {"query": " ".join(parts), "variables": variables})
@@ -125,7 +138,10 @@ fields = st.sampled_from(
 )  # fmt: skip
 
 
-@given(path=st.sampled_from(["/v1/score", "/v1/events", "/v1/labels"]), wrong=st.dictionaries(fields, json_values, max_size=4))
+@given(
+    path=st.sampled_from(["/v1/score", "/v1/events", "/v1/labels"]),
+    wrong=st.dictionaries(fields, json_values, max_size=4),
+)
 @settings(quiet, max_examples=300)
 def test_any_value_in_any_field(path: str, wrong: dict[str, Any], server: Running) -> None:
     with server.client(headers=_auth(server)) as client:
@@ -136,7 +152,10 @@ def test_any_value_in_any_field(path: str, wrong: dict[str, Any], server: Runnin
     assert answer.status_code < 500, answer.text
 
 
-@given(body=st.binary(max_size=200), media=st.sampled_from(["application/json", "text/xml", "", "application/json; charset=\xff"]))
+@given(
+    body=st.binary(max_size=200),
+    media=st.sampled_from(["application/json", "text/xml", "", "application/json; charset=\xff"]),
+)
 @settings(quiet, max_examples=150)
 def test_any_bytes(body: bytes, media: str, server: Running) -> None:
     with server.client(headers=_auth(server)) as client:

@@ -28,7 +28,10 @@ def test_a_local_key_is_printed_and_needed(tmp_path: Path) -> None:
     with running(tmp_path / "data", "--local-key") as server, server.client() as client:
         assert client.get("/v1/alerts").status_code == 401
         command = shlex.split(server.said.splitlines()[-1].strip())
-        assert msgspec.json.decode(subprocess.run(command, capture_output=True, timeout=30, check=True).stdout)["score"] >= 0.0
+        assert (
+            msgspec.json.decode(subprocess.run(command, capture_output=True, timeout=30, check=True).stdout)["score"]
+            >= 0.0
+        )
         key = next(line.split()[1] for line in server.said.splitlines() if line.startswith("  key "))
         assert client.get("/metrics", headers={"authorization": f"Bearer {key}"}).status_code == 200
 

@@ -89,7 +89,10 @@ def test_a_slip_in_a_filter_is_refused(client: TestClient, query: str) -> None:
 
 def test_a_cursor_belongs_to_its_filters(client: TestClient) -> None:
     cursor = client.get("/v1/alerts", params={"limit": 1}).json()["next"]
-    assert client.get("/v1/alerts", params={"after": cursor, "level": "LOW"}).json()["detail"] == "after belongs to other filters"
+    assert (
+        client.get("/v1/alerts", params={"after": cursor, "level": "LOW"}).json()["detail"]
+        == "after belongs to other filters"
+    )
 
 
 def test_an_alert_comes_with_inputs_features_scores_and_reasons(client: TestClient) -> None:
@@ -103,7 +106,9 @@ def test_an_alert_comes_with_inputs_features_scores_and_reasons(client: TestClie
     assert top["assessment"]["versions"]["schema"]
 
 
-@pytest.mark.parametrize("path", ["/v1/alerts/none", "/v1/alerts/%00", "/v1/assessments/none", "/v1/rings/none", "/rings/none/view", "/v2"])
+@pytest.mark.parametrize(
+    "path", ["/v1/alerts/none", "/v1/alerts/%00", "/v1/assessments/none", "/v1/rings/none", "/rings/none/view", "/v2"]
+)
 def test_what_is_not_there_is_a_404_problem(client: TestClient, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 404
@@ -119,7 +124,9 @@ def test_rings_with_members_and_a_page(client: TestClient) -> None:
         page = client.get(f"/rings/{ring['ring_id']}/view")
         assert page.status_code == 200
         assert "script-src 'sha256-" in page.headers["content-security-policy"]
-        found = ask(client, "query($id: String!) { ring(id: $id) { summary { id risk } members { user } } }", id=ring["ring_id"])
+        found = ask(
+            client, "query($id: String!) { ring(id: $id) { summary { id risk } members { user } } }", id=ring["ring_id"]
+        )
         assert found["data"]["ring"]["summary"] == {"id": ring["ring_id"], "risk": ring["risk"]}
     assert rings
 
@@ -137,10 +144,14 @@ def test_the_ready_queries_run(client: TestClient, name: str) -> None:
 
 def test_graphql_says_what_rest_says(client: TestClient) -> None:
     alert = client.get("/v1/alerts", params={"limit": 1}).json()["alerts"][0]
-    found = ask(client, "query($id: String!) { alert(id: $id) { id score accounts } }", id=alert["alert_id"])["data"]["alert"]
+    found = ask(client, "query($id: String!) { alert(id: $id) { id score accounts } }", id=alert["alert_id"])["data"][
+        "alert"
+    ]
     assert found == {"id": alert["alert_id"], "score": alert["score"], "accounts": alert.get("accounts", [])}
     page = ask(client, "{ alerts(first: 3) { items { id } next } }")["data"]["alerts"]
-    more = ask(client, "query($after: String) { alerts(first: 3, after: $after) { items { id } } }", after=page["next"])["data"]["alerts"]
+    more = ask(
+        client, "query($after: String) { alerts(first: 3, after: $after) { items { id } } }", after=page["next"]
+    )["data"]["alerts"]
     assert not {a["id"] for a in page["items"]} & {a["id"] for a in more["items"]}
 
 
@@ -181,7 +192,9 @@ def test_graphql_refuses_with_a_code(client: TestClient, query: str, code: str) 
     assert code in found, body
 
 
-@pytest.mark.parametrize("body", [b"{}", b"[]", b"[{}]", b"\xff", b'{"query": 1}', b'{"query": "{a}", "variables": []}', b"null"])
+@pytest.mark.parametrize(
+    "body", [b"{}", b"[]", b"[{}]", b"\xff", b'{"query": 1}', b'{"query": "{a}", "variables": []}', b"null"]
+)
 def test_a_body_that_is_no_graphql_request(client: TestClient, body: bytes) -> None:
     answer = client.post("/graphql", content=body, headers={"content-type": "application/json"})
     assert answer.status_code in (400, 422)
@@ -214,7 +227,12 @@ def test_status_and_metrics_tell_the_same(client: TestClient) -> None:
     assert sum(s.value for s in decisions) == 6000
     under = next(iter(families["ringwatch_sla_under_50ms"].samples)).value
     assert under == status["sla"]["under_limit"]
-    assert {"ringwatch_queue_depth", "ringwatch_refusals", "ringwatch_stage_seconds", "ringwatch_requests"} <= families.keys()
+    assert {
+        "ringwatch_queue_depth",
+        "ringwatch_refusals",
+        "ringwatch_stage_seconds",
+        "ringwatch_requests",
+    } <= families.keys()
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/graphql"])
@@ -225,7 +243,10 @@ def test_pages_ask_nothing_of_any_network(client: TestClient, path: str) -> None
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
 
 
-@pytest.mark.parametrize(("method", "path"), [("DELETE", "/v1/alerts"), ("GET", "/v1/score"), ("PUT", "/status"), ("TRACE", "/"), ("BREW", "/docs")])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("DELETE", "/v1/alerts"), ("GET", "/v1/score"), ("PUT", "/status"), ("TRACE", "/"), ("BREW", "/docs")],
+)
 def test_a_wrong_method_is_a_405_problem(client: TestClient, method: str, path: str) -> None:
     answer = client.request(method, path)
     assert answer.status_code == 405
@@ -233,6 +254,8 @@ def test_a_wrong_method_is_a_405_problem(client: TestClient, method: str, path: 
 
 
 def test_cors_is_closed(client: TestClient) -> None:
-    answer = client.options("/v1/score", headers={"origin": "https://evil.test", "access-control-request-method": "POST"})
+    answer = client.options(
+        "/v1/score", headers={"origin": "https://evil.test", "access-control-request-method": "POST"}
+    )
     assert answer.status_code == 405
     assert not any(name.startswith("access-control") for name in answer.headers)
