@@ -11,10 +11,10 @@ EVENTS ?= 60000
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: install ## Simulate a marketplace, stream it through the pipeline, show what was found
-	@$(BIN)/ringwatch demo --data-dir $(DATA) --events $(EVENTS)
+run: install ## Simulate a marketplace, find its rings, and serve them until Ctrl-C
+	@$(BIN)/ringwatch demo --data-dir $(DATA) --events $(EVENTS) --serve
 
-demo: install ## The same as make run
+demo: install ## The same as make run, but end by itself
 	@$(BIN)/ringwatch demo --data-dir $(DATA) --events $(EVENTS)
 
 test: install-dev ## All tests, with coverage (at least 80 %)
@@ -63,6 +63,9 @@ audit: install-dev ## Look the locked dependencies up in the advisory database
 bench: install ## Throughput and latency of the embedded pipeline
 	$(BIN)/python bench/embedded.py
 	$(BIN)/python bench/graph_growth.py
+	$(BIN)/python bench/rings_growth.py
+	$(BIN)/python bench/api_load.py --rate 100 300 500
+	$(BIN)/python bench/patterns.py
 
 docs: install-dev ## Write the documents that are generated from code
 	$(BIN)/python -m features.document > docs/features.md

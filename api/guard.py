@@ -175,10 +175,7 @@ class Guard:
 
     async def _refuse(self, found: Problem, scope: Scope, receive: Receive, state: _Answer) -> None:
         self._meters.refusals[found.code] += 1
-        headers = {}
-        if found.status == 401:
-            headers["www-authenticate"] = 'Bearer realm="ringwatch", Basic realm="ringwatch", charset="UTF-8"'
-        await problems.answer(found, headers)(scope, receive, state.send)
+        await problems.answer(found)(scope, receive, state.send)
 
 
 def unexpected(scope: Scope, error: Exception) -> Problem:
@@ -189,6 +186,13 @@ def unexpected(scope: Scope, error: Exception) -> Problem:
         "unexpected %s, %s: %s %s\n%s", type(error).__name__, error_id, scope["method"], _shown(scope["path"]), trace
     )
     return problems.unexpected(error_id)
+
+
+_CHALLENGES = (
+    (b"www-authenticate", b'Bearer realm="ringwatch"'),
+    (b"www-authenticate", b'Basic realm="ringwatch", charset="UTF-8"'),
+)
+"""One a line: browsers look at the first challenge of each line, and ask for a password for Basic only."""
 
 
 class _Answer:
@@ -207,6 +211,8 @@ class _Answer:
             self.status = message["status"]
             headers: list[Any] = list(message.get("headers", ()))
             headers += _HEADERS
+            if self.status == 401:
+                headers += _CHALLENGES
             if not any(name == b"content-security-policy" for name, _ in headers):
                 headers.append(_NO_CONTENT)
             headers.append((b"server-timing", self._timing(self._scope).encode("latin-1", "replace")))

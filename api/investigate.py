@@ -107,7 +107,8 @@ def _drawn(here: Served, ring: Ring, about_it: Sequence[Alert]) -> str:
     """The page, each alert with the reasons of its highest scored event."""
     top = {alert.alert_id: alert.top_event_id for alert in about_it}
     reasons = here.ledger.reasons(ring.summary.tenant, list(top.values()))
-    return ring_page(ring, about_it, reasons={alert_id: reasons.get(event, ()) for alert_id, event in top.items()})
+    told = {alert_id: reasons.get(event, ()) for alert_id, event in top.items()}
+    return ring_page(ring, about_it, reasons=told, money=here.money)
 
 
 async def _ring(request: Request, ring_id: str) -> tuple[Served, Ring]:

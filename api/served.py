@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
@@ -15,6 +15,7 @@ from api.keys import Caller
 from api.meters import Meters
 from graph.store import GraphStore
 from ledger.queries import LedgerQueries
+from rings.words import Money
 from ringwatch.model import Kind
 
 
@@ -30,6 +31,7 @@ class Served:
     clock: Callable[[], float]
     """Seconds since 1970."""
     version: str
+    money: Money = field(default_factory=Money)
 
     def degraded(self) -> list[str]:
         """What is not as it should be, now."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -348,10 +349,15 @@ def _insert_many(connection: Connection, table: Any, rows: list[tuple[Any, ...]]
 
 def _replace(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
     """Insert or update by primary key."""
+    connection.execute(_upsert(connection.dialect.name, table, tuple(rows[0])), rows)
+
+
+@cache
+def _upsert(dialect: str, table: Any, columns: tuple[str, ...]) -> Any:
     key = [column.name for column in table.primary_key.columns]
-    statement = _UPSERT[connection.dialect.name](table)
-    rest = {name: statement.excluded[name] for name in rows[0] if name not in key}
-    connection.execute(statement.on_conflict_do_update(index_elements=key, set_=rest), rows)
+    statement = _UPSERT[dialect](table)
+    rest = {name: statement.excluded[name] for name in columns if name not in key}
+    return statement.on_conflict_do_update(index_elements=key, set_=rest)
 
 
 _UPSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}

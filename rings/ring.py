@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 
@@ -65,6 +67,16 @@ class RingSummary(msgspec.Struct, frozen=True):
     patterns: tuple[str, ...] = ()
     amount_minor: int = 0
     """Exposure: amounts on links to shared entities."""
+
+
+def most_telling(rings: Iterable[RingSummary]) -> RingSummary | None:
+    """The ring to show first: alerted for a pattern, risky, of a size that can be taken in at a glance, lately active."""
+    shown = [r for r in rings if r.users >= 3]
+    return max(
+        shown,
+        key=lambda r: (bool(r.patterns), round(r.risk, 1), min(r.users, 8), r.things, r.last_us, r.ring_id),
+        default=None,
+    )
 
 
 class Ring(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from ringwatch.model import TYPE_CODES, Event, Kind
 from scorers.scorer import Batch, Finding
 
 Values = NDArray[np.float64]
-_FEW = 8
+_FEW = 40
 """Rows up to which one at a time is faster than by column."""
 
 

@@ -20,7 +20,7 @@ from scorers.scorer import Batch, Finding
 
 Values = NDArray[np.float64]
 _COVERED = 0.2
-_FEW = 8
+_FEW = 40
 """Rows up to which one at a time is faster than by column."""
 
 

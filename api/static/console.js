@@ -10,7 +10,7 @@ const run = async () => {
   result.textContent = "...";
   let given;
   try { given = JSON.parse(variables.value || "{}"); } catch (error) { result.textContent = `variables: ${error.message}`; return; }
-  const answer = await fetch("/graphql", {
+  const answer = await fetch(location.origin + "/graphql", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ query: query.value, variables: given }),

@@ -25,7 +25,7 @@ const parameters = (list) => {
 const send = async (path, example, into) => {
   into.textContent = "...";
   const init = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(example) };
-  const answer = await fetch(path, example === undefined ? {} : init);
+  const answer = await fetch(location.origin + path, example === undefined ? {} : init);
   const text = await answer.text();
   let shown = text;
   try { shown = JSON.stringify(JSON.parse(text), null, 1); } catch { /* not JSON */ }
@@ -50,7 +50,7 @@ const operation = (path, method, about) => {
   return box;
 };
 
-fetch("/openapi.json").then((answer) => answer.json()).then((spec) => {
+fetch(location.origin + "/openapi.json").then((answer) => answer.json()).then((spec) => {
   const main = document.querySelector("main");
   for (const [path, methods] of Object.entries(spec.paths)) {
     for (const [method, about] of Object.entries(methods)) main.append(operation(path, method, about));

@@ -12,7 +12,6 @@ from ringwatch.commands.options import DataDir, settings_with
 from ringwatch.commands.run import run_ingest, run_simulation
 
 if TYPE_CHECKING:
-    from rings.ring import RingSummary
     from ringwatch.settings import Settings
 
 _ALERTS_SHOWN = 4
@@ -53,10 +52,10 @@ def demo(
     print_alerts(read_ledger_alerts(settings, limit=_ALERTS_SHOWN, level=None, top=True), "\nThe severest alerts")
     page = _show_ring(settings)
     if serve:
-        from ringwatch.commands.serve import _serve
+        from ringwatch.commands.serve import serve_folder
 
         console.rule("[bold]Served")
-        _serve(settings, local_key=True)
+        serve_folder(settings, local_key=True)
         return
     at = f"--data-dir {settings.data_dir}"
     console.print(f"\nThe ring as a page, in any browser: [bold]{page}[/bold]" if page else "", soft_wrap=True)
@@ -98,21 +97,18 @@ def _print_found(settings: Settings, market: Path) -> None:
 def _show_ring(settings: Settings) -> Path | None:
     """The most telling ring in the terminal and as a page; the page's path."""
     from rings.read import find_ring, open_rings
+    from rings.ring import most_telling
     from ringwatch.commands.rings import draw_ring, write_page
 
     keeper = open_rings(settings.data_dir)
-    found = [r for r in keeper.rings(least_users=3) if r.patterns]
-    if not found:
+    found = most_telling(keeper.rings(least_users=3))
+    if found is None:
         return None
-    ring = find_ring(keeper, max(found, key=_telling).ring_id, None)
+    ring = find_ring(keeper, found.ring_id, None)
     page = settings.data_dir / "ring.html"
     draw_ring(ring, settings)
     write_page(ring, page, settings)
     return page
-
-
-def _telling(ring: RingSummary) -> tuple[float, int, int, str]:
-    return round(ring.risk, 1), min(ring.users, 8), ring.things, ring.ring_id
 
 
 def _claim(settings: Settings) -> None:

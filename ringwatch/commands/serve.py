@@ -10,7 +10,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -20,6 +20,7 @@ from ringwatch.errors import BadInput, Denied, Unavailable
 if TYPE_CHECKING:
     from api.keys import KeyFile
     from api.served import Served
+    from rings.ring import Ring
     from ringwatch.settings import Settings
     from ringwatch.wiring import Service
 
@@ -52,10 +53,11 @@ def serve(
     """
     settings = settings_with(data_dir)
     settings = settings.model_copy(update={k: v for k, v in (("host", host), ("port", port)) if v is not None})
-    _serve(settings, local_key=local_key)
+    serve_folder(settings, local_key=local_key)
 
 
-def _serve(settings: Settings, *, local_key: bool) -> None:
+def serve_folder(settings: Settings, *, local_key: bool) -> None:
+    """Serve a data folder until told to stop."""
     from api.guard import is_loopback
     from features.warm import warm
     from ringwatch.wiring import open_service
@@ -107,7 +109,9 @@ def served_of(service: Service, key_file: KeyFile) -> Served:
     from api.intake import Intake
     from api.meters import Meters
     from api.served import Served
+    from ingest.currency import exponent
     from ledger.queries import LedgerQueries
+    from rings.words import Money
     from ringwatch.wiring import open_decoder
 
     settings = service.settings
@@ -126,6 +130,7 @@ def served_of(service: Service, key_file: KeyFile) -> Served:
         meters=meters,
         clock=time.time,
         version=version("ringwatch"),
+        money=Money(settings.currency, exponent(settings.currency)),
     )
 
 
@@ -155,7 +160,7 @@ def _announce(here: Served, settings: Settings, listener: socket.socket, token: 
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     lines = [f"Ringwatch serves {settings.data_dir} at {url}", f"  docs      {url}/docs", f"  GraphQL   {url}/graphql"]
     ring = _top_ring(here, settings.tenant)
-    lines += [f"  ring      {url}/rings/{ring}/view"] if ring else []
+    lines += [f"  ring      {url}/rings/{ring.summary.ring_id}/view"] if ring else []
     if here.access.keys_needed:
         lines.append("  keys      needed: Authorization: Bearer KEY; in a browser any name and the key as password")
     else:
@@ -163,27 +168,41 @@ def _announce(here: Served, settings: Settings, listener: socket.socket, token: 
             f"  keys      none: bound to loopback only, everybody on this machine may do everything as {settings.tenant!r}"
         )
     lines += [f"  key       {token} (shown once)"] if token else []
-    print("\n".join([*lines, "score an event:", f"  {curl(url, token, keys=here.access.keys_needed)}"]), flush=True)
+    print("\n".join([*lines, *_try(url, token, ring, keys=here.access.keys_needed)]), flush=True)
 
 
-def curl(url: str, token: str, *, keys: bool) -> str:
-    """A command that scores an event; the key in it, where it is known."""
+def _try(url: str, token: str, ring: Ring | None, *, keys: bool) -> list[str]:
+    """Commands to paste: an event (of a newcomer to the ring, where there is one), and how GraphQL tells it."""
+    shared = {s.kind: s.entity for s in reversed(ring.shared)} if ring else {"card": "tok-1", "device": "d-3"}
     event = {
         "event_id": f"try-{int(time.time())}", "type": "payment", "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "user": "u-7", "card": "tok-1", "device": "d-3", "amount": 25.5, "outcome": "approved",
+        "user": "u-7", **shared, "amount": 25.5, "outcome": "approved",
     }  # fmt: skip
+    who = "somebody new on what the ring shares" if ring else "an event"
+    query = {
+        "query": f'{{ assessment(eventId: "{event["event_id"]}") {{ score level patterns reasons {{ text }} ring }} }}'
+    }
+    return [
+        f"score {who}:", f"  {curl(f'{url}/v1/score', token, event, keys=keys)}",
+        "see it in GraphQL:", f"  {curl(f'{url}/graphql', token, query, keys=keys)}",
+    ]  # fmt: skip
+
+
+def curl(url: str, token: str, body: dict[str, Any], *, keys: bool) -> str:
+    """A command that posts; the key in it, where it is known."""
     auth = f' -H "Authorization: Bearer {token or "$RINGWATCH_KEY"}"' if keys else ""
-    return f"curl -s {url}/v1/score -H 'Content-Type: application/json'{auth} -d {shlex.quote(json.dumps(event))}"
+    return f"curl -s {url} -H 'Content-Type: application/json'{auth} -d {shlex.quote(json.dumps(body))}"
 
 
-def _top_ring(here: Served, tenant: str) -> str:
-    from api.reads import rings_question
+def _top_ring(here: Served, tenant: str) -> Ring | None:
+    from api.reads import ring_question, rings_question
+    from rings.ring import most_telling
 
     try:
-        found = here.engine.ask_from(rings_question(tenant, 2))
+        top = most_telling(here.engine.ask_from(rings_question(tenant, 3)))
+        return None if top is None else cast("Ring | None", here.engine.ask_from(ring_question(tenant, top.ring_id)))
     except Unavailable:
-        return ""
-    return str(max(found, key=lambda r: r.last_us).ring_id) if found else ""
+        return None
 
 
 def _key_file(settings: Settings) -> KeyFile:
