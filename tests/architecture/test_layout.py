@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = ("ringwatch", "ingest", "features", "graph", "scorers", "ledger", "evaluate", "cypher", "mappings", "rings", "api")
+PRODUCT = (
+    "ringwatch",
+    "ingest",
+    "features",
+    "graph",
+    "scorers",
+    "ledger",
+    "evaluate",
+    "cypher",
+    "mappings",
+    "rings",
+    "api",
+)
 SOURCES = sorted(p for folder in PRODUCT for p in (ROOT / folder).rglob("*.py"))
 EVERYTHING = sorted({*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "bench").rglob("*.py")})
 LONGEST = 400

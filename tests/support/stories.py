@@ -146,25 +146,26 @@ def guessed() -> Story:
     return s
 
 
-def serial_takeover(victims: int = 4) -> Story:
-    """One laptop goes through old accounts, one an hour, the network switched each time."""
+def serial_takeover(victims: int = 4, days_old: float = 60) -> Story:
+    """One laptop goes through old accounts, one an hour, network and parcel locker switched each time."""
     s = Story().market()
     for n in range(victims):
-        s.customer(f"victim{n}", 60 + 7 * n)
+        mine = s.customer(f"victim{n}", days_old * (1 + n / 9))
         there = {"device": "burner", "ip": f"exit-{n}"}
         s.do(HOUR * n, "login", f"victim{n}", outcome="failed", **there)
         s.do(HOUR * n + 2, "login", f"victim{n}", outcome="success", **there)
         s.do(HOUR * n + 5, "profile_change", f"victim{n}", f"change{n}", **there)
+        s.buy(HOUR * n + 8, f"victim{n}", 26_000, mark=f"loot{n}", **{**mine, **there, "address": f"locker-{n}"})
     return s
 
 
-def serial_drop(victims: int = 4) -> Story:
-    """A clean phone for every account, but all goods go to one flat."""
+def serial_drop(victims: int = 4, device: str = "clean-{}") -> Story:
+    """A clean phone for every account, or one for all, and all goods go to one flat."""
     s = Story().market()
     for n in range(victims):
         mine = s.customer(f"robbed{n}", 50 + 9 * n)
-        there = {**mine, "device": f"clean-{n}", "ip": f"mobile-{n}", "address": "empty-flat"}
-        s.do(DAY * n, "login", f"robbed{n}", device=f"clean-{n}", ip=f"mobile-{n}", outcome="success")
+        there = {**mine, "device": device.format(n), "ip": f"mobile-{n}", "address": "empty-flat"}
+        s.do(DAY * n, "login", f"robbed{n}", device=there["device"], ip=f"mobile-{n}", outcome="success")
         s.buy(DAY * n + 15, f"robbed{n}", 24_000, mark=f"drop{n}", **there)
     return s
 
@@ -218,13 +219,13 @@ def many_cards() -> Story:
     return s
 
 
-def fresh_testers(n: int = 5) -> Story:
-    """Accounts opened for one tiny payment each, never an order."""
+def fresh_testers(n: int = 5, merchant: str = "shop", outcome: str = "approved") -> Story:
+    """Accounts opened for one tiny payment each, never an order (at a charity, where nobody orders, they are donors)."""
     s = Story().market()
     for k in range(n):
         mine = {"device": f"vm{k}", "ip": f"proxy{k}"}
         s.do(37 * k, "signup", f"throwaway{k}", **mine)
-        tiny = {**mine, "card": f"dump{k}", "amount": 199, "merchant": "shop", "outcome": "approved"}
+        tiny = {**mine, "card": f"dump{k}", "amount": 199, "merchant": merchant, "outcome": outcome}
         s.do(37 * k + 6, "payment", f"throwaway{k}", f"pay{k}", **tiny)
     return s
 
@@ -313,9 +314,12 @@ def campus(people: int = 12) -> Story:
 # -- two places at once
 
 
-def two_places() -> Story:
-    """Paid in Hamburg at noon; twenty minutes later at work in Lagos, from a device nobody knows."""
+def two_places(crowd: int = 0) -> Story:
+    """Paid in Hamburg at noon; twenty minutes later at work in Lagos, from a device nobody knows. At an ip of a crowd it is
+    the end of a tunnel, and says nothing."""
     s = Story().market()
+    for n in range(crowd):
+        s.do(-5 * DAY + n, "login", f"market{n}", device=f"market{n}-phone", ip="lagos-net", outcome="success")
     mine = s.customer("hanno", 95)
     s.buy(0, "hanno", 4300, place="Hamburg", **mine)
     there = {**mine, "device": "lagos-box", "ip": "lagos-net"}
@@ -351,6 +355,17 @@ def tunnel() -> Story:
         place, ip = ("Porto", "tunnel-end") if n % 2 else ("Hamburg", mine["ip"])
         s.do(35 * n, "session_step", "jan", place=place, device=mine["device"], ip=ip)
     s.buy(360, "jan", 4700, place="Porto", **{**mine, "ip": "tunnel-end"})
+    return s
+
+
+def business_flight() -> Story:
+    """A meeting in Warsaw, dinner in Athens: five hours from door to door, the networks of lounges and hotels."""
+    s = Story().market()
+    mine = s.customer("lena", 110)
+    for n, place in enumerate(("Hamburg", "Warsaw", "Athens")):
+        there = {**mine, "ip": f"lounge{n}"}
+        s.do(5 * HOUR * n, "login", "lena", place=place, device=mine["device"], ip=there["ip"], outcome="success")
+        s.buy(5 * HOUR * n + 4, "lena", 3600, place=place, **there)
     return s
 
 

@@ -110,6 +110,19 @@ def test_the_strongest_pattern_decides_not_the_strongest_reason() -> None:
     assert grouped([weaker])[0].kind == "user"
 
 
+def test_the_rest_of_the_reasons_is_never_the_one_that_is_told() -> None:
+    """Together the weaker ones may weigh more than any other; only where there is nothing else they are told."""
+    rest, loud = Reason("others", "9 weaker reasons", 0.95), Reason("statistical.amount", "unusual", 0.4, "user", "u7")
+    for patterns, reasons, told in (
+        (("farm",), (rest, SHARED), SHARED), (("farm",), (rest, loud, OWN), OWN), ((), (rest, loud), loud),
+        ((), (rest, loud, OWN), OWN), ((), (rest,), rest),
+    ):  # fmt: skip
+        (alert,) = grouped([row(0, patterns=patterns, reasons=reasons)])
+        assert alert.text == told.text
+    (alert,) = grouped([row(0, patterns=(), reasons=(rest, loud))])
+    assert (alert.kind, alert.entity, alert.reason) == ("user", "u7", "statistical.amount")
+
+
 def test_rings_and_tenants_are_kept_apart() -> None:
     rows = [row(0), row(1, ring="rg2"), row(2, tenant="other"), row(3)]
     assert sorted((a.tenant, a.entity, a.events) for a in grouped(rows)) == [

@@ -15,8 +15,8 @@ from support.rule_files import batch, event
 
 from features.schema import FeatureSchema
 from ringwatch.errors import BadInput
-from ringwatch.model import BUILTIN_KINDS, Event, Kind, Strength, type_names
-from scorers.assess import Assessor
+from ringwatch.model import BUILTIN_KINDS, Event, Kind, Reason, Strength, type_names
+from scorers.assess import Assessor, _fold
 from scorers.clues import Clue, Condition, PatternScorer, least, most, named, place, shown_as, unlike_household
 from scorers.policy import Policy
 from scorers.registry import build_scorers
@@ -55,8 +55,9 @@ def clues(draw: st.DrawFn) -> Clue:
     types = tuple(draw(st.lists(st.sampled_from(type_names), max_size=2, unique=True)))
     about = draw(st.sampled_from(["user", "ring", "merchant"])) if kinds is None else "{kind}"
     return Clue(
-        f"c{draw(st.integers(0, 99))}", draw(st.sampled_from([0.2, 0.75, 1.0])), text, tuple(parts), about, types, kinds
-    )
+        f"c{draw(st.integers(0, 99))}", draw(st.sampled_from([0.2, 0.75, 1.0])), text, tuple(parts), about, types, kinds,
+        draw(st.sampled_from(["", "", "one", "two"])),
+    )  # fmt: skip
 
 
 @st.composite
@@ -89,6 +90,7 @@ def check(scorer: PatternScorer, whole: Batch) -> None:
     assert np.all(np.isnan(values) | ((values >= 0.0) & (values <= 1.0)))
     for i in range(len(whole)):
         found = scorer.explain(whole, i)
+        assert len(found) <= len(scorer._plan(whole.schema))
         assert found or not values[i] > 0.0
         assert not found or not np.isnan(values[i])
         assert math.prod(1.0 - f.weight for f in found) == pytest.approx(1.0 - np.nan_to_num(values[i]))
@@ -110,7 +112,7 @@ def test_a_batch_is_its_rows_to_the_bit_and_every_value_is_explained(own: list[C
 
 def read_by(scorer: PatternScorer) -> list[str]:
     """All features a pattern looks at."""
-    columns = {c for p in scorer._plan(SCHEMA) for c in (*p.columns, *p.over) if c >= 0}
+    columns = {c for group in scorer._plan(SCHEMA) for p in group for c in (*p.columns, *p.over) if c >= 0}
     return [SCHEMA.names[c] for c in sorted(columns)]
 
 
@@ -126,7 +128,7 @@ def test_so_it_is_for_the_ten(scorer: PatternScorer, data: st.DataObject) -> Non
 @pytest.mark.parametrize("scorer", PATTERNS, ids=lambda s: s.name)
 def test_where_all_conditions_may_hold_too(scorer: PatternScorer, data: st.DataObject) -> None:
     """Values taken from the bounds of the conditions themselves, so that clues really fire."""
-    placed = scorer._plan(SCHEMA)
+    placed = [p for group in scorer._plan(SCHEMA) for p in group]
     chosen = data.draw(st.lists(st.sampled_from(placed), min_size=10, max_size=10))
     whole = data.draw(batches(SCHEMA, ("event.quantity",), 10))
     for i in range(len(whole)):
@@ -189,6 +191,30 @@ def test_a_clue_is_silent_on_other_types_of_events() -> None:
 def test_clues_join_as_noisy_or() -> None:
     parts = [Clue(str(n), top, "{0}", (least("event.amount_minor", 1),)) for n, top in enumerate((0.5, 0.4, 0.2))]
     assert one(PatternScorer(parts, 0.6), event__amount_minor=5) == pytest.approx(1 - 0.5 * 0.6 * 0.8)
+
+
+def test_clues_of_one_group_count_once_by_the_strongest() -> None:
+    amount, users = least("event.amount_minor", 1), least("ring.users", 3)
+    parts = [Clue("a", 0.3, "a {0}", (amount,), group="g"), Clue("b", 0.5, "b {0}", (amount, users), group="g"),
+             Clue("c", 0.4, "c {0}", (amount,)), Clue("d", 0.45, "d {0}", (amount,), types=("order",), group="g")]  # fmt: skip
+    scorer = PatternScorer(parts, 0.6)
+    assert one(scorer, event__amount_minor=5, ring__users=3) == pytest.approx(1 - 0.5 * 0.6)
+    assert one(scorer, event__amount_minor=5) == pytest.approx(1 - 0.7 * 0.6)
+    assert one(scorer, type_="order", event__amount_minor=5) == pytest.approx(1 - 0.55 * 0.6)
+    for values, codes in (({"ring.users": 3.0}, ["b", "c"]), ({"ring.users": 2.0}, ["c", "a"])):
+        whole = batch([event(0)], [{"event.type": 4.0, "event.amount_minor": 5.0, **values}])
+        assert [f.code for f in scorer.explain(whole, 0)] == codes, "one finding a group, the strongest first"
+
+
+def test_a_clue_over_several_kinds_counts_once() -> None:
+    ramp = replace(SHARED, conditions=(Condition("{kind}.neighbours_all", 1.0, 3.0),))
+    counts = {"device.neighbours_all": 2.0, "card.neighbours_all": 3.0, "phone.neighbours_all": 3.0}
+    about = Event("e", "payment", 1, {"user": "u", "device": "d", "card": "c", "phone": "p"})
+    for n in (1, 50):
+        whole = batch([about] * n, [{"event.type": 4.0, **counts}] * n)
+        assert PatternScorer([ramp], 0.6).score(whole).tolist() == [0.9] * n
+        (found,) = PatternScorer([ramp], 0.6).explain(whole, 0)
+        assert (found.code, found.entity, found.weight) == ("shared_card", "c", 0.9)
 
 
 SHARED = Clue(
@@ -261,6 +287,30 @@ def test_the_alert_threshold_is_a_setting_and_others_are_refused(name: str) -> N
             build_scorers(overrides={name: {"alert_at": wrong}})
 
 
+@pytest.mark.parametrize("name", [s.name for s in PATTERNS])
+@pytest.mark.parametrize("wrong", [0, 0.0, 1.001, 2])
+def test_a_threshold_that_names_everything_or_nothing_is_refused(name: str, wrong: float) -> None:
+    with pytest.raises(BadInput, match=rf"{name}\.alert_at is {float(wrong)}") as caught:
+        build_scorers(overrides={name: {"alert_at": wrong}})
+    assert caught.value.hint == "above 0, up to 1"
+    assert build_scorers(overrides={name: {"alert_at": 1}})
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "wrong"),
+    [
+        ("inventory_price", "drop", {"drop_from": 0.3}), ("inventory_price", "drop", {"drop_from": 0.2}),
+        ("inventory_price", "drop", {"drop_full": 0.5}), ("logic_bypass", "underpaid", {"underpaid_full": 0.9}),
+        ("logic_bypass", "underpaid", {"underpaid_from": 0.1, "underpaid_full": 0.2}),
+    ],
+)  # fmt: skip
+def test_what_begins_above_is_full_below(name: str, start: str, wrong: dict[str, float]) -> None:
+    with pytest.raises(BadInput, match=rf"{name}\.{start}_from is .*, {start}_full is ") as caught:
+        build_scorers(overrides={name: wrong})
+    assert caught.value.hint == "it begins above and is full below"
+    assert build_scorers(overrides={name: {f"{start}_from": 0.31, f"{start}_full": 0.3}})
+
+
 def test_a_pattern_is_named_from_its_own_threshold_on() -> None:
     refund = [{"event.type": 6.0, "event.refund_unknown": 1.0}]
     whole = batch([event(0, "refund", entities={"user": "u"})], refund)
@@ -268,3 +318,17 @@ def test_a_pattern_is_named_from_its_own_threshold_on() -> None:
         scorers = build_scorers(overrides={"logic_bypass": {"alert_at": alert_at}})
         decisions = Assessor(scorers, Policy(), SCHEMA).assess(whole.events, whole.features, np.zeros(1, np.int64))
         assert decisions.patterns[0] == patterns
+
+
+def test_of_many_reasons_the_strongest_of_each_named_pattern_is_kept() -> None:
+    loud = [Reason(f"statistical.s{n}", "", 0.5 - n / 100) for n in range(9)]
+    weak = [
+        Reason(code, "", c) for code, c in (("calm.a", 0.09), ("calm.b", 0.08), ("calm_too.c", 0.07), ("low.d", 0.01))
+    ]
+    for patterns, named_too in (((), []), (("calm",), ["calm.a"]), (("low", "calm", "gone"), ["calm.a", "low.d"])):
+        folded = _fold([*loud, *weak], patterns)
+        codes = [r.code for r in loud[: 7 - len(named_too)]] + named_too
+        assert [r.code for r in folded] == [*codes, "others"], "in order of their strength"
+        assert folded[-1].text.startswith("6 weaker reasons: ")
+        assert sum(r.contribution for r in folded) == pytest.approx(sum(r.contribution for r in (*loud, *weak)))
+    assert _fold(loud[:8], ("calm",)) == tuple(loud[:8]), "eight are few enough"

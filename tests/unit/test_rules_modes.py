@@ -78,9 +78,9 @@ POLICY = Policy(TenantPolicy())
 def test_advice_alone_asks_for_a_review_at_most() -> None:
     advising = scorer_of(rule("lat > 0", mode="advise", score=0.95))
     score, floor = bounded(advising, np.nan, POLICY)
-    assert 0.4 <= score < 0.6
+    assert 0.5 <= score < 0.6
     assert floor == Action.ALLOW
-    assert bounded(advising, 0.39, POLICY)[0] < 0.6, "what others see is no case for review"
+    assert bounded(advising, 0.49, POLICY)[0] < 0.6, "what others see is no case for review"
     assert bounded(advising, 0.5, POLICY)[0] == pytest.approx(0.975), "not alone"
     low = scorer_of(rule("lat > 0", mode="advise", score=0.2))
     assert bounded(low, np.nan, POLICY)[0] == pytest.approx(0.2)
@@ -88,12 +88,12 @@ def test_advice_alone_asks_for_a_review_at_most() -> None:
 
 def test_advice_beside_an_acting_rule() -> None:
     both = scorer_of(rule("lat > 0", mode="act", score=0.1), rule("lat > 0", id="two", mode="advise", score=0.95))
-    assert 0.4 <= bounded(both, np.nan, POLICY)[0] < 0.6
+    assert 0.5 <= bounded(both, np.nan, POLICY)[0] < 0.6
     strong = scorer_of(rule("lat > 0", mode="act", score=0.7), rule("lat > 0", id="two", mode="advise", score=0.9))
     assert bounded(strong, np.nan, POLICY)[0] == pytest.approx(0.97)
 
 
-@pytest.mark.parametrize(("action", "least"), [("review", 0.4), ("challenge", 0.6), ("block", 0.85)])
+@pytest.mark.parametrize(("action", "least"), [("review", 0.5), ("challenge", 0.6), ("block", 0.85)])
 def test_an_acting_rule_lifts_to_its_action(action: str, least: float) -> None:
     scorer = scorer_of(rule("lat > 0", action=action, score=0.01))
     score, floor = bounded(scorer, np.nan, POLICY)
