@@ -83,11 +83,11 @@ def _innocent(f: Facts, kinds: Sequence[str]) -> dict[str, float]:
     alone = 4 * f.widest >= 3 * n and 3 * f.second <= n
     shop = kind == "device" and alone and n >= SHOP_USERS and 20 * f.widest_day >= 17 * f.widest and 3 * f.young <= n
     home = kind == "address" and alone
-    apart = 1 - max(_beyond(f.told, n), f.departed / n)
+    apart = max(0.0, 1 - max(_beyond(f.told, n), f.departed / n))
     return {
         "household": -HOUSEHOLD * household * fades,
-        "shop_device": -SHOP * (n - f.young) / n * fades if shop else 0.0,
-        "shared_address": -ADDRESS * (n - f.recent) / n * apart * fades if home else 0.0,
+        "shop_device": -SHOP * max(0, n - f.young) / n * fades if shop else 0.0,
+        "shared_address": -ADDRESS * max(0, n - f.recent) / n * apart * fades if home else 0.0,
         "confirmed_good": -GOOD * _doubled(f.good, n),
     }
 
