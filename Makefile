@@ -69,7 +69,6 @@ bench: install ## Throughput and latency of the embedded pipeline
 
 docs: install-dev ## Write the documents that are generated from code
 	$(BIN)/python -m features.document > docs/features.md
-	$(BIN)/python docs/picture.py
 
 clean: ## Remove the environment and the demo's data
 	rm -rf $(VENV) ringwatch-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

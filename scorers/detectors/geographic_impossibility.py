@@ -24,7 +24,7 @@ class Thresholds:
     private_ip: float = 3.0
     """Accounts on an ip up to which it is somebody's own; the end of a tunnel has many."""
     hops_low: float = 0.5
-    """Moves in a row of over 250 km, each within six hours, never back to the place before."""
+    """Moves in a row of over 250 km at over 350 km/h, never back to the place before."""
     hops_high: float = 2.0
 
 
