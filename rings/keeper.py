@@ -171,11 +171,11 @@ class RingKeeper:
             amount = 0
         last, events, amounts = links.link_last, links.link_events, links.link_amount
         head, user_of = links.thing_head, links.link_user
-        for kind, name in entities.items():
-            names = tenant.things.get(kind)
-            if names is None:
+        for kind in self.kinds:  # not in the order of the record: that is nobody's promise
+            name = entities.get(kind)
+            if name is None:
                 continue
-            e = names.get(name)
+            e = tenant.things[kind].get(name)
             if u is not None and e is not None:
                 link = head[e]
                 if link < 0 or user_of[link] != u:

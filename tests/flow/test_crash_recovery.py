@@ -91,7 +91,9 @@ def test_interrupt_says_how_to_continue_and_continues(events_file: Path, tmp_pat
     process = subprocess.Popen(
         _command(events_file, tmp_path / "data"), env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    time.sleep(3.0)
+    began = time.monotonic()
+    while not any((tmp_path / "data").glob("snapshots/[0-9]*")) and time.monotonic() - began < 60:
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     if process.returncode == 0:
