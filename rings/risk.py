@@ -55,7 +55,7 @@ def _doubled(n: int, of: int) -> float:
 
 def _beyond(most: int, of: int) -> float:
     """How far a majority goes: 0 when no more than half and one besides, 1 when all."""
-    return max(0.0, (2 * most - of - 1) / max(1, of - 1))
+    return min(1.0, max(0.0, (2 * most - of - 1) / max(1, of - 1)))
 
 
 def _against(f: Facts) -> dict[str, float]:
