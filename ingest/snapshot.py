@@ -11,6 +11,7 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
@@ -66,7 +67,7 @@ class Snapshots:
                 stream.assessor.load(learned)
                 if stream.rings is not None:
                     stream.rings.load(rings)
-            except (OSError, ValueError, KeyError, EOFError, msgspec.MsgspecError) as error:
+            except (OSError, ValueError, KeyError, EOFError, BadZipFile, msgspec.MsgspecError) as error:
                 troubles.append(f"snapshot {path.name} cannot be read: {error}")
             except Corrupt as error:
                 troubles.append(str(error))

@@ -96,7 +96,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise Unavailable(
-            f"{host}:{port} cannot be bound: {error.strerror}", hint="choose another with --port"
+            f"{host}:{port} cannot be bound: {error.strerror}", hint="choose another with --port or RINGWATCH_PORT"
         ) from None
     listener.listen(1024)
     return listener
