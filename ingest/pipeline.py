@@ -115,7 +115,7 @@ class Pipeline:
         self._snapshot_seq = position.seq
 
     def _replay(self, items: Sequence[tuple[int, Event | Label]]) -> None:
-        entities = {item.event_id: item.entities for _, item in items if isinstance(item, Event)}
+        entities = {(item.tenant, item.event_id): item.entities for _, item in items if isinstance(item, Event)}
         applied: list[tuple[int, Applied]] = []
         for seq, item in items:
             resolved = self._resolve(item, entities) if isinstance(item, Label) else item
@@ -182,7 +182,7 @@ class Pipeline:
     def _sort(
         self, chunk: Chunk, source: str
     ) -> tuple[list[tuple[int, Applied]], list[tuple[int, Label]], list[Refusal]]:
-        entities: dict[str, dict[str, str]] = {}
+        entities: dict[tuple[str, str], dict[str, str]] = {}
         fresh: list[tuple[int, Applied]] = []
         labels: list[tuple[int, Label]] = []
         refusals: list[Refusal] = []
@@ -204,7 +204,7 @@ class Pipeline:
                     labels.append((self._seq, item))
                     known.add(item)
             elif seen == NEW:
-                entities[item.event_id] = item.entities
+                entities[item.tenant, item.event_id] = item.entities
                 fresh.append((self._seq, item))
             elif seen == CONFLICT:
                 refusals.append(Refusal(_conflict(item), source, position, _encode(item), "conflict"))
@@ -217,11 +217,13 @@ class Pipeline:
     ) -> tuple[dict[tuple[str, str], dict[str, str]], set[Label]]:
         """From the ledger, for labels of what is not new here: the entities of their events, and the labels there are."""
         new = {
-            item.event_id for item, seen in zip(items, found, strict=True) if isinstance(item, Event) and seen == NEW
+            (item.tenant, item.event_id)
+            for item, seen in zip(items, found, strict=True)
+            if isinstance(item, Event) and seen == NEW
         }
         wanted: dict[tuple[str, str], list[str]] = {}
         for item in items:
-            if isinstance(item, Label) and (item.target_kind != "event" or item.target_id not in new):
+            if isinstance(item, Label) and (item.target_kind != "event" or (item.tenant, item.target_id) not in new):
                 wanted.setdefault((item.tenant, item.target_kind), []).append(item.target_id)
         ledger = self.outlets.ledger
         entities: dict[tuple[str, str], dict[str, str]] = {}
@@ -235,12 +237,12 @@ class Pipeline:
     def _resolve(
         self,
         label: Label,
-        entities: dict[str, dict[str, str]],
+        entities: dict[tuple[str, str], dict[str, str]],
         stored: dict[tuple[str, str], dict[str, str]] | None = None,
     ) -> ResolvedLabel | None:
         if label.target_kind != "event":
             return ResolvedLabel(label, {label.target_kind: label.target_id})
-        found = entities.get(label.target_id)
+        found = entities.get((label.tenant, label.target_id))
         if found is None:
             if stored is None:
                 found = self.outlets.ledger.events_entities(label.tenant, [label.target_id]).get(label.target_id)
