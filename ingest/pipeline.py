@@ -31,6 +31,7 @@ from scorers.decision import Decisions
 _encode = msgspec.json.Encoder().encode
 _UNNUMBERED = "unnumbered"
 """Progress of sources that cannot be read again, such as standard input: keeps the running number only."""
+_NEVER = -(2**62)
 _SNAPSHOT_SHARE = 0.05
 """Snapshots take at most about this share of the time."""
 
@@ -98,7 +99,8 @@ class Pipeline:
         last_seq = ledger.last_seq()
         if position.seq > last_seq:
             self.tally.troubles.append(f"the newest snapshot is ahead of the ledger ({position.seq} > {last_seq})")
-        pending = [] if position.watermark_us is None else ledger.pending_labels(position.watermark_us, position.seq)
+        known_us = _NEVER if position.watermark_us is None else position.watermark_us
+        pending = ledger.pending_labels(known_us, position.seq)
         self.stream.resume(
             position.watermark_us,
             [(label.known_at_us, seq, r) for seq, label in pending if (r := self._resolve(label, {})) is not None],

@@ -55,24 +55,28 @@ class Snapshots:
             shutil.rmtree(old)
 
     def restore(self, stream: ScoringStream) -> tuple[Position, list[str]]:
-        """The newest snapshot that can be read, and a sentence for each that could not. An empty `Position` without
-        any."""
+        """The newest snapshot that can be read, and a sentence for each that could not. An empty `Position` and an empty
+        stream without any. The state comes last: it is taken up whole or not at all, the others can be emptied."""
         troubles: list[str] = []
+        empty = stream.assessor.dump(), {} if stream.rings is None else stream.rings.dump()
         for path in reversed(self._present()):
             try:
                 position = msgspec.json.decode((path / "position.json").read_bytes(), type=Position)
                 learned = load_arrays(path / "learned.npz")
                 rings = load_arrays(path / "rings.npz") if stream.rings is not None else {}
-                stream.state.restore(path / "state.bin")
                 stream.assessor.load(learned)
                 if stream.rings is not None:
                     stream.rings.load(rings)
+                stream.state.restore(path / "state.bin")
             except (OSError, ValueError, KeyError, EOFError, BadZipFile, msgspec.MsgspecError) as error:
                 troubles.append(f"snapshot {path.name} cannot be read: {error}")
             except Corrupt as error:
                 troubles.append(str(error))
             else:
                 return position, troubles
+            stream.assessor.load(empty[0])
+            if stream.rings is not None:
+                stream.rings.load(empty[1])
         return Position(), troubles
 
     def newest(self) -> Path | None:

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, create_engine, event, func, insert, select, tuple_
+from sqlalchemy import Connection, create_engine, event, func, insert, or_, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
@@ -147,10 +147,11 @@ class SqlLedger:
             return self._refusals(connection)
 
     def pending_labels(self, known_after_us: int, up_to_seq: int) -> Sequence[tuple[int, Label]]:
+        events = select(func.max(t.assessments.c.seq)).where(t.assessments.c.seq <= up_to_seq)
+        last_event = func.coalesce(events.scalar_subquery(), -1)
+        waits = or_(t.labels.c.known_at_us > known_after_us, t.labels.c.seq > last_event)
         query = (
-            select(t.labels)
-            .where(t.labels.c.known_at_us > known_after_us, t.labels.c.seq <= up_to_seq)
-            .order_by(t.labels.c.known_at_us, t.labels.c.seq)
+            select(t.labels).where(waits, t.labels.c.seq <= up_to_seq).order_by(t.labels.c.known_at_us, t.labels.c.seq)
         )
         with self._reading() as connection:
             return [(row["seq"], _label(row)) for row in connection.execute(query).mappings()]

@@ -74,7 +74,8 @@ class LedgerStore(Protocol):
         ...
 
     def pending_labels(self, known_after_us: int, up_to_seq: int) -> Sequence[tuple[int, Label]]:
-        """Labels read up to a running number but known only after a time, in order (known_at, seq)."""
+        """Labels read up to a running number and not applied then, in order (known_at, seq): known only after a time, or read
+        after the last event, which labels wait for."""
         ...
 
     def replay(self, *, after_seq: int, chunk: int = 2000) -> Iterator[Sequence[tuple[int, Event | Label]]]:

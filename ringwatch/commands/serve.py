@@ -62,10 +62,8 @@ def serve_folder(settings: Settings, *, local_key: bool) -> None:
     from features.warm import warm
     from ringwatch.wiring import open_service
 
-    key_file, token = _key_file(settings), ""
-    if local_key:
-        token = _local_key(key_file, settings.tenant)
-    if not is_loopback(settings.host) and not key_file.tenants():
+    key_file = _key_file(settings)
+    if not is_loopback(settings.host) and not local_key and not key_file.tenants():
         raise Denied(
             f"without keys only loopback is served, not {settings.host}",
             hint="make one first: `ringwatch keys create --name NAME`",
@@ -73,6 +71,7 @@ def serve_folder(settings: Settings, *, local_key: bool) -> None:
     listener = _listen(settings.host, settings.port)
     warm()
     service = open_service(settings)
+    token = _local_key(key_file, settings.tenant) if local_key else ""
     here = None
     try:
         here = served_of(service, key_file)
@@ -246,6 +245,8 @@ def create(
     if not _is_name(name):
         raise BadInput(f"name {name!r} is no name", hint="letters, digits and . _ : @ - are taken")
     wanted = tuple(dict.fromkeys(s.strip() for s in scopes.split(",") if s.strip()))
+    if not wanted:
+        raise BadInput("--scopes names none", hint="score, read, label, operate; with commas")
     key, token = _key_file(settings).create(tenant, name, wanted, days)
     print(token, flush=True)
     print(f"key {key.key_id} of tenant {tenant}, may {', '.join(wanted)}; it is not shown again", file=sys.stderr)

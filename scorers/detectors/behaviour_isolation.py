@@ -125,6 +125,7 @@ class BehaviourIsolation:
     def load(self, arrays: dict[str, NDArray[Any]]) -> None:
         fit_us, self._use_us, self._seen, self._fitted = (int(v) for v in arrays["marks"])
         self._fit_us = None if fit_us < 0 else fit_us
+        self._rows = None
         if "rows" in arrays:
             self._rows = np.full(tuple(arrays["shape"]), np.nan, np.float32)
             self._rows[: len(arrays["rows"])] = arrays["rows"]

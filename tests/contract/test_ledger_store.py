@@ -100,7 +100,9 @@ def test_replay_gives_events_and_labels_in_running_order(ledger: SqlLedger, deci
     items = [pair for part in ledger.replay(after_seq=-1, chunk=300) for pair in part]
     assert [seq for seq, _ in items] == sorted([*decisions.seq.tolist(), 10_000, 10_002])
     assert [seq for part in ledger.replay(after_seq=9_999) for seq, _ in part] == [10_000, 10_002]
-    assert ledger.pending_labels(60, 20_000) == [labels[0]]
+    assert ledger.pending_labels(60, 20_000) == [labels[1], labels[0]], (
+        "a label after the last event waits for the next"
+    )
     assert ledger.pending_labels(0, 20_000) == [labels[1], labels[0]]
     assert ledger.pending_labels(0, 10_000) == [labels[0]]
     assert ledger.last_seq() == 10_002

@@ -1,0 +1,99 @@
+"""What a restart must not change: labels that wait, tenants with equal ids, snapshots that cannot be taken up."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.streams import START_US, payment
+
+from ingest.snapshot import load_arrays
+from ingest.source import Chunk
+from ringwatch.model import MINUTE_US, Event, Label
+from ringwatch.settings import Settings
+from ringwatch.wiring import Service, open_service
+
+WHO = {"user": "u", "card": "c", "device": "d"}
+EVENTS = [payment(i, START_US + i * 60 * MINUTE_US, entities=WHO) for i in range(3)]
+Open = Callable[[str], Service]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Open:
+    return lambda name: open_service(Settings(data_dir=tmp_path / name, max_entities=1000, graph_url="none:"))
+
+
+def feed(service: Service, *items: Event | Label) -> int:
+    """How many were refused."""
+    return len(service.pipeline.process(Chunk(items, range(1, len(items) + 1), None), "test")[1])
+
+
+def digests(service: Service) -> tuple[str, str]:
+    stream = service.pipeline.stream
+    assert stream.rings is not None
+    return stream.state.digest(), stream.rings.digest()  # type: ignore[attr-defined]
+
+
+def test_a_label_that_no_event_followed_counts_after_a_restart(opened: Open) -> None:
+    label = Label("event", EVENTS[0].event_id, "fraud", START_US + 30 * MINUTE_US)
+    live, again = opened("live"), opened("again")
+    for service in (live, again):
+        feed(service, *EVENTS[:2])
+        feed(service, label)
+    again.close()
+    again = opened("again")
+    for service in (live, again):
+        feed(service, EVENTS[2])
+    assert digests(live) == digests(again)
+    for service in (live, again):
+        service.close()
+
+
+def test_equal_event_ids_of_two_tenants_stay_apart(opened: Open, tmp_path: Path) -> None:
+    a, b = (payment(1, START_US, entities={"user": t, "card": t + "c"}, tenant=t) for t in ("a", "b"))
+    label = Label("event", a.event_id, "fraud", START_US + MINUTE_US, tenant="a")
+    live = opened("live")
+    assert feed(live, b, label) == 1, "tenant a has no such event"
+    for items in ([a], [label], [payment(2, START_US + 90 * MINUTE_US, entities={"user": "a"}, tenant="a")]):
+        assert feed(live, *items) == 0
+    shutil.copytree(tmp_path / "live", tmp_path / "killed")
+    killed = opened("killed")
+    assert digests(live) == digests(killed)
+    for service in (live, killed):
+        service.close()
+
+
+@pytest.mark.parametrize("name", ["rings.npz", "learned.npz", "state.bin"])
+def test_a_snapshot_that_is_refused_is_replayed_from_nothing(opened: Open, tmp_path: Path, name: str) -> None:
+    service = opened("data")
+    feed(service, *EVENTS)
+    service.close()
+    service = opened("data")
+    before = digests(service)
+    service.close()
+    for path in (tmp_path / "data" / "snapshots").glob(f"*/{name}"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    service = opened("data")
+    assert service.pipeline.tally.troubles
+    assert digests(service)[0] == before[0]
+    assert service.pipeline.tally.replayed == len(EVENTS)
+    service.close()
+
+
+def test_rings_of_other_rules_are_replayed_from_nothing(opened: Open, tmp_path: Path) -> None:
+    import numpy as np
+
+    service = opened("data")
+    feed(service, *EVENTS)
+    before = digests(service)
+    service.close()
+    for path in (tmp_path / "data" / "snapshots").glob("*/rings.npz"):
+        arrays = load_arrays(path)
+        arrays["clock"][1] += 1
+        np.savez(path, allow_pickle=False, **arrays)
+    service = opened("data")
+    assert any("other rules" in trouble for trouble in service.pipeline.tally.troubles)
+    assert digests(service) == before
+    service.close()
