@@ -126,7 +126,9 @@ class StatusBody(About, kw_only=True):
     counts: dict[str, int]
     """Of the tenant: assessments, alerts, labels, and alerts by level."""
     snapshot_ms: list[float]
-    """The last snapshots; scoring stands still meanwhile."""
+    """The last snapshots, written behind the scoring."""
+    snapshot_stall_ms: list[float]
+    """How long scoring stood still for each."""
     troubles: list[str]
     rings: dict[str, Any]
     """Of the ring keeper, all tenants together, for keys that may `operate`; else empty."""

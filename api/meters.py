@@ -109,8 +109,6 @@ class Meters:
         """A micro-batch's time in each stage."""
         self.batch_events: Histogram = Histogram()
         """Not a time: events a micro-batch."""
-        self.snapshot_ms: list[float] = []
-        """Of the last snapshots; scoring stands still meanwhile."""
 
     def scored(self, ms: float) -> None:
         self.latency.add(ms)
@@ -123,9 +121,6 @@ class Meters:
         if found is None:
             found = self.stages[name] = Histogram()
         found.add(ms)
-
-    def snapshot(self, ms: float) -> None:
-        self.snapshot_ms = [*self.snapshot_ms[-9:], ms]
 
     def sla(self) -> dict[str, float | int | None]:
         """What /status says of the scoring latency."""

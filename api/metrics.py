@@ -66,8 +66,10 @@ class _Meters(Collector):
         yield _gauge("ringwatch_uptime_seconds", "Since the start", here.clock() - here.meters.started_s)
         if engine.glance.ring_age_s is not None:
             yield _gauge("ringwatch_ring_age_seconds", "Ring data behind the newest event", engine.glance.ring_age_s)
-        if here.meters.snapshot_ms:
-            yield _gauge("ringwatch_snapshot_seconds", "The last snapshot", here.meters.snapshot_ms[-1] / 1e3)
+        if engine.glance.snapshots:
+            stall_ms, took_ms = engine.glance.snapshots[-1]
+            yield _gauge("ringwatch_snapshot_seconds", "The last snapshot", took_ms / 1e3)
+            yield _gauge("ringwatch_snapshot_stall_seconds", "Scoring stood still for it", stall_ms / 1e3)
         for name, value in sorted(engine.glance.state.items()):
             yield _gauge(f"ringwatch_state_{name}", "Of the state store", value)
 

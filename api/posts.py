@@ -91,16 +91,20 @@ async def _score(here: Served, taken: Taken, stages: Stages) -> list[Outcome]:
     if not good:
         return [item for item in taken.items if isinstance(item, RingwatchError)]
     future = here.engine.submit(good)
-    try:
-        work: Work = await asyncio.wait_for(future, here.engine.deadline_s * 2)
-    except TimeoutError:
-        hint = "send it again with the same id"
-        raise Unavailable("no answer in time; it may have been scored", hint=hint, retry_after_s=2.0) from None
+    deadline = asyncio.get_running_loop().call_later(here.engine.deadline_s * 2, _give_up, future)
+    work: Work = await future
+    deadline.cancel()
     stages["queue"] = round(work.queue_us, 1)
     for stage, us in work.batch_us.items():
         stages[stage] = round(us, 1)
     settled = iter(work.outcomes)
     return [item if isinstance(item, RingwatchError) else next(settled) for item in taken.items]
+
+
+def _give_up(future: asyncio.Future[Work]) -> None:
+    if not future.done():
+        hint = "send it again with the same id"
+        future.set_exception(Unavailable("no answer in time; it may have been scored", hint=hint, retry_after_s=2.0))
 
 
 async def _look(here: Served, taken: Taken) -> list[Outcome]:

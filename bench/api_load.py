@@ -191,6 +191,7 @@ def measure(args: argparse.Namespace, rate: float, folder: Path) -> dict[str, An
         "generator_late_ms": percentiles(load.late_ms),
         "share_under_50_ms": round(float(np.mean(np.array(load.took_ms) < 50.0)), 5),
         "statuses": load.statuses, "connections": load.connections, "snapshot_ms": status["snapshot_ms"],
+        "snapshot_stall_ms": status["snapshot_stall_ms"],
         "server_cpu_share": round(cpu / wall, 3), "generator_cpu_share": round(own / wall, 3),
         "server_cpu_us_a_request": round(cpu * 1e6 / len(load.took_ms)), "events_before": args.events + warm_up,
         "load_average_1m": round(os.getloadavg()[0], 2), "fsync_ms": fsync_ms(folder), "server_exit": code, **_micro_batches(metrics),

@@ -22,7 +22,7 @@ POLL_S = 0.5
 class GraphWriter:
     """Takes decisions in running order, aggregates them and applies a batch once `batch_links` links are pending.
 
-    `submit` waits while `queue_size` batches of decisions are queued (back-pressure). Decisions at or below the store's
+    `submit` waits while `queue_events` events or more are queued (back-pressure). Decisions at or below the store's
     applied position are skipped row by row, so a restart that replays them changes nothing. An error of the store stops
     the writer; the next `submit`, `flush` or `close` raises it. What was not applied then is applied by a replay.
     One thread may submit; the store's merge does not depend on where batches are cut.
@@ -33,7 +33,7 @@ class GraphWriter:
         store: GraphStore,
         batch_links: int = 20_000,
         *,
-        queue_size: int = 8,
+        queue_events: int = 16_000,
         partition: str = "0",
     ) -> None:
         self._store = store
@@ -41,7 +41,10 @@ class GraphWriter:
         self._partition = partition
         self._aggregator: Aggregator | None = None
         self._taken = store.applied_position(partition)
-        self._queue: queue.Queue[Decisions | Future[int] | None] = queue.Queue(queue_size)
+        self._queue: queue.SimpleQueue[Decisions | Future[int] | None] = queue.SimpleQueue()
+        self._room = threading.Condition()
+        self._queue_events = queue_events
+        self._queued = 0
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="graph-writer")
         self._thread = self._executor.submit(self._work)
 
@@ -77,12 +80,13 @@ class GraphWriter:
         self.close()
 
     def _put(self, item: Decisions | Future[int] | None) -> None:
-        while True:
-            self._raise_if_stopped()
-            try:
-                return self._queue.put(item, timeout=POLL_S)
-            except queue.Full:
-                continue
+        self._raise_if_stopped()
+        with self._room:
+            while _events(item) and self._queued >= self._queue_events:
+                self._room.wait(POLL_S)
+                self._raise_if_stopped()
+            self._queued += _events(item)
+        self._queue.put(item)
 
     def _raise_if_stopped(self, waiting: Future[int] | None = None) -> None:
         if self._thread.done() and not (waiting is not None and waiting.done()):
@@ -100,6 +104,9 @@ class GraphWriter:
                 return
             if isinstance(item, Decisions):
                 self._take(item)
+                with self._room:
+                    self._queued -= len(item)
+                    self._room.notify_all()
                 continue
             self._apply()
             if item is None:
@@ -120,3 +127,7 @@ class GraphWriter:
     def _apply(self) -> None:
         if self._aggregator is not None and self._taken > self._store.applied_position(self._partition):
             self._store.apply(self._aggregator.take(self._taken, self._partition))
+
+
+def _events(item: Decisions | Future[int] | None) -> int:
+    return len(item) if isinstance(item, Decisions) else 0

@@ -1,8 +1,8 @@
-"""Records in, decisions out: the loop that joins source, state, scorers, ledger and graph.
+"""Records in, decisions out: the loop that joins source, state, scorers and outlets.
 
-One chunk at a time: tell redeliveries and conflicts apart, resolve labels, score, group alerts, write the ledger
-(one transaction, with the position in the source), hand the decisions to the graph writer. Recovery is the last
-snapshot plus a replay of what the ledger holds after it, so after a crash at any moment nothing is lost, nothing
+One chunk at a time: tell redeliveries and conflicts apart, resolve labels, score, group alerts, and put what came of it to the
+outlets, which write the ledger (with the position in the source) and the graph while the next chunk is scored. Recovery is the
+last snapshot plus a replay of what the ledger holds after it, so after a crash at any moment nothing is lost, nothing
 counts twice, and no source is read again.
 """
 
@@ -10,20 +10,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 
 import msgspec
 
 from features.columns import Applied, ResolvedLabel
-from graph.writer import GraphWriter
-from ingest.dead_letter import DeadLetterFile
+from ingest.outlets import Outlets, Spent
 from ingest.redelivery import CONFLICT, NEW, SeenEvents
-from ingest.snapshot import Position, Snapshots
+from ingest.snapshot import Position, Snapshots, Underway
 from ingest.source import Chunk, Source
 from ingest.stream import ScoringStream
 from ledger.alerting import AlertGrouper
-from ledger.store import LedgerStore, LedgerWrite, Progress
+from ledger.store import LedgerWrite, Progress
 from ringwatch.errors import BadInput
 from ringwatch.model import Event, Item, Label, Level, Refusal
 from scorers.decision import Decisions
@@ -32,6 +32,7 @@ _encode = msgspec.json.Encoder().encode
 _UNNUMBERED = "unnumbered"
 """Progress of sources that cannot be read again, such as standard input: keeps the running number only."""
 _NEVER = -(2**62)
+_LEVELS = [level.name for level in Level]
 _SNAPSHOT_SHARE = 0.05
 """Snapshots take at most about this share of the time."""
 
@@ -46,11 +47,15 @@ class Tally:
     duplicates: int = 0
     alerts: dict[str, int] = field(default_factory=dict)
     """New alerts, by their level in the end."""
-    levels: dict[str, int] = field(default_factory=dict)
+    levels: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_LEVELS, 0))
     """Events by level."""
     replayed: int = 0
     """Events replayed from the ledger on start-up."""
     troubles: list[str] = field(default_factory=list)
+    snapshot_trouble: str = ""
+    """Why the last snapshot was not written."""
+    snapshots: list[tuple[float, float]] = field(default_factory=list)
+    """(milliseconds scoring stood still, milliseconds in all) of the last snapshots."""
     seconds: float = 0.0
     done: float | None = 0.0
     stage_s: dict[str, float] = field(default_factory=dict)
@@ -59,13 +64,15 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlets:
-    """Where decisions go."""
+class Taken:
+    """What came of a chunk."""
 
-    ledger: LedgerStore
-    grouper: AlertGrouper
-    graph: GraphWriter | None
-    dead_letters: DeadLetterFile
+    decisions: Decisions
+    """Of its new events."""
+    refused: Sequence[Refusal]
+    """What was refused here: conflicts, labels of unknown events."""
+    written: Future[Spent]
+    """Done when it is in the ledger."""
 
 
 class Pipeline:
@@ -75,6 +82,7 @@ class Pipeline:
         self,
         stream: ScoringStream,
         outlets: Outlets,
+        grouper: AlertGrouper,
         *,
         seen: SeenEvents,
         snapshots: Snapshots,
@@ -83,6 +91,8 @@ class Pipeline:
         self.stream = stream
         self.outlets = outlets
         self.tally = Tally()
+        outlets.written = self._count
+        self._grouper = grouper
         self._seen = seen
         self._snapshots = snapshots
         self._interval_s = snapshot_interval_s
@@ -91,6 +101,8 @@ class Pipeline:
         self._seq = -1
         self._snapshot_seq = -1
         self._snapshot_due = monotonic() + snapshot_interval_s
+        self._underway: Underway | None = None
+        self._stall_s = 0.0
 
     def recover(self) -> None:
         """Bring memory to where the ledger is. Call once, before the first item."""
@@ -111,8 +123,8 @@ class Pipeline:
             self._seen.remember(tenant, event_id, body)
         watermark_us = ledger.watermark_us()
         if watermark_us is not None:
-            grouper = self.outlets.grouper
-            grouper.restore(ledger.open_alerts(active_since_us=watermark_us - grouper.memory_us), watermark_us)
+            open_alerts = ledger.open_alerts(active_since_us=watermark_us - self._grouper.memory_us)
+            self._grouper.restore(open_alerts, watermark_us)
         self._seq = last_seq
         self._snapshot_seq = position.seq
 
@@ -143,7 +155,8 @@ class Pipeline:
             return self.tally
         position = before.position if before else 0
         for chunk in source.read(after=position):
-            self.process(chunk, source.name, source.source_id)
+            self.take(chunk, source.name, source.source_id)
+            self.outlets.check_graph()
             position = max(position, chunk.positions[-1] if chunk.positions else 0)
             self.tally.seconds = perf_counter() - started
             self.tally.done = chunk.done
@@ -153,25 +166,29 @@ class Pipeline:
                 self.tally.interrupted = True
                 break
         else:
-            self._write(None, [], [], Progress(source.source_id, source.name, position, self._seq, finished=True))
+            self._put(None, [], [], Progress(source.source_id, source.name, position, self._seq, finished=True))
         self.checkpoint()
         self.tally.seconds = perf_counter() - started
         return self.tally
 
-    def process(self, chunk: Chunk, source: str, source_id: str | None = None) -> tuple[Decisions, Sequence[Refusal]]:
-        """Take a chunk in order; the decisions of its new events, and what was refused here (conflicts, labels of unknown
-        events). A redelivered event changes nothing. With a `source_id` the ledger remembers how far it was read."""
+    def take(self, chunk: Chunk, source: str, source_id: str | None = None) -> Taken:
+        """Score a chunk in order; it is written behind the caller. A redelivered event changes nothing. With a `source_id` the
+        ledger remembers how far it was read."""
         fresh, labels, refusals = self._sort(chunk, source)
         position = chunk.positions[-1] if chunk.positions else 0
         progress = Progress(source_id or _UNNUMBERED, source, position, self._seq)
         decisions = self.stream.feed(fresh)
-        self._write(decisions, labels, refusals, progress)
-        if self.outlets.graph is not None and len(decisions):
-            with _Stage(self.tally, "graph"):
-                self.outlets.graph.submit(decisions)
+        written = self._put(decisions, labels, refusals, progress)
         if monotonic() >= self._snapshot_due:
-            self.checkpoint()
-        return decisions, [r for r in refusals if r.code in ("conflict", "unknown_event")]
+            self.begin_snapshot()
+        return Taken(decisions, [r for r in refusals if r.code in ("conflict", "unknown_event")], written)
+
+    def process(self, chunk: Chunk, source: str, source_id: str | None = None) -> Taken:
+        """As `take`, and wait until it is in the ledger. Raises what stopped the graph, too."""
+        taken = self.take(chunk, source, source_id)
+        taken.written.result()
+        self.outlets.check_graph()
+        return taken
 
     def look(self, event: Event) -> Decisions | None:
         """The decision of an event as if it happened now, alone; nothing changes. None when it was seen before. Raises
@@ -227,6 +244,8 @@ class Pipeline:
         for item in items:
             if isinstance(item, Label) and (item.target_kind != "event" or (item.tenant, item.target_id) not in new):
                 wanted.setdefault((item.tenant, item.target_kind), []).append(item.target_id)
+        if wanted:
+            self.outlets.flush()
         ledger = self.outlets.ledger
         entities: dict[tuple[str, str], dict[str, str]] = {}
         labels: set[Label] = set()
@@ -252,25 +271,24 @@ class Pipeline:
                 found = stored.get((label.tenant, label.target_id))
         return None if found is None else ResolvedLabel(label, found)
 
-    def _write(
+    def _put(
         self,
         decisions: Decisions | None,
         labels: Sequence[tuple[int, Label]],
         refusals: Sequence[Refusal],
-        progress: Progress | None,
-    ) -> None:
-        with _Stage(self.tally, "ledger"):
-            if refusals:
-                self.outlets.dead_letters.write(refusals)
-            write = LedgerWrite(decisions, progress=progress, labels=labels, refusals=refusals)
-            write.watermark_us = self.stream.watermark_us
-            if decisions is not None and len(decisions):
-                write.alerts, write.alert_events = self.outlets.grouper.add(decisions)
-            self.outlets.ledger.write(write)
-        self._count(decisions, write)
+        progress: Progress,
+    ) -> Future[Spent]:
+        write = LedgerWrite(decisions, progress=progress, labels=labels, refusals=refusals)
+        write.watermark_us = self.stream.watermark_us
+        if decisions is not None and len(decisions):
+            write.alerts, write.alert_events = self._grouper.add(decisions)
+        return self.outlets.put(write)
 
-    def _count(self, decisions: Decisions | None, write: LedgerWrite) -> None:
-        tally = self.tally
+    def _count(self, write: LedgerWrite, spent: Spent) -> None:
+        """Of what is in the ledger; on the thread of the outlets."""
+        tally, decisions = self.tally, write.decisions
+        for stage, s in spent.items():
+            tally.stage_s[stage] = tally.stage_s.get(stage, 0.0) + s
         tally.labels += len(write.labels)
         tally.refusals += len(write.refusals)
         added = Counter(alert_id for alert_id, _ in write.alert_events)
@@ -286,48 +304,63 @@ class Pipeline:
         if decisions is None:
             return
         tally.events += len(decisions)
-        for level in Level:
-            n = int((decisions.level == level).sum())
-            tally.levels[level.name] = tally.levels.get(level.name, 0) + n
+        for level, n in Counter(decisions.level.tolist()).items():
+            tally.levels[_LEVELS[level]] += n
         for stage, value in decisions.timing_us.items():
             tally.stage_s[stage] = tally.stage_s.get(stage, 0.0) + value * len(decisions) / 1e6
 
-    def checkpoint(self) -> None:
-        """Snapshot everything in memory, after the graph has caught up."""
-        if self._seq == self._snapshot_seq:
+    def begin_snapshot(self) -> None:
+        """Start a snapshot behind the caller, when there is anything new and none is under way."""
+        if self._underway is not None and not self._underway.done:
             return
-        started = perf_counter()
-        if self.outlets.graph is not None:
-            self.outlets.graph.flush()
-        position = Position(seq=self._seq, watermark_us=self.stream.watermark_us)
-        self._snapshots.write(position, self.stream)
-        took_s = perf_counter() - started
-        self.tally.stage_s["snapshot"] = self.tally.stage_s.get("snapshot", 0.0) + took_s
-        self._snapshot_seq = self._seq
+        self._end_snapshot()
+        if self._seq != self._snapshot_seq:
+            started = perf_counter()
+            self._underway = self._snapshots.begin(self._position(), self.stream, self._settle)
+            self._stall_s = perf_counter() - started
+        self._snapshot_due = monotonic() + self._interval_s
+
+    def checkpoint(self) -> None:
+        """Snapshot everything in memory now, after ledger and graph have caught up. Raises what stopped them."""
+        self._end_snapshot()
+        self._settle()
+        if self._seq != self._snapshot_seq:
+            started = perf_counter()
+            self._snapshots.write(self._position(), self.stream)
+            self._snapshotted(self._seq, perf_counter() - started)
+
+    def _end_snapshot(self) -> None:
+        if self._underway is None:
+            return
+        self.tally.snapshot_trouble = self._underway.result()
+        if not self.tally.snapshot_trouble:
+            self._snapshotted(self._underway.seq, self._underway.seconds, self._stall_s)
+        self._underway = None
+
+    def _snapshotted(self, seq: int, took_s: float, stall_s: float | None = None) -> None:
+        tally = self.tally
+        stall_s = took_s if stall_s is None else stall_s
+        tally.stage_s["snapshot"] = tally.stage_s.get("snapshot", 0.0) + stall_s
+        tally.snapshots = [*tally.snapshots[-9:], (stall_s * 1e3, took_s * 1e3)]
+        self._snapshot_seq = seq
         self._snapshot_due = monotonic() + max(self._interval_s, took_s / _SNAPSHOT_SHARE)
+
+    def _settle(self) -> None:
+        """Wait until ledger and graph hold what was put."""
+        self.outlets.flush()
+        if self.outlets.graph is not None:
+            self.outlets.check_graph()
+            self.outlets.graph.flush()
+
+    def _position(self) -> Position:
+        return Position(seq=self._seq, watermark_us=self.stream.watermark_us)
 
     def close(self) -> None:
         """Snapshot and close every store, in an order that leaves them consistent."""
         self.checkpoint()
-        if self.outlets.graph is not None:
-            self.outlets.graph.close()
-        self.outlets.ledger.close()
+        self.outlets.close()
         self.stream.state.close()
 
 
 def _conflict(event: Event) -> str:
     return f"event id {event.event_id!r} was seen before with another content"
-
-
-class _Stage:
-    """Adds the time inside to a stage of the tally."""
-
-    def __init__(self, tally: Tally, name: str) -> None:
-        self._tally, self._name = tally, name
-
-    def __enter__(self) -> None:
-        self._started = perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        took_s = perf_counter() - self._started
-        self._tally.stage_s[self._name] = self._tally.stage_s.get(self._name, 0.0) + took_s

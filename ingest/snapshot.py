@@ -3,13 +3,23 @@
 A snapshot is the state, the rings, what the learners have learned, and the position: the running number of the last item it
 holds and, for each source, the record to continue after. It is complete or absent: written under another name,
 flushed, then renamed.
+
+`begin` has a forked child write it, which holds memory as it was at the fork while the parent goes on (copy on write, as Redis
+saves); it takes milliseconds where writing takes longer the more there is. ADR 13 has what speaks for it and against.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import monotonic, perf_counter, sleep
 from typing import Any
 from zipfile import BadZipFile
 
@@ -21,6 +31,9 @@ from ingest.stream import ScoringStream
 from ringwatch.errors import Corrupt
 
 _KEPT = 2
+_PART = "part-"
+_CHILD_S, _POLL_S = 600.0, 0.02
+"""A child that takes longer is ended, and the snapshot is tried again later."""
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -35,9 +48,47 @@ class Snapshots:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(exist_ok=True)
+        for part in folder.glob(f"{_PART}*"):
+            shutil.rmtree(part, ignore_errors=True)
 
     def write(self, position: Position, stream: ScoringStream) -> None:
-        part = self._folder / "part"
+        """Write a snapshot and wait for it."""
+        self._publish(self._fill(position, stream), position)
+
+    def begin(self, position: Position, stream: ScoringStream, settle: Callable[[], None]) -> Underway:
+        """Start a snapshot of the stream as it is now. `settle` waits until ledger and graph hold all of it; a snapshot is not
+        there before. Where processes cannot be forked safely it is written at once."""
+        if sys.platform != "linux":
+            settle()
+            self.write(position, stream)
+            return Underway(position.seq, ())
+        child = self._fork(position, stream)
+        return Underway(position.seq, (child.wait, settle, lambda: self._publish(self._part(position), position)))
+
+    def _fork(self, position: Position, stream: ScoringStream) -> _Child:
+        reading, writing = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # about other threads' locks: the child takes none
+            pid = os.fork()
+        if pid:
+            os.close(writing)
+            return _Child(pid, reading)
+        try:
+            gc.disable()
+            os.dup2(writing, 3)
+            os.closerange(4, 1 << 16)  # the folder's lock and the listening socket must not outlive the parent
+            os.nice(5)
+            self._fill(position, stream)
+        except BaseException as error:  # noqa: BLE001 - nothing of the parent's may run in the child
+            os.write(3, str(error).encode()[:4096])
+            os._exit(1)
+        os._exit(0)
+
+    def _part(self, position: Position) -> Path:
+        return self._folder / f"{_PART}{position.seq}"
+
+    def _fill(self, position: Position, stream: ScoringStream) -> Path:
+        part = self._part(position)
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         stream.state.snapshot(part / "state.bin", position=position.seq)
@@ -48,6 +99,9 @@ class Snapshots:
             file.write(msgspec.json.encode(position))
             file.flush()
             os.fsync(file.fileno())
+        return part
+
+    def _publish(self, part: Path, position: Position) -> None:
         target = self._folder / f"{position.seq:015d}"
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)
@@ -79,12 +133,56 @@ class Snapshots:
                 stream.rings.load(empty[1])
         return Position(), troubles
 
-    def newest(self) -> Path | None:
-        """The folder of the newest snapshot, for readers that do not own the data folder."""
-        return next(reversed(self._present()), None)
-
     def _present(self) -> list[Path]:
         return sorted(p for p in self._folder.iterdir() if p.name.isdigit())
+
+
+class Underway:
+    """A snapshot being written behind the caller, in steps."""
+
+    def __init__(self, seq: int, steps: Sequence[Callable[[], None]]) -> None:
+        self.seq = seq
+        self.seconds = 0.0
+        self._trouble = ""
+        self._thread = threading.Thread(target=self._run, args=(steps,), name="snapshot", daemon=True)
+        self._thread.start()
+
+    @property
+    def done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def result(self) -> str:
+        """Wait for it; what went wrong, empty when it is there."""
+        self._thread.join()
+        return self._trouble
+
+    def _run(self, steps: Sequence[Callable[[], None]]) -> None:
+        started = perf_counter()
+        try:
+            for step in steps:
+                step()
+        except Exception as error:  # noqa: BLE001 - a top: it is told, and the next one is tried later
+            self._trouble = f"the snapshot at {self.seq} was not written: {error}"
+        self.seconds = perf_counter() - started
+
+
+class _Child:
+    def __init__(self, pid: int, words: int) -> None:
+        self._pid, self._words = pid, words
+
+    def wait(self) -> None:
+        """Until it has ended well. Raises OSError with its words."""
+        deadline = monotonic() + _CHILD_S
+        ended = status = 0
+        while not ended:
+            sleep(_POLL_S)
+            ended, status = os.waitpid(self._pid, os.WNOHANG)
+            if not ended and monotonic() > deadline:
+                os.kill(self._pid, signal.SIGKILL)
+        with open(self._words, "rb") as words:
+            said = words.read().decode("utf-8", "replace")
+        if status != 0:
+            raise OSError(said or f"its process ended with {os.waitstatus_to_exitcode(status)}")
 
 
 def _save(path: Path, arrays: dict[str, NDArray[Any]]) -> None:

@@ -43,14 +43,10 @@ class FeatureCodec:
 
     def pack(self, events: Sequence[Event], features: NDArray[np.float32]) -> list[bytes]:
         """One blob an event."""
-        masks = np.fromiter((self._mask(e) for e in events), np.int64, len(events))
-        blobs: list[bytes] = [b""] * len(events)
-        for mask in np.unique(masks):
-            rows = np.flatnonzero(masks == mask)
-            packed = np.ascontiguousarray(features[np.ix_(rows, self._columns_of(int(mask)))], dtype="<f4")
-            head = int(mask).to_bytes(2, "little")
-            for row, values in zip(rows, packed, strict=True):
-                blobs[row] = head + values.tobytes()
+        blobs = []
+        for event, row in zip(events, np.ascontiguousarray(features, dtype="<f4"), strict=True):
+            mask = self._mask(event)
+            blobs.append(mask.to_bytes(2, "little") + row.take(self._columns_of(mask)).tobytes())
         return blobs
 
     def unpack(self, blob: bytes) -> NDArray[np.float32]:

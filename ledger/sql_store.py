@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import msgspec
@@ -14,7 +13,6 @@ import numpy as np
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event, func, insert, or_, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool, StaticPool
@@ -22,10 +20,11 @@ from sqlalchemy.pool import NullPool, StaticPool
 from features.schema import FeatureSchema
 from ledger import tables as t
 from ledger.codec import FeatureCodec
+from ledger.insert import Inserter
 from ledger.rows import context_of, decode_event, decode_reasons, encode, stored_assessment
 from ledger.store import LedgerWrite, Progress, StoredAssessment
 from ringwatch.errors import Corrupt, Unavailable
-from ringwatch.model import Alert, Event, Label, Reason
+from ringwatch.model import Alert, Event, Label, Reason, Versions
 from scorers.decision import Decisions
 
 _decode_alert = msgspec.msgpack.Decoder(Alert).decode
@@ -39,7 +38,8 @@ class SqlLedger:
         self._engine = _engine(url)
         self._codec = FeatureCodec(schema)
         self._schema = schema
-        self._version_ids: dict[str, int] = {}
+        self._writer: Connection | None = None
+        self._last_version: tuple[Versions, tuple[str, ...], int] | None = None
 
     def prepare(self) -> None:
         with self._errors("prepare"):
@@ -51,51 +51,73 @@ class SqlLedger:
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
+        """Errors of the database, through SQLAlchemy or from its driver, as ours."""
+        driver: Any = self._engine.dialect.loaded_dbapi
         try:
             yield
-        except OperationalError as error:
-            if "no such table" in str(error.orig):
+        except (OperationalError, driver.OperationalError) as error:
+            cause = getattr(error, "orig", error)
+            if "no such table" in str(cause):
                 raise Corrupt(
-                    f"the ledger cannot {doing}: {error.orig}",
-                    hint="is this a ringwatch data folder? `ringwatch doctor`",
+                    f"the ledger cannot {doing}: {cause}", hint="is this a ringwatch data folder? `ringwatch doctor`"
                 ) from None
             raise Unavailable(
-                f"the ledger cannot {doing}: {error.orig}", hint="free disk space or release the file, then run again"
+                f"the ledger cannot {doing}: {cause}", hint="free disk space or release the file, then run again"
             ) from None
-        except DatabaseError as error:
-            raise Corrupt(f"the ledger cannot {doing}: {error.orig}", hint="restore the ledger from a backup") from None
+        except (DatabaseError, driver.DatabaseError) as error:
+            cause = getattr(error, "orig", error)
+            raise Corrupt(f"the ledger cannot {doing}: {cause}", hint="restore the ledger from a backup") from None
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         with self._errors("be read"), self._engine.connect() as connection:
             yield connection
 
-    def write(self, write: LedgerWrite) -> None:
-        with self._errors("be written"), self._engine.begin() as connection:
-            if write.decisions is not None and len(write.decisions):
-                self._write_decisions(connection, write.decisions)
-            if write.alerts:
-                _replace(connection, t.alerts, [_alert_row(a) for a in write.alerts])
-            if write.alert_events:
-                rows = [{"alert_id": a, "event_id": e} for a, e in write.alert_events]
-                ignoring = _UPSERT[connection.dialect.name](t.alert_events).on_conflict_do_nothing()
-                connection.execute(ignoring, rows)
-            if write.labels:
-                connection.execute(insert(t.labels), [_label_row(seq, label) for seq, label in write.labels])
-            if write.progress is not None:
-                row = msgspec.to_builtins(write.progress)
-                _replace(connection, t.sources, [{**row, "finished": int(write.progress.finished)}])
-            values = {"refusals": self._refusals(connection) + len(write.refusals)} if write.refusals else {}
-            if write.watermark_us is not None:
-                values["watermark_us"] = write.watermark_us
-            if values:
-                _replace(connection, t.meta, [{"name": k, "value": v} for k, v in values.items()])
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A transaction on the connection that is kept for it."""
+        if self._writer is None:
+            self._writer = self._engine.connect()
+        try:
+            with self._writer.begin():
+                yield self._writer
+        except BaseException:
+            self._writer.close()
+            self._writer = None
+            raise
+
+    def write(self, *writes: LedgerWrite) -> None:
+        with self._errors("be written"), self._writing() as connection:
+            insert_into = Inserter(connection)
+            meta: dict[str, int] = {}
+            progress: dict[str, Progress] = {}
+            for write in writes:
+                if write.decisions is not None and len(write.decisions):
+                    self._write_decisions(connection, insert_into, write.decisions)
+                if write.alerts:
+                    insert_into(t.alerts, [_alert_row(a) for a in write.alerts], "replace")
+                if write.alert_events:
+                    insert_into(t.alert_events, write.alert_events, "leave")
+                if write.labels:
+                    insert_into(t.labels, [_label_row(seq, label) for seq, label in write.labels])
+                if write.progress is not None:
+                    progress[write.progress.source_id] = write.progress
+                if write.refusals:
+                    known = meta["refusals"] if "refusals" in meta else self._refusals(connection)
+                    meta["refusals"] = known + len(write.refusals)
+                if write.watermark_us is not None:
+                    meta["watermark_us"] = write.watermark_us
+            if progress:
+                rows = [(p.source_id, p.name, p.position, p.seq, int(p.finished)) for p in progress.values()]
+                insert_into(t.sources, rows, "replace")
+            if meta:
+                insert_into(t.meta, list(meta.items()), "replace")
 
     @staticmethod
     def _refusals(connection: Connection) -> int:
         return connection.scalar(select(t.meta.c.value).where(t.meta.c.name == "refusals")) or 0
 
-    def _write_decisions(self, connection: Connection, d: Decisions) -> None:
+    def _write_decisions(self, connection: Connection, insert_into: Inserter, d: Decisions) -> None:
         version_id = self._version_id(connection, d)
         timing = json.dumps({k: round(v, 2) for k, v in d.timing_us.items()})
         blobs = self._codec.pack(d.events, d.features)
@@ -113,18 +135,19 @@ class SqlLedger:
                 ",".join(d.degraded[i]) or None, timing, context_of(d, i),
             ))  # fmt: skip
             ids.append((e.tenant, e.event_id, e.at_us, seq))
-        _insert_many(connection, t.assessments, rows)
-        _insert_many(connection, t.event_ids, ids)
+        insert_into(t.assessments, rows)
+        insert_into(t.event_ids, ids)
 
     def _version_id(self, connection: Connection, d: Decisions) -> int:
+        last = self._last_version
+        if last is not None and last[0] is d.versions and last[1] == d.scorer_names:
+            return last[2]
         content = json.dumps([msgspec.to_builtins(d.versions), list(d.scorer_names)], sort_keys=True)
-        known = self._version_ids.get(content)
+        known = connection.scalar(select(t.versions.c.version_id).where(t.versions.c.content == content))
         if known is None:
-            known = connection.scalar(select(t.versions.c.version_id).where(t.versions.c.content == content))
-            if known is None:
-                known = int(connection.scalar(select(func.count()).select_from(t.versions)) or 0) + 1
-                connection.execute(insert(t.versions), {"version_id": known, "content": content})
-            self._version_ids[content] = known
+            known = int(connection.scalar(select(func.count()).select_from(t.versions)) or 0) + 1
+            connection.execute(insert(t.versions), {"version_id": known, "content": content})
+        self._last_version = d.versions, d.scorer_names, known
         return known
 
     def progress(self, source_id: str) -> Progress | None:
@@ -321,6 +344,9 @@ class SqlLedger:
         return digest.hexdigest()
 
     def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
         self._engine.dispose()
 
 
@@ -342,40 +368,12 @@ def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE))
 
 
-def _insert_many(connection: Connection, table: Any, rows: list[tuple[Any, ...]]) -> None:
-    names = [c.name for c in table.columns]
-    marks = ", ".join("?" * len(names))
-    connection.exec_driver_sql(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})", rows)
+def _alert_row(alert: Alert) -> tuple[Any, ...]:
+    return alert.alert_id, alert.tenant, alert.level, alert.last_at_us, encode(alert)
 
 
-def _replace(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
-    """Insert or update by primary key."""
-    connection.execute(_upsert(connection.dialect.name, table, tuple(rows[0])), rows)
-
-
-@cache
-def _upsert(dialect: str, table: Any, columns: tuple[str, ...]) -> Any:
-    key = [column.name for column in table.primary_key.columns]
-    statement = _UPSERT[dialect](table)
-    rest = {name: statement.excluded[name] for name in columns if name not in key}
-    return statement.on_conflict_do_update(index_elements=key, set_=rest)
-
-
-_UPSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-
-
-def _alert_row(alert: Alert) -> dict[str, Any]:
-    return {
-        "alert_id": alert.alert_id,
-        "tenant": alert.tenant,
-        "level": alert.level,
-        "last_at_us": alert.last_at_us,
-        "content": encode(alert),
-    }
-
-
-def _label_row(seq: int, label: Label) -> dict[str, Any]:
-    return {"seq": seq, **{name: getattr(label, name) for name in label.__struct_fields__}}
+def _label_row(seq: int, label: Label) -> tuple[Any, ...]:
+    return seq, label.tenant, label.target_kind, label.target_id, label.label, label.known_at_us
 
 
 def _label(row: Any) -> Label:

@@ -1,6 +1,6 @@
 """Port: the lasting record of what was decided, alerted and labelled, and of how far each source was read.
 
-`write` is one transaction: decisions, alert changes, labels, refusals and the position are all there or none is. A
+`write` is one transaction: decisions, alert changes, labels, refusals and positions are all there or none is. A
 decision already in the ledger (by running number or by tenant and event id) is left as it was first written.
 """
 
@@ -57,8 +57,8 @@ class LedgerStore(Protocol):
         """Migrate the schema to the newest version. Idempotent."""
         ...
 
-    def write(self, write: LedgerWrite) -> None:
-        """One transaction. Raises `Unavailable` when the store cannot be written (full disk, locked)."""
+    def write(self, *writes: LedgerWrite) -> None:
+        """One transaction, in order. Raises `Unavailable` when the store cannot be written (full disk, locked)."""
         ...
 
     def progress(self, source_id: str) -> Progress | None: ...

@@ -154,7 +154,8 @@ def open_service(settings: Settings, mapping: Mapping | None = None) -> Service:
     from graph.writer import GraphWriter
     from ingest.dead_letter import DeadLetterFile
     from ingest.folder import DataFolder
-    from ingest.pipeline import Outlets, Pipeline
+    from ingest.outlets import Outlets
+    from ingest.pipeline import Pipeline
     from ingest.redelivery import SeenEvents
     from ingest.snapshot import Snapshots
     from ledger.alerting import AlertGrouper
@@ -176,7 +177,8 @@ def open_service(settings: Settings, mapping: Mapping | None = None) -> Service:
         opened.callback(dead_letters.close)
         pipeline = Pipeline(
             stream,
-            Outlets(ledger, AlertGrouper(int(settings.alert_window_h * HOUR_US)), writer, dead_letters),
+            Outlets(ledger, writer, dead_letters),
+            AlertGrouper(int(settings.alert_window_h * HOUR_US)),
             seen=SeenEvents(settings.dedupe_events),
             snapshots=Snapshots(folder.snapshots),
             snapshot_interval_s=settings.snapshot_interval_s,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +34,10 @@ class Assessor:
         self.names = tuple(s.name for s in scorers)
         self.versions = Versions(schema.hash, {s.name: s.version for s in scorers}, policy.version)
         self._learners = {s.name: s for s in scorers if isinstance(s, Learner)}
-        self._weights_of: dict[str, NDArray[np.float64]] = {}
+        self._terms_of: dict[str, _Terms] = {}
+        self._listed = self.names.index(_LISTED) if _LISTED in self.names else -1
+        self._alert_at = np.array([s.alert_at if isinstance(s, PatternScorer) else np.inf for s in scorers])
         self._rules = next(((j, s) for j, s in enumerate(scorers) if isinstance(s, Rules)), None)
-        self._patterns = [(j, s) for j, s in enumerate(scorers) if isinstance(s, PatternScorer)]
 
     def assess(
         self,
@@ -64,20 +65,23 @@ class Assessor:
                 failed.append(f"scorer:{scorer.name}")
             timing[scorer.name] = perf_counter() - started
         started = perf_counter()
-        weights = self._weights(events)
-        score, least = combine(scores, weights), np.zeros(len(events), np.uint8)
+        terms = [self._terms(e.tenant) for e in events]
+        weights = _weights(terms)
+        score = combine(scores, weights)
+        least: NDArray[np.uint8] | None = None
         if self._rules is not None:
             column, rules = self._rules
             score, least = rules.bound(batch, score, scores, weights, self.policy, column)
-        score = self._lists(score, scores, events)
-        patterns = self._fired(events, scores, weights)
-        level, action = self._decide(events, score, patterns)
-        action = np.maximum(action, np.where(self._allowed(scores), np.uint8(0), least))
+        listed = self._lists(score, scores, terms)
+        patterns = self._fired(scores, weights, listed)
+        level, action = _decide(score, patterns, terms)
+        if least is not None:
+            action = np.maximum(action, np.where(listed == _ALLOW, np.uint8(0), least))
         timing["combine"] = perf_counter() - started
         started = perf_counter()
         reasons: list[tuple[Reason, ...]] = [()] * len(events)
         for row in np.flatnonzero(level >= int(_EXPLAINED)):
-            shares = contributions(scores[row].tolist(), weights[row].tolist(), float(score[row]))
+            shares = contributions(scores[row].tolist(), terms[row].weights.tolist(), float(score[row]))
             reasons[row] = self._reasons(batch, int(row), shares, patterns[row])
         if self._rules is not None:
             for i, shadow in self._rules[1].shadow(batch).items():
@@ -93,61 +97,36 @@ class Assessor:
             per_event, degraded, patterns, ring_ids,
         )  # fmt: skip
 
-    def _weights(self, events: Sequence[Event]) -> NDArray[np.float64]:
-        tenants = {e.tenant for e in events}
-        for tenant in tenants - self._weights_of.keys():
+    def _terms(self, tenant: str) -> _Terms:
+        found = self._terms_of.get(tenant)
+        if found is None:
             policy = self.policy.of(tenant)
-            self._weights_of[tenant] = np.array([policy.weight(name) for name in self.names])
-        if len(tenants) == 1:
-            return np.broadcast_to(self._weights_of[next(iter(tenants))], (len(events), len(self.names)))
-        return np.array([self._weights_of[e.tenant] for e in events]).reshape(len(events), len(self.names))
+            weights = np.array([policy.weight(name) for name in self.names])
+            thresholds, actions = np.array(policy.thresholds()), np.array(policy.action_codes(), np.uint8)
+            found = self._terms_of[tenant] = _Terms(weights, thresholds, actions, 0.99 * policy.levels["MEDIUM"])
+        return found
 
     def _lists(
-        self, score: NDArray[np.float64], scores: NDArray[np.float64], events: Sequence[Event]
+        self, score: NDArray[np.float64], scores: NDArray[np.float64], terms: Sequence[_Terms]
     ) -> NDArray[np.float64]:
-        """A block makes the score 1, an allow keeps it under the first alert level."""
-        if _LISTED not in self.names:
-            return score
-        listed = scores[:, self.names.index(_LISTED)]
-        for row in np.flatnonzero(~np.isnan(listed)).tolist():
-            cap = 0.99 * self.policy.of(events[row].tenant).levels["MEDIUM"]
-            score[row] = 1.0 if listed[row] == 1.0 else min(float(score[row]), cap)
-        return score
-
-    def _decide(
-        self, events: Sequence[Event], score: NDArray[np.float64], patterns: Sequence[tuple[str, ...]]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Levels by the policy's thresholds, a named pattern at least HIGH; actions by level."""
-        named = np.array([int(Level.HIGH) if names else 0 for names in patterns], np.uint8)
-        level = np.zeros(len(events), np.uint8)
-        action = np.zeros(len(events), np.uint8)
-        tenants = [e.tenant for e in events]
-        for tenant in sorted(set(tenants)):
-            alone = tenants.count(tenant) == len(tenants)
-            mine = slice(None) if alone else np.array([t == tenant for t in tenants])
-            policy = self.policy.of(tenant)
-            level[mine] = np.maximum(np.searchsorted(policy.thresholds(), score[mine], side="right"), named[mine])
-            action[mine] = np.array(policy.action_codes(), np.uint8)[level[mine]]
-        return level, action
-
-    def _allowed(self, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Rows on the allow list."""
-        if _LISTED not in self.names:
-            return np.zeros(len(scores), np.bool_)
-        return np.asarray(scores[:, self.names.index(_LISTED)] == 0.0)
+        """A block makes the score 1, an allow keeps it under the first alert level. What the lists say of each event."""
+        if self._listed < 0:
+            return np.full(len(score), np.nan)
+        listed = scores[:, self._listed]
+        for row in np.flatnonzero(listed == listed).tolist():
+            score[row] = 1.0 if listed[row] == 1.0 else min(float(score[row]), terms[row].calm)
+        return listed
 
     def _fired(
-        self, events: Sequence[Event], scores: NDArray[np.float64], weights: NDArray[np.float64]
+        self, scores: NDArray[np.float64], weights: NDArray[np.float64], listed: NDArray[np.float64]
     ) -> list[tuple[str, ...]]:
         """Patterns at or over their own threshold, strongest first; none where the event is on the allow list."""
-        found: list[tuple[str, ...]] = [()] * len(events)
-        columns = [j for j, _ in self._patterns]
-        if not columns:
+        found: list[tuple[str, ...]] = [()] * len(scores)
+        over = (scores >= self._alert_at) & (weights > 0.0)
+        if not over.any():
             return found
-        over = (scores[:, columns] >= [s.alert_at for _, s in self._patterns]) & (weights[:, columns] > 0.0)
-        over &= ~self._allowed(scores)[:, None]
-        for row in np.flatnonzero(over.any(axis=1)).tolist():
-            fired = sorted((-scores[row, j], self.names[j]) for j, on in zip(columns, over[row], strict=True) if on)
+        for row in np.flatnonzero(over.any(axis=1) & (listed != _ALLOW)).tolist():
+            fired = sorted((-scores[row, j], self.names[j]) for j in np.flatnonzero(over[row]).tolist())
             found[row] = tuple(name for _, name in fired)
         return found
 
@@ -185,6 +164,46 @@ class Assessor:
 
 
 _NEVER_ADVANCED = -(2**62)
+_ALLOW = 0.0
+
+
+class _Terms(NamedTuple):
+    """A tenant's policy, for arrays."""
+
+    weights: NDArray[np.float64]
+    """Of each scorer."""
+    thresholds: NDArray[np.float64]
+    actions: NDArray[np.uint8]
+    """Of each level."""
+    calm: float
+    """The most that an event on the allow list scores."""
+
+
+def _weights(terms: Sequence[_Terms]) -> NDArray[np.float64]:
+    """(n, scorers), or (1, scorers) where all are of one tenant."""
+    if not terms:
+        return np.zeros((1, 1))
+    first = terms[0]
+    alone = all(t is first for t in terms)
+    return first.weights[None, :] if alone else np.array([t.weights for t in terms])
+
+
+def _decide(
+    score: NDArray[np.float64], patterns: Sequence[tuple[str, ...]], terms: Sequence[_Terms]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Levels by the policy's thresholds, a named pattern at least HIGH; actions by level."""
+    level = np.zeros(len(score), np.uint8)
+    action = np.zeros(len(score), np.uint8)
+    for mine in dict.fromkeys(map(id, terms)):
+        rows = [i for i, t in enumerate(terms) if id(t) == mine]
+        first = terms[rows[0]]
+        at = slice(None) if len(rows) == len(terms) else np.array(rows)
+        level[at] = np.searchsorted(first.thresholds, score[at], side="right")
+        for i in rows:
+            if patterns[i]:
+                level[i] = max(level[i], int(Level.HIGH))
+        action[at] = first.actions[level[at]]
+    return level, action
 
 
 def _fold(reasons: list[Reason], patterns: Sequence[str]) -> tuple[Reason, ...]:

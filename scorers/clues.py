@@ -8,7 +8,6 @@ condition says what it counts as.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,11 +16,10 @@ from numpy.typing import NDArray
 
 from features.schema import FeatureSchema
 from ringwatch.model import TYPE_CODES, Event, Kind
+from scorers import kernel
 from scorers.scorer import Batch, Finding
 
 Values = NDArray[np.float64]
-_FEW = 40
-"""Rows up to which one at a time is faster than by column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +36,7 @@ class Condition:
     """What a missing value counts as."""
 
     def at(self, x: float) -> float:
-        """For one value."""
-        if x != x:
-            return self.missing
-        if self.low == self.high:
-            return 1.0 if x >= self.low else 0.0
-        return min(max((x - self.low) / (self.high - self.low), 0.0), 1.0)
-
-    def over(self, x: Values) -> Values:
-        """For many; the same operations in the same order, so the same bits."""
-        if self.low == self.high:
-            return np.where(np.isnan(x), self.missing, np.where(x >= self.low, 1.0, 0.0))
-        ramp = np.minimum(np.maximum((x - self.low) / (self.high - self.low), 0.0), 1.0)
-        return np.where(np.isnan(x), self.missing, ramp)
+        return float(kernel.ramp(float(x), self.low, self.high, self.missing))
 
 
 def least(feature: str, value: float, *, of: str = "", missing: float = 0.0) -> Condition:
@@ -97,66 +83,52 @@ class PatternScorer:
     def __init__(self, clues: Sequence[Clue], alert_at: float) -> None:
         self.alert_at = alert_at
         self._clues = tuple(clues)
-        self._plans: dict[str, list[list[Placed]]] = {}
+        self._plans: dict[str, Plan] = {}
 
-    def _plan(self, schema: FeatureSchema) -> list[list[Placed]]:
-        """Placed clues by group."""
+    def _plan(self, schema: FeatureSchema) -> Plan:
         plan = self._plans.get(schema.hash)
         if plan is None:
             placed = [p for clue in self._clues for p in place(clue, schema)]
-            plan = [[p for p in placed if p.group == group] for group in dict.fromkeys(p.group for p in placed)]
-            self._plans[schema.hash] = plan
+            plan = self._plans[schema.hash] = Plan(placed, schema)
         return plan
 
     def score(self, batch: Batch) -> Values:
         """Noisy-or of the clues; abstains where no clue is about such an event or its first feature is missing."""
-        plan = self._plan(batch.schema)
-        if len(batch) <= _FEW:
-            type_column = batch.schema.index["event.type"]
-            return np.array([_score_one(plan, values, values[type_column]) for values in batch.rows])
-        types = batch.column("event.type")
-        calm = np.ones(len(batch))
-        present = np.zeros(len(batch), np.bool_)
-        masks: dict[tuple[int, ...], NDArray[np.bool_]] = {}
-        for group in plan:
-            strongest = np.zeros(len(batch))
-            for placed in group:
-                mask = masks.get(placed.types)
-                if mask is None:
-                    mask = np.isin(types, placed.types) if placed.types else np.ones(len(batch), np.bool_)
-                    masks[placed.types] = mask
-                rows, strengths, there = placed.strengths(batch.features, mask)
-                present |= there
-                strongest[rows] = np.maximum(strongest[rows], strengths)
-            calm *= 1.0 - strongest
-        return np.where(present, 1.0 - calm, np.nan)
+        found: Values = kernel.score_clues(batch.features, *self._plan(batch.schema).arrays)
+        return found
 
     def explain(self, batch: Batch, row: int) -> list[Finding]:
-        values = batch.rows[row] if len(batch) <= _FEW else batch.features[row].tolist()
-        type_code = values[batch.schema.index["event.type"]]
-        findings = []
-        for group in self._plan(batch.schema):
-            tried = [(p.strength(values), p) for p in group if not p.types or type_code in p.types]
-            weight, placed = max(tried, key=lambda pair: pair[0], default=(0.0, None))
-            if placed is not None and weight > 0.0:
-                findings.append(placed.finding(values, batch.events[row], batch.ring_id(row), weight))
-        return sorted(findings, key=lambda f: (-f.weight, f.code))
+        plan = self._plan(batch.schema)
+        strengths = kernel.clues_of(batch.features, row, *plan.arrays).tolist()
+        best: dict[str, tuple[float, Placed]] = {}
+        for weight, placed in zip(strengths, plan.placed, strict=True):
+            if weight > best.get(placed.group, (0.0, None))[0]:
+                best[placed.group] = weight, placed
+        values = batch.features[row].tolist()
+        found = [p.finding(values, batch.events[row], batch.ring_id(row), weight) for weight, p in best.values()]
+        return sorted(found, key=lambda f: (-f.weight, f.code))
 
 
-def _score_one(plan: Sequence[Sequence[Placed]], values: Sequence[float], type_code: float) -> float:
-    calm, present = 1.0, False
-    for group in plan:
-        strongest = 0.0
-        for placed in group:
-            if placed.types and type_code not in placed.types:
-                continue
-            first = values[placed.columns[0]]
-            if first == first or placed.clue.conditions[0].missing > 0.0:
-                present = True
-                strongest = max(strongest, placed.strength(values))
-        if strongest > 0.0:
-            calm *= 1.0 - strongest
-    return 1.0 - calm if present else math.nan
+class Plan:
+    """Placed clues, those of a group together, and the arrays that `kernel.score_clues` reads."""
+
+    def __init__(self, placed: Sequence[Placed], schema: FeatureSchema) -> None:
+        groups = {group: n for n, group in enumerate(dict.fromkeys(p.group for p in placed))}
+        self.placed = sorted(placed, key=lambda p: groups[p.group])
+        ends = np.cumsum([0, *(len(p.columns) for p in self.placed)])
+        heads = [
+            (start, end, groups[p.group], sum(1 << code for code in p.types))
+            for p, start, end in zip(self.placed, ends[:-1], ends[1:], strict=True)
+        ]
+        columns = [pair for p in self.placed for pair in zip(p.columns, p.over, strict=True)]
+        ranges = [(c.low, c.high, c.missing) for p in self.placed for c in p.clue.conditions]
+        self.arrays = (
+            schema.index["event.type"],
+            np.array(heads, np.int64).reshape(-1, 4),
+            np.array([p.clue.top for p in self.placed], np.float64),
+            np.array(columns, np.int64).reshape(-1, 2),
+            np.array(ranges, np.float64).reshape(-1, 3),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,38 +142,6 @@ class Placed:
     over: tuple[int, ...]
     types: tuple[int, ...]
     show: tuple[Callable[[float], str], ...]
-
-    def strengths(
-        self, features: NDArray[np.float32], mask: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int64], Values, NDArray[np.bool_]]:
-        """(rows, strengths of those rows, where the clue could be tried); rows left out have strength 0."""
-        first = features[:, self.columns[0]]
-        there = mask if self.clue.conditions[0].missing > 0.0 else mask & ~np.isnan(first)
-        rows = np.flatnonzero(there)
-        value = np.full(len(rows), self.clue.top)
-        for condition, column, of in zip(self.clue.conditions, self.columns, self.over, strict=True):
-            x = features[rows, column].astype(np.float64)
-            if of >= 0:
-                x = x / np.maximum(features[rows, of].astype(np.float64), 1.0)
-            value = value * condition.over(x)
-            left = value > 0.0
-            if not left.all():
-                rows, value = rows[left], value[left]
-            if not len(rows):
-                break
-        return rows, value, there
-
-    def strength(self, values: Sequence[float]) -> float:
-        """For one row."""
-        value = self.clue.top
-        for condition, column, of in zip(self.clue.conditions, self.columns, self.over, strict=True):
-            x = values[column]
-            if of >= 0:
-                x = x / max(values[of], 1.0) if values[of] == values[of] else math.nan
-            value *= condition.at(x)
-            if value <= 0.0:
-                return 0.0
-        return value
 
     def finding(self, values: Sequence[float], event: Event, ring_id: str | None, weight: float) -> Finding:
         shown = []

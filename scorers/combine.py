@@ -13,16 +13,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from scorers.kernel import join
+
 _LEAST_CALM = 1e-12
 
 
 def combine(scores: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`scores` (n, scorers) in [0, 1] or NaN, `weights` (n, scorers) or (scorers,) in [0, 1]; (n,) in [0, 1]."""
-    calm = np.ones(len(scores))
-    parts = 1.0 - np.where(np.isnan(scores), 0.0, weights * scores)
-    for j in range(scores.shape[1]):
-        calm *= parts[:, j]
-    return 1.0 - calm
+    """`scores` (n, scorers) in [0, 1] or NaN, `weights` (n, scorers), (1, scorers) or (scorers,) in [0, 1]; (n,) in [0, 1]."""
+    found: NDArray[np.float64] = join(scores, np.ascontiguousarray(np.atleast_2d(weights)))
+    return found
 
 
 def contributions(scores: Sequence[float], weights: Sequence[float], score: float) -> list[float]:

@@ -99,8 +99,8 @@ class Decisions:
     def assessment(self, row: int) -> Assessment:
         event = self.events[row]
         scores = {
-            name: (None if np.isnan(value) else float(value))
-            for name, value in zip(self.scorer_names, self.scores[row], strict=True)
+            name: value if value == value else None
+            for name, value in zip(self.scorer_names, self.scores[row].tolist(), strict=True)
         }
         return Assessment(
             event_id=event.event_id,

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from features.schema import FeatureSchema
 from ringwatch.model import Kind
+from scorers import kernel
 from scorers.scorer import Batch, Finding
 
 Values = NDArray[np.float64]
-_COVERED = 0.2
-_FEW = 40
-"""Rows up to which one at a time is faster than by column."""
+_OWN = {"count": kernel.COUNT, "leave_out": kernel.LEAVE_OUT, "silent": kernel.SILENT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +51,9 @@ class Signal:
 
 
 def strength(x: NDArray[np.floating[Any]], low: float, high: float, top: float) -> Values:
-    """Linear ramp, 0 where missing. Shape kept, float64 in [0, top]."""
-    ramp = (x.astype(np.float64) - low) / (high - low) * top
-    return np.where(np.isnan(ramp), 0.0, np.minimum(np.maximum(ramp, 0.0), top))
+    """Linear ramp, 0 where missing. (n,), float64 in [0, top]."""
+    found: Values = kernel.ramps(np.ascontiguousarray(x, np.float64), low, high, top)
+    return found
 
 
 class SignalScorer:
@@ -65,43 +64,28 @@ class SignalScorer:
 
     def __init__(self, signals: Sequence[Signal]) -> None:
         self._signals = tuple(signals)
-        self._plans: dict[str, list[Placed]] = {}
+        self._plans: dict[str, Plan] = {}
 
-    def _plan(self, schema: FeatureSchema) -> list[Placed]:
-        """Every signal at every kind it applies to and the schema has its feature for."""
+    def _plan(self, schema: FeatureSchema) -> Plan:
         plan = self._plans.get(schema.hash)
         if plan is None:
             pairs = [(s, kind) for s in self._signals for kind in schema.kinds if s.applies(kind)]
-            plan = [Placed.of(s, kind, schema) for s, kind in pairs if f"{kind.name}.{s.feature}" in schema.index]
-            self._plans[schema.hash] = plan
+            here = [(s, kind) for s, kind in pairs if f"{kind.name}.{s.feature}" in schema.index]
+            plan = self._plans[schema.hash] = Plan([Placed.of(s, kind, schema) for s, kind in here])
         return plan
 
     def score(self, batch: Batch) -> Values:
         """Noisy-or of the signals; abstains on events that name no entity any signal is about."""
-        if len(batch) <= _FEW:
-            return np.array([self._score_one(values, batch.schema) for values in batch.rows])
-        calm = np.ones(len(batch))
-        present = np.zeros(len(batch), np.bool_)
-        for placed in self._plan(batch.schema):
-            calm = calm * (1.0 - placed.strengths(batch.features))
-            present |= ~np.isnan(batch.features[:, placed.count])
-        return np.where(present, 1.0 - calm, np.nan)
-
-    def _score_one(self, values: Sequence[float], schema: FeatureSchema) -> float:
-        """`score` of one row without arrays, which cost more than they save there; the same bits."""
-        calm, present = 1.0, False
-        for placed in self._plan(schema):
-            count = values[placed.count]
-            if count == count:
-                present = True
-                calm *= 1.0 - placed.strength(values)
-        return 1.0 - calm if present else math.nan
+        found: Values = kernel.score_signals(batch.features, *self._plan(batch.schema).arrays)
+        return found
 
     def explain(self, batch: Batch, row: int) -> list[Finding]:
         event, values = batch.events[row], batch.features[row].tolist()
+        plan = self._plan(batch.schema)
         findings = []
-        for placed in self._plan(batch.schema):
-            weight = placed.strength(values)
+        for weight, placed in zip(
+            kernel.signals_of(batch.features, row, *plan.arrays).tolist(), plan.placed, strict=True
+        ):
             if weight <= 0.0:
                 continue
             signal, kind = placed.signal, placed.kind.name
@@ -145,28 +129,6 @@ class Placed:
         user_fraud = schema.index["user.fraud_labels"]
         return cls(signal, kind, at(signal.feature), at("count_all"), least, whole, labels, user_fraud)
 
-    def strengths(self, features: NDArray[np.float32]) -> Values:
-        """For all rows, shape (n,)."""
-        signal = self.signal
-        x = features[:, self.column].astype(np.float64)
-        known = features[:, self.user_fraud] > 0
-        if signal.own == "leave_out":
-            x = x - known
-        value = strength(x, signal.low, signal.high, signal.top)
-        if signal.own == "silent":
-            value = np.where(known, 0.0, value)
-        if signal.least is not None:
-            value = np.where(features[:, self.least] >= signal.least[1], value, 0.0)
-        if signal.relative is not None:
-            whole = features[:, self.whole].astype(np.float64)
-            whole = whole - known if signal.own == "leave_out" else whole
-            share = np.minimum(x / np.maximum(whole * signal.relative[1], 1.0), 1.0)
-            value = np.where(value > 0.0, value * share, 0.0)
-        if signal.covered:
-            labels = features[:, self.labels[0]].astype(np.float64) + features[:, self.labels[1]]
-            value = np.where(labels >= _COVERED * features[:, self.count].astype(np.float64), value, 0.0)
-        return value
-
     def read(self, values: Sequence[float]) -> tuple[float, float]:
         """(value, whole) of one row; the whole is NaN for a signal that is not relative."""
         x, whole = values[self.column], values[self.whole] if self.signal.relative is not None else math.nan
@@ -174,23 +136,22 @@ class Placed:
             return x - 1.0, whole - 1.0
         return x, whole
 
-    def strength(self, values: Sequence[float]) -> float:
-        """For one row: the same operations in the same order, so the same bits."""
-        signal = self.signal
-        x, whole = self.read(values)
-        ramp = (x - signal.low) / (signal.high - signal.low) * signal.top
-        if math.isnan(ramp) or ramp <= 0.0:
-            return 0.0
-        if signal.own == "silent" and values[self.user_fraud] > 0:
-            return 0.0
-        if signal.least is not None and not values[self.least] >= signal.least[1]:
-            return 0.0
-        value = min(ramp, signal.top)
-        if signal.relative is not None:
-            value *= min(x / max(whole * signal.relative[1], 1.0), 1.0)
-        if signal.covered and not values[self.labels[0]] + values[self.labels[1]] >= _COVERED * values[self.count]:
-            return 0.0
-        return value
+
+class Plan:
+    """Placed signals and the arrays that `kernel.score_signals` reads."""
+
+    def __init__(self, placed: Sequence[Placed]) -> None:
+        """Every signal at every kind it applies to and the schema has its feature for."""
+        self.placed = placed
+        at = [
+            (p.column, p.count, p.least, p.whole, *p.labels, p.user_fraud, _OWN[p.signal.own], p.signal.covered)
+            for p in placed
+        ]
+        ranges = [
+            (s.low, s.high, s.top, 0.0 if s.least is None else s.least[1], 0.0 if s.relative is None else s.relative[1])
+            for s in (p.signal for p in placed)
+        ]
+        self.arrays = np.array(at, np.int64).reshape(-1, 9), np.array(ranges, np.float64).reshape(-1, 5)
 
 
 def is_user(kind: Kind) -> bool:

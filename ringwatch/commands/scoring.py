@@ -26,8 +26,9 @@ def score_stream(service: Service, mapping: Mapping | None, *, read_only: bool) 
         if read_only:
             _look(service, chunk, refused)
             continue
-        decisions, conflicts = service.pipeline.process(chunk, "stdin")
-        refused |= {r.position: r for r in conflicts}
+        taken = service.pipeline.process(chunk, "stdin")
+        decisions = taken.decisions
+        refused |= {r.position: r for r in taken.refused}
         found = {e.event_id: decisions.assessment(i) for i, e in enumerate(decisions.events)}
         found |= _stored(service, [e for e in _events(chunk, refused) if e.event_id not in found])
         for refusal in refused.values():

@@ -59,8 +59,8 @@ def serve(
 def serve_folder(settings: Settings, *, local_key: bool) -> None:
     """Serve a data folder until told to stop."""
     from api.guard import is_loopback
-    from features.warm import warm
     from ringwatch.wiring import open_service
+    from scorers.warm import warm
 
     key_file = _key_file(settings)
     if not is_loopback(settings.host) and not local_key and not key_file.tenants():

@@ -55,6 +55,8 @@ class BehaviourIsolation:
         self._use_us = -1
         self._next: Future[Forest | None] | None = None
         """The forest that comes into use at `_use_us`: fitted beside the stream, which waits for it only there."""
+        self._sample: tuple[NDArray[np.float32], int] | None = None
+        """What it is fitted on: rows and seed, from which it is fitted again after a restart."""
         self._now: Forest | None = None
         self._fitter = ThreadPoolExecutor(1, "isolation-fit")
 
@@ -76,14 +78,17 @@ class BehaviourIsolation:
             least = self._t.least_rows if not self._fitted else self._fitted + self._t.renewed * self._size
             if self._rows is not None and self._seen >= least:
                 self._fitted = self._seen
-                sample = self._rows[: min(self._seen, self._size)].copy()
-                self._next = self._fitter.submit(fit, sample, seed=mark % 2**32)
+                self._fit(self._rows[: min(self._seen, self._size)].copy(), mark % 2**32)
                 self._use_us = mark * self._every_us + self._delay_us
                 self._use(at_us)
 
+    def _fit(self, sample: NDArray[np.float32], seed: int) -> None:
+        self._sample = sample, seed
+        self._next = self._fitter.submit(fit, sample, seed=seed)
+
     def _use(self, at_us: int) -> None:
         if self._next is not None and at_us >= self._use_us:
-            self._now, self._next = self._next.result() or self._now, None
+            self._now, self._next, self._sample = self._next.result() or self._now, None, None
 
     def learn(self, batch: Batch) -> None:
         one_in = int(self._t.one_in)
@@ -116,10 +121,10 @@ class BehaviourIsolation:
         if self._rows is not None:
             arrays["rows"] = self._rows[: min(self._seen, self._size)]
             arrays["shape"] = np.array(self._rows.shape)
-        upcoming = None if self._next is None else self._next.result()
-        for role, forest in (("now", self._now), ("next", upcoming)):
-            if forest is not None:
-                arrays |= {f"{role}_{name}": array for name, array in forest.arrays().items()}
+        if self._sample is not None:
+            arrays["sample"], arrays["seed"] = self._sample[0], np.array([self._sample[1]], np.int64)
+        if self._now is not None:
+            arrays |= {f"now_{name}": array for name, array in self._now.arrays().items()}
         return arrays
 
     def load(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -129,15 +134,11 @@ class BehaviourIsolation:
         if "rows" in arrays:
             self._rows = np.full(tuple(arrays["shape"]), np.nan, np.float32)
             self._rows[: len(arrays["rows"])] = arrays["rows"]
-        self._now, upcoming = (_forest(arrays, role) for role in ("now", "next"))
-        self._next = None if upcoming is None else Future()
-        if self._next is not None:
-            self._next.set_result(upcoming)
-
-
-def _forest(arrays: dict[str, NDArray[Any]], role: str) -> Forest | None:
-    found = {name.removeprefix(f"{role}_"): a for name, a in arrays.items() if name.startswith(f"{role}_")}
-    return Forest(**found) if found else None
+        forest = {name.removeprefix("now_"): a for name, a in arrays.items() if name.startswith("now_")}
+        self._now = Forest(**forest) if forest else None
+        self._next = self._sample = None
+        if "sample" in arrays:
+            self._fit(arrays["sample"], int(arrays["seed"][0]))
 
 
 def build(overrides: Mapping[str, Any]) -> BehaviourIsolation:

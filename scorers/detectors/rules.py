@@ -64,12 +64,13 @@ class Rules:
     def bound(
         self, batch: Batch, score: NDArray[np.float64], scores: NDArray[np.float64], weights: NDArray[np.float64],
         policy: Policy, column: int,
-    ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:  # fmt: skip
-        """What the modes ask for, of a batch just scored: its combined score, bounded, and the least action of each event
-        (see `scorers/rules/effect.py`). `column`: this scorer's in `scores` and `weights`."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.uint8] | None]:  # fmt: skip
+        """What the modes ask for, of a batch just scored: its combined score, bounded, and the least action of each event,
+        None without any (see `scorers/rules/effect.py`). `column`: this scorer's in `scores` and `weights`."""
         active, fired = self._fired(batch)
         if not fired.any():
-            return score, np.zeros(len(batch), np.uint8)
+            return score, None
+        weights = np.broadcast_to(weights, scores.shape)
         found = Found(active.running.rules, fired & (weights[:, column] > 0.0)[:, None], column)
         return bound(batch.events, score, scores, weights, policy, found), found.floor(len(batch))
 

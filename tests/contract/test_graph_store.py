@@ -224,6 +224,7 @@ def test_a_walk_says_which_entities_go_on(store: GraphStore) -> None:
     assert [(n.ref, n.degree, n.cut) for n in near.nodes] == [(U1, 1, False), (D1, 2, False), (U2, 2, True)]
 
 
+@pytest.mark.slow
 def test_a_hub_is_cut_to_its_most_recent_links_and_says_so(store: GraphStore) -> None:
     store.apply(batch(1, *(link(ref("user", f"h{i:03}"), D1, 1, last=100 + i) for i in range(120))))
     near = store.neighbourhood(D1, hops=1, degree_cap=3)
@@ -283,6 +284,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps, seed=st.integers(0, 2**32), hops=st.integers(0, 4), cap=st.integers(1, 5), limit=st.integers(1, 12))
 def test_any_stream_in_any_cut_and_order_gives_the_model_s_graph(

@@ -27,7 +27,7 @@ def opened(tmp_path: Path) -> Open:
 
 def feed(service: Service, *items: Event | Label) -> int:
     """How many were refused."""
-    return len(service.pipeline.process(Chunk(items, range(1, len(items) + 1), None), "test")[1])
+    return len(service.pipeline.process(Chunk(items, range(1, len(items) + 1), None), "test").refused)
 
 
 def digests(service: Service) -> tuple[str, str]:
@@ -97,3 +97,58 @@ def test_rings_of_other_rules_are_replayed_from_nothing(opened: Open, tmp_path: 
     assert any("other rules" in trouble for trouble in service.pipeline.tally.troubles)
     assert digests(service) == before
     service.close()
+
+
+MANY = [payment(i, START_US + i * MINUTE_US, entities={"user": f"u{i % 40}", "card": f"c{i % 25}"}) for i in range(300)]
+
+
+def test_a_snapshot_is_written_behind_and_holds_its_moment(opened: Open, tmp_path: Path) -> None:
+    live, again = opened("live"), opened("again")
+    feed(live, *MANY)
+    feed(again, *MANY[:100])
+    again.pipeline.begin_snapshot()
+    feed(again, *MANY[100:200])
+    underway = again.pipeline._underway
+    assert underway is not None
+    assert underway.result() == ""
+    assert [p.name for p in (tmp_path / "again" / "snapshots").iterdir()] == [f"{99:015d}"]
+    feed(again, *MANY[200:250])
+    copy = tmp_path / "killed"
+    shutil.copytree(tmp_path / "again", copy)
+    killed = opened("killed")
+    assert killed.pipeline.tally.replayed == 150, "from the fork on, the ledger"
+    feed(killed, *MANY[250:])
+    assert digests(killed) == digests(live)
+    for service in (live, again, killed):
+        service.close()
+
+
+def test_a_snapshot_that_cannot_be_written_is_told_and_tried_again(opened: Open, tmp_path: Path) -> None:
+    service = opened("live")
+    feed(service, *MANY[:10])
+    in_the_way = tmp_path / "live" / "snapshots" / "part-9"
+    in_the_way.write_text("")
+    service.pipeline.begin_snapshot()
+    underway = service.pipeline._underway
+    assert underway is not None
+    assert "File exists" in underway.result()
+    in_the_way.unlink()
+    service.pipeline.begin_snapshot()
+    assert "File exists" in service.pipeline.tally.snapshot_trouble
+    service.pipeline.checkpoint()
+    assert service.pipeline.tally.snapshot_trouble == ""
+    assert opened_position(tmp_path / "live") == 9
+    service.close()
+
+
+def test_what_a_killed_process_left_of_a_snapshot_is_swept(opened: Open, tmp_path: Path) -> None:
+    opened("live").close()
+    left = tmp_path / "live" / "snapshots" / "part-77"
+    left.mkdir()
+    (left / "state.bin").write_bytes(b"half")
+    opened("live").close()
+    assert not left.exists()
+
+
+def opened_position(folder: Path) -> int:
+    return max(int(p.name) for p in (folder / "snapshots").iterdir() if p.name.isdigit())

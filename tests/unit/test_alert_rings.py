@@ -209,6 +209,7 @@ STEPS = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(STEPS, min_size=1, max_size=40), st.sampled_from([1, 7, 500]), st.integers(0, 39))
 def test_alerts_are_the_same_for_any_cut_and_after_a_restart(steps: list[Any], cut: int, restart_after: int) -> None:

@@ -168,14 +168,14 @@ def test_a_big_request_is_cut_and_stays_in_order(tmp_path: Any) -> None:
 @pytest.mark.parametrize("written", [True, False])
 def test_when_the_pipeline_fails_the_ledger_says_what_was_taken(tmp_path: Any, written: bool) -> None:
     service, engine = engine_over(tmp_path / "data")
-    process = service.pipeline.process
+    take = service.pipeline.take
 
     def fails(*args: Any) -> Any:
         if written:
-            process(*args)
+            take(*args)
         raise Unavailable("the graph writer stopped")
 
-    service.pipeline.process = fails
+    service.pipeline.take = fails
 
     async def run() -> None:
         engine.start(asyncio.get_running_loop())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,6 +65,7 @@ def written(content: bytes, name: str) -> Path:
 _FOLDER = tempfile.TemporaryDirectory()
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.lists(_CELLS, min_size=10, max_size=10), max_size=12))
 def test_any_cells_of_a_csv(rows: list[list[str]]) -> None:
@@ -107,6 +109,7 @@ _VALUES = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_any_values_of_a_parquet_file(data: st.DataObject) -> None:

@@ -152,12 +152,13 @@ def test_an_error_of_the_store_surfaces_on_flush_submit_and_close(failing: FullD
 
 
 def test_a_submitter_waiting_on_a_full_queue_learns_of_the_error(failing: FullDisk) -> None:
-    writer = GraphWriter(failing, batch_links=1, queue_size=1)
+    writer = GraphWriter(failing, batch_links=1, queue_events=1)
     everything = (writer.submit(stretch(seq, seq + 1)) for seq in range(50))
     with pytest.raises(Unavailable, match="no space left"):
         deque(everything, maxlen=0)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(n=st.integers(1, 120), batch_links=st.integers(1, 60), fold=st.integers(10, 200), seed=st.integers(0, 2**32))
 def test_cuts_and_redeliveries_do_not_change_the_graph(

@@ -78,6 +78,7 @@ def whole(items: list[Applied]) -> tuple[str, list[RingAt | None], NDArray[np.fl
     return keeper.digest(), found, rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 7, 2000])
 def test_results_do_not_depend_on_how_items_are_cut(
     cut: int, items: list[Applied], whole: tuple[str, list[RingAt | None], NDArray[np.float32]]
@@ -89,6 +90,7 @@ def test_results_do_not_depend_on_how_items_are_cut(
     assert np.array_equal(rows.view(np.uint32), whole[2].view(np.uint32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [0, 1, 700, 1501, 2400])
 def test_a_restored_keeper_goes_on_as_if_never_stopped(
     at: int, items: list[Applied], whole: tuple[str, list[RingAt | None], NDArray[np.float32]], tmp_path: object

@@ -190,6 +190,7 @@ def items_of(steps: list[tuple[int, int, int, int, int | None, str, str]]) -> li
     return items
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(step, max_size=90), st.sampled_from([2, 3, 6]), st.sampled_from([3, 5]), st.sampled_from([3, 1000]))
 def test_membership_is_what_networkx_finds_from_scratch(
@@ -206,6 +207,7 @@ def test_membership_is_what_networkx_finds_from_scratch(
     check(keeper, plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_long_streams_with_everything_at_once(seed: int) -> None:
     rng = random.Random(seed)

@@ -201,6 +201,7 @@ def event_of(row: dict[str, Any], i: int) -> Event:
     return event(i, amount_minor=row["amount_minor"], country=row["country"], entities=entities, attributes=attributes)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(trees, st.lists(rows, min_size=1, max_size=30))
 def test_conditions_mean_what_the_oracle_says(tree: Tree, given_rows: list[dict[str, Any]]) -> None:
@@ -257,6 +258,7 @@ def misread(text: str) -> Misread | None:
     return None
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(st.lists(words, max_size=25).map(" ".join) | st.text(max_size=60))
 def test_no_text_breaks_the_parser(text: str) -> None:
@@ -279,6 +281,7 @@ broken = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(broken, st.text(max_size=20))
 def test_no_file_breaks_the_loader(content: Any, junk: str) -> None:

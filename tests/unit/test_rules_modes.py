@@ -133,7 +133,8 @@ def market() -> Batch:
 
 
 def least_of(scorer: Rules, some: Batch, values: np.ndarray) -> np.ndarray:
-    return scorer.bound(some, np.zeros(len(some)), values[:, None], np.ones((len(some), 1)), POLICY, 0)[1]
+    least = scorer.bound(some, np.zeros(len(some)), values[:, None], np.ones((len(some), 1)), POLICY, 0)[1]
+    return np.zeros(len(some), np.uint8) if least is None else least
 
 
 @pytest.mark.parametrize("name", starter_names())

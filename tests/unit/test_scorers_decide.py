@@ -56,6 +56,7 @@ def test_every_explained_decision_adds_up_and_names_its_versions() -> None:
     assert "state" in decisions.timing_us
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 7, 1000])
 def test_scores_do_not_depend_on_batch_size(cut: int) -> None:
     items = list(enumerate(stream(6, 1200, late=False)))
@@ -66,6 +67,7 @@ def test_scores_do_not_depend_on_batch_size(cut: int) -> None:
     assert np.isfinite(whole.scores[:, whole.scorer_names.index("behaviour_isolation")]).any() or cut
 
 
+@pytest.mark.slow
 def test_learned_arrays_survive_a_dump() -> None:
     items = list(enumerate(stream(6, 3000, late=False, labels=False)))
     a, b = new_stream(), new_stream()
@@ -167,6 +169,7 @@ def test_broken_policies_are_refused(tmp_path: Path, text: str) -> None:
         load_policy(path)
 
 
+@pytest.mark.slow
 def test_levels_and_actions_follow_the_tenants_policy() -> None:
     lenient = TenantPolicy(levels={"MEDIUM": 0.97, "HIGH": 0.98, "CRITICAL": 0.99}, other_weight=0.0)
     policy = Policy(tenants={"lenient": lenient})

@@ -234,6 +234,7 @@ def check(events: list[Event], schema: FeatureSchema) -> None:
 SCHEMAS = st.sampled_from([SCHEMA, SCHEMA, FEW_KINDS, TWO_KINDS])
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(st.lists(STEPS, min_size=1, max_size=10), st.booleans(), SCHEMAS)
 def test_every_column_is_what_the_whole_past_says(steps: list[Any], late: bool, schema: FeatureSchema) -> None:
@@ -241,6 +242,7 @@ def test_every_column_is_what_the_whole_past_says(steps: list[Any], late: bool, 
     check(made(steps, late=late), schema)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(STEPS, min_size=20, max_size=45))
 def test_long_streams_too_where_ten_events_reach(steps: list[Any]) -> None:

@@ -42,6 +42,7 @@ def groups(market: Path) -> list[dict]:
     return [json.loads(line) for line in (market / "truth_rings.jsonl").open()]
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_simulation(SimulationConfig(events=4000, seed=3, days=12), tmp_path / name)
@@ -110,6 +111,7 @@ def test_identifiers_tell_nothing(events: list[dict], fraud: dict[str, dict], fi
         assert _auc(np.array([ord(i[digit]) for i in ids]), truth) < bound
 
 
+@pytest.mark.slow
 def test_no_raw_field_alone_separates_fraud(events: list[dict], fraud: dict[str, dict]) -> None:
     truth = np.array([int(fraud[e["event_id"]]["fraud"]) for e in events])
     half = np.arange(len(events)) % 2 == 0

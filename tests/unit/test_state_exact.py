@@ -36,6 +36,7 @@ def shoppers(seed: int, n: int) -> list[Event]:
     return events
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_is_called_exact_is_exact_and_bounds_bound(seed: int) -> None:
     events = shoppers(seed, 3000)
