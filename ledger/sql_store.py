@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import msgspec
@@ -78,13 +78,13 @@ class SqlLedger:
         """A transaction on the connection that is kept for it."""
         if self._writer is None:
             self._writer = self._engine.connect()
-        try:
-            with self._writer.begin():
-                yield self._writer
-        except BaseException:
-            self._writer.close()
-            self._writer = None
-            raise
+        connection, self._writer = self._writer, None
+        with ExitStack() as unless_committed:
+            unless_committed.callback(connection.close)
+            with connection.begin():
+                yield connection
+            unless_committed.pop_all()
+        self._writer = connection
 
     def write(self, *writes: LedgerWrite) -> None:
         with self._errors("be written"), self._writing() as connection:

@@ -238,7 +238,6 @@ SCHEMAS = st.sampled_from([SCHEMA, SCHEMA, FEW_KINDS, TWO_KINDS])
 @settings(max_examples=120, deadline=None)
 @given(st.lists(STEPS, min_size=1, max_size=10), st.booleans(), SCHEMAS)
 def test_every_column_is_what_the_whole_past_says(steps: list[Any], late: bool, schema: FeatureSchema) -> None:
-    """Up to 10 events, of which everything is kept, ties and late ones among them."""
     check(made(steps, late=late), schema)
 
 
