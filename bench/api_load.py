@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import random
 import re
 import signal
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from about import machine
 
 from ingest.simulate.simulate import SimulationConfig, write_simulation
 
@@ -215,12 +215,11 @@ def main() -> None:
     parser.add_argument("--snapshot-s", type=float, default=0.0, help="another snapshot interval")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    runs = []
+    head, runs = machine(), []
     for rate in args.rate:
         with tempfile.TemporaryDirectory() as name:
             runs.append(measure(args, rate, Path(name)))
-    machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
-    text = json.dumps({"machine": machine, "runs": runs}, indent=1)
+    text = json.dumps({"machine": head, "runs": runs}, indent=1)
     print(text)
     if args.json:
         args.json.write_text(text + "\n")

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import random
 import resource
 import shutil
@@ -27,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from about import machine
 from rich.console import Console
 from rich.table import Table
 
@@ -201,11 +200,6 @@ def latencies(b: Bench, chunks: list[Chunk]) -> list[Latency]:
 
         found.append(open_loop("decided, ledger and links written", late, b.args.rate, take))
     return found
-
-
-def machine() -> dict[str, Any]:
-    return {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "python": platform.python_version(),
-            "load_before": os.getloadavg()[0]}  # fmt: skip
 
 
 def measure(b: Bench) -> dict[str, Any]:

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import random
 import shutil
 import tempfile
@@ -20,6 +18,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from about import machine, resident_mb
 
 from graph.ladybug_store import LadybugGraph
 from graph.store import EntityRef, EntityUpdate, GraphBatch, LinkUpdate
@@ -124,18 +124,6 @@ def median_ms(call: object, times: int = 7) -> float:
         call()  # type: ignore[operator]
         took.append((time.perf_counter() - start) * 1e3)
     return sorted(took)[times // 2]
-
-
-def resident_mb() -> float:
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return float("nan")
-    line = next(x for x in status.read_text().splitlines() if x.startswith("VmRSS"))
-    return int(line.split()[1]) / 1e3
-
-
-def machine() -> dict[str, object]:
-    return {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
 
 
 def table_row(row: Row) -> str:

@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
-import platform
 import random
 import time
 from array import array
@@ -23,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from about import machine, resident_mb
 
 from features.schema import FeatureSchema
 from rings.keeper import RingKeeper
@@ -169,19 +168,6 @@ class Growth:
             float(p50), float(p99), float(most), apply_us, len(self.mark_ms), float(m50), float(m99), float(longest),
             self.queued, resident_mb(),
         )  # fmt: skip
-
-
-def resident_mb() -> float:
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return float("nan")
-    line = next(x for x in status.read_text().splitlines() if x.startswith("VmRSS"))
-    return int(line.split()[1]) / 1e3
-
-
-def machine() -> dict[str, object]:
-    return {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version(),
-            "load_before": os.getloadavg()[0]}  # fmt: skip
 
 
 def main() -> None:

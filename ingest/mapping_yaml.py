@@ -6,39 +6,16 @@ keys, anchors, tags and documents too large for a mapping are refused.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import yaml
 
 from ringwatch.errors import BadInput
+from ringwatch.strict_yaml import StrictLoader
 
 Path = tuple[str, ...]
 LARGEST = 1_000_000
 """Characters of a mapping."""
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe, without anchors, and with the core scalars only."""
-
-    yaml_implicit_resolvers = {}  # noqa: RUF012
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise yaml.MarkedYAMLError(problem="anchors are not supported", problem_mark=event.start_mark)
-        if getattr(event, "tag", None) is not None:
-            raise yaml.MarkedYAMLError(problem="tags are not supported", problem_mark=event.start_mark)
-        return super().compose_node(parent, index)
-
-
-for _tag, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", ("~", "n", "N", "")),
-    ("bool", r"true|True|TRUE|false|False|FALSE", tuple("tTfF")),
-    ("int", r"[-+]?(?:0|[1-9][0-9]{0,17})", tuple("-+0123456789")),
-    ("float", r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?", tuple("-+0123456789")),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
 def read_yaml(text: str, path: str) -> tuple[dict[str, Any], dict[Path, int]]:
@@ -46,7 +23,7 @@ def read_yaml(text: str, path: str) -> tuple[dict[str, Any], dict[Path, int]]:
     if len(text) > LARGEST:
         raise BadInput(f"{path}:1: {len(text):,} characters are too many for a mapping", hint="is this the data file?")
     try:
-        loader = _Loader(text)
+        loader = StrictLoader(text)
         node = loader.get_single_node()
         lines = _lines(node, path)
         content = loader.construct_document(node) if node is not None else None

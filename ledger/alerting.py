@@ -1,10 +1,11 @@
 """Alerts: assessments worth a person's time, grouped so that one thing going on is one alert.
 
-An event at or above the least level joins an open alert when the group's last event is within the window; otherwise it
-founds a new one. Where a fraud pattern names something shared in a ring of three or more, the group is the ring: one ring, one
-alert that grows. An event whose accounts stand in an open alert of a ring joins it, the one with most of them (ties: the
-older), so that a ring that merges, splits or changes its id is still one piece of work. Otherwise the group is the
-strongest reason with its entity (else the user, else the event itself). One event adds to one alert only.
+An event at or above the least level joins an open alert when the group's last event is within the window (a ring's within a
+longer one: it is one piece of work as long as it lives); otherwise it founds a new one. Where a fraud pattern names something
+shared in a ring of three or more, the group is the ring: one ring, one alert that grows. An event whose accounts stand in an open
+alert of a ring joins it, the one with most of them (ties: the older), so that a ring that merges, splits or changes its id is
+still one piece of work. Otherwise the group is the strongest reason with its entity (else the user, else the event itself). One
+event adds to one alert only.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ _RING_USERS = 3
 class AlertGrouper:
     """Groups events into alerts, in order; how the decisions are cut into batches changes nothing."""
 
-    def __init__(self, window_us: int, min_level: Level = Level.MEDIUM) -> None:
+    def __init__(self, window_us: int, ring_window_us: int = 0, min_level: Level = Level.MEDIUM) -> None:
+        """`ring_window_us`: that of alerts of rings, where it is longer."""
         self.window_us = window_us
+        self.ring_window_us = max(window_us, ring_window_us)
         self._min_level = min_level
         self._open: dict[Key, Alert] = {}
         self._ring_alerts: dict[tuple[str, str], set[Key]] = {}
@@ -40,7 +43,10 @@ class AlertGrouper:
     @property
     def memory_us(self) -> int:
         """How long after its last event a group is remembered, so that late events find it."""
-        return 2 * self.window_us
+        return 2 * self.ring_window_us
+
+    def _window_us(self, alert: Alert) -> int:
+        return self.ring_window_us if alert.kind == "ring" else self.window_us
 
     def restore(self, open_alerts: Iterable[Alert], now_us: int) -> None:
         """Continue with the alerts whose last event lies within `memory_us` of `now_us`, the newest event time."""
@@ -65,7 +71,8 @@ class AlertGrouper:
             pairs.append((alert.alert_id, event.event_id))
         self._now_us = int(now[-1])
         if len(self._open) > _FORGET_ABOVE:
-            open_alerts = [(k, a) for k, a in self._open.items() if self._now_us - a.last_at_us <= self.memory_us]
+            now_us = self._now_us
+            open_alerts = [(k, a) for k, a in self._open.items() if now_us - a.last_at_us <= 2 * self._window_us(a)]
             self._open, self._ring_alerts = {}, {}
             for key, alert in open_alerts:
                 self._keep(key, alert)
@@ -114,7 +121,8 @@ class AlertGrouper:
     def _is_open(self, alert: Alert, event: Event) -> bool:
         """Whether the event may still join."""
         now_us = event.at_us if self._now_us is None else self._now_us
-        return event.at_us - alert.last_at_us <= self.window_us and now_us - alert.last_at_us <= self.memory_us
+        window_us = self._window_us(alert)
+        return event.at_us - alert.last_at_us <= window_us and now_us - alert.last_at_us <= 2 * window_us
 
     def _ring_alert_of(self, event: Event, accounts: Sequence[str]) -> Key | None:
         shared: Counter[Key] = Counter()

@@ -22,12 +22,3 @@ def read_alerts(
         return [(a, reasons[a.tenant].get(a.top_event_id, ())) for a in alerts]
     finally:
         ledger.close()
-
-
-def read_levels(url: str) -> list[tuple[str, int]]:
-    """(event_id, level) of every assessment of a ledger, in running order."""
-    ledger = SqlLedger(url, FeatureSchema())
-    try:
-        return list(ledger.levels())
-    finally:
-        ledger.close()

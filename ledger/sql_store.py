@@ -233,13 +233,6 @@ class SqlLedger:
                 found |= {e: decode_reasons(body) if body else () for e, body in connection.execute(query)}
         return found
 
-    def levels(self) -> Iterator[tuple[str, int]]:
-        """(event_id, level) of every assessment, in running order."""
-        query = select(t.assessments.c.event_id, t.assessments.c.level).order_by(t.assessments.c.seq)
-        with self._reading() as connection:
-            rows = connection.execution_options(yield_per=10_000).execute(query)
-            yield from ((event_id, level) for event_id, level in rows)
-
     def labels_of(self, tenant: str, target_kind: str, target_ids: Sequence[str]) -> set[Label]:
         found: set[Label] = set()
         c = t.labels.c

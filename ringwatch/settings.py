@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     alert_window_h: float = Field(
         24.0, gt=0, le=87_600, description="Hours within which events with the same entity and reason grow one alert."
     )
+    ring_alert_window_days: float = Field(
+        30.0, gt=0, le=3_650, description="Days of quiet after which a ring's next event founds another alert."
+    )
 
     host: str = Field("127.0.0.1", description="Address the API binds; other than loopback only with keys.")
     port: int = Field(8000, ge=0, le=65_535, description="Port of the API; 0 takes a free one.")

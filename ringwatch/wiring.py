@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from features.schema import FeatureSchema
 from features.state import StateStore
 from ringwatch.errors import BadInput, Conflict, Corrupt
-from ringwatch.model import BUILTIN_KINDS, HOUR_US, Kind, Strength
+from ringwatch.model import BUILTIN_KINDS, DAY_US, HOUR_US, Kind, Strength
 from ringwatch.settings import Settings
 from scorers.assess import Assessor
 
@@ -178,7 +178,7 @@ def open_service(settings: Settings, mapping: Mapping | None = None) -> Service:
         pipeline = Pipeline(
             stream,
             Outlets(ledger, writer, dead_letters),
-            AlertGrouper(int(settings.alert_window_h * HOUR_US)),
+            AlertGrouper(int(settings.alert_window_h * HOUR_US), int(settings.ring_alert_window_days * DAY_US)),
             seen=SeenEvents(settings.dedupe_events),
             snapshots=Snapshots(folder.snapshots),
             snapshot_interval_s=settings.snapshot_interval_s,

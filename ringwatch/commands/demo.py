@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 _ALERTS_SHOWN = 4
 _DAYS = 30
 """The last one is yesterday, so that what is scored now finds the rings alive."""
+_FRESH_DAYS = 3.0
 _ALERTS_READ = 100_000
 
 
@@ -43,10 +46,16 @@ def demo(
     settings = settings_with(data_dir or Path("ringwatch-demo"))
     market = settings.data_dir / "market" / f"events-{events}-{seed}"
     console = Console(stderr=True)
+    listener = _bind(settings) if serve else None
     console.rule("[bold]Ringwatch demo")
     _claim(settings)
     if not (market / "events.jsonl").exists():
         run_simulation(market, events, seed, _DAYS, datetime.now(UTC) - timedelta(days=_DAYS), quiet=False)
+    elif (days := _age_days(market)) > _FRESH_DAYS:
+        console.print(
+            f"[yellow]This market ended {days:.0f} days ago, and rings fade: for a fresh one "
+            f"`ringwatch reset --data-dir {settings.data_dir}`, then this again.[/yellow]", soft_wrap=True,
+        )  # fmt: skip
     run_ingest(settings, [str(market / "events.jsonl")], None, quiet=False)
     _print_found(settings, market)
     print_alerts(read_ledger_alerts(settings, limit=_ALERTS_SHOWN, level=None, top=True), "\nThe severest alerts")
@@ -55,7 +64,7 @@ def demo(
         from ringwatch.commands.serve import serve_folder
 
         console.rule("[bold]Served")
-        serve_folder(settings, local_key=True)
+        serve_folder(settings, local_key=True, listener=listener)
         return
     at = f"--data-dir {settings.data_dir}"
     console.print(f"\nThe ring as a page, in any browser: [bold]{page}[/bold]" if page else "", soft_wrap=True)
@@ -109,6 +118,22 @@ def _show_ring(settings: Settings) -> Path | None:
     draw_ring(ring, settings)
     write_page(ring, page, settings)
     return page
+
+
+def _bind(settings: Settings) -> socket.socket:
+    """Before the work, so that a port that is taken is told at once."""
+    from ringwatch.commands.serve import bind
+
+    return bind(settings.host, settings.port)
+
+
+def _age_days(market: Path) -> float:
+    """Days since the last event of a market."""
+    with (market / "events.jsonl").open("rb") as file:
+        file.seek(-min(65_536, file.seek(0, 2)), 2)
+        tail = [json.loads(line) for line in file.readlines()[1:]]
+    last = max((datetime.fromisoformat(row["at"]) for row in tail if "at" in row), default=datetime.now(UTC))
+    return (datetime.now(UTC) - last) / timedelta(days=1)
 
 
 def _claim(settings: Settings) -> None:

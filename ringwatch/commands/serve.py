@@ -56,8 +56,8 @@ def serve(
     serve_folder(settings, local_key=local_key)
 
 
-def serve_folder(settings: Settings, *, local_key: bool) -> None:
-    """Serve a data folder until told to stop."""
+def serve_folder(settings: Settings, *, local_key: bool, listener: socket.socket | None = None) -> None:
+    """Serve a data folder until told to stop; on a socket that is bound already, where one is given."""
     from api.guard import is_loopback
     from ringwatch.wiring import open_service
     from scorers.warm import warm
@@ -68,7 +68,8 @@ def serve_folder(settings: Settings, *, local_key: bool) -> None:
             f"without keys only loopback is served, not {settings.host}",
             hint="make one first: `ringwatch keys create --name NAME`",
         )
-    listener = _listen(settings.host, settings.port)
+    listener = listener or bind(settings.host, settings.port)
+    listener.listen(1024)
     warm()
     service = open_service(settings)
     token = _local_key(key_file, settings.tenant) if local_key else ""
@@ -86,7 +87,8 @@ def serve_folder(settings: Settings, *, local_key: bool) -> None:
         service.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """Raises Unavailable for an address that is taken or not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -97,7 +99,6 @@ def _listen(host: str, port: int) -> socket.socket:
         raise Unavailable(
             f"{host}:{port} cannot be bound: {error.strerror}", hint="choose another with --port or RINGWATCH_PORT"
         ) from None
-    listener.listen(1024)
     return listener
 
 
@@ -118,14 +119,16 @@ def served_of(service: Service, key_file: KeyFile) -> Served:
     engine = Engine(
         service.pipeline, meters, capacity=settings.api_queue_events, deadline_s=settings.api_deadline_ms / 1e3
     )
-    hosts = frozenset(name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip())
+    loopback = is_loopback(settings.host)
+    names = [*settings.allowed_hosts.split(","), settings.host if loopback else ""]
+    hosts = frozenset(name.strip().lower() for name in names if name.strip())
     return Served(
         engine=engine,
         intake=Intake(lambda tenant: open_decoder(settings, service.kinds, tenant), time.time),
         ledger=LedgerQueries(f"sqlite:///{service.folder.ledger}", service.pipeline.stream.assessor.schema),
         graph=service.graph,
         kinds=service.kinds,
-        access=Access(key_file, tenant=settings.tenant, loopback=is_loopback(settings.host), hosts=hosts),
+        access=Access(key_file, tenant=settings.tenant, loopback=loopback, hosts=hosts),
         meters=meters,
         clock=time.time,
         version=version("ringwatch"),

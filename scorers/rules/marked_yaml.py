@@ -6,49 +6,16 @@ large for rules are refused.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from typing import Any
 
 import yaml
 
 from ringwatch.errors import BadInput
+from ringwatch.strict_yaml import StrictLoader
 from scorers.rules.trouble import Place, Troubles, masked
 
 LARGEST = 2_000_000
 """Characters of a rule file."""
-_DEEPEST = 12
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe, without anchors, and with the core scalars only."""
-
-    yaml_implicit_resolvers = {}  # noqa: RUF012
-    depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise yaml.MarkedYAMLError(problem="anchors are not supported", problem_mark=event.start_mark)
-        if getattr(event, "tag", None) is not None:
-            raise yaml.MarkedYAMLError(problem="tags are not supported", problem_mark=event.start_mark)
-        if self.depth >= _DEEPEST:
-            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=event.start_mark)
-        self.depth += 1
-        try:
-            return super().compose_node(parent, index)
-        finally:
-            self.depth -= 1
-
-
-for _tag, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", ("~", "n", "N", "")),
-    ("bool", r"true|True|TRUE|false|False|FALSE", tuple("tTfF")),
-    ("int", r"[-+]?(?:0|[1-9][0-9]{0,17})", tuple("-+0123456789")),
-    ("float", r"[-+]?(?:0|[1-9][0-9]{0,17})\.[0-9]+(?:[eE][-+]?[0-9]{1,3})?", tuple("-+0123456789")),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
-
 Scalar = str | int | float | bool | None
 
 
@@ -64,7 +31,7 @@ def read_nodes(text: str, path: str) -> yaml.MappingNode:
         troubles.add(Place(), f"{len(text):,} characters are too many for rules", "is this the data file?")
         troubles.raise_if_any()
     try:
-        node = _Loader(text).get_single_node()
+        node = StrictLoader(text).get_single_node()
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         place = Place(before.count("\n") + 1, error.position - before.rfind("\n"))

@@ -80,6 +80,15 @@ def test_it_keeps_its_identity_while_it_grows() -> None:
     assert [pairs for _, pairs in seen] == [[(seen[0][0][0].alert_id, f"e{n}")] for n in range(5)]
 
 
+def test_a_ring_that_was_quiet_for_days_is_still_one_alert() -> None:
+    days = [0, 5, 12, 45]
+    rows = [row(n, at=day * DAY_US) for n, day in enumerate(days)]
+    rows += [row(n + 10, at=day * DAY_US + 1, users=2) for n, day in enumerate(days)]
+    rows.sort(key=lambda r: r["at"])
+    alerts = AlertGrouper(DAY_US, 30 * DAY_US).add(decided(rows))[0]
+    assert sorted((a.kind, a.events) for a in alerts) == [("device", 1)] * 4 + [("ring", 1), ("ring", 3)]
+
+
 @pytest.mark.parametrize(
     ("fields", "kind", "entity"),
     [
@@ -179,14 +188,14 @@ def in_pieces(
     pieces: Sequence[Decisions], window_us: int, restart_after: int = -1
 ) -> tuple[dict[str, Alert], list[tuple[str, str]]]:
     """All alerts as they are in the end, and the pairs; with a restart from what a ledger would give back."""
-    grouper, alerts, pairs, now_us = AlertGrouper(window_us), dict[str, Alert](), list[tuple[str, str]](), 0
+    grouper, alerts, pairs, now_us = AlertGrouper(window_us, 4 * DAY_US), dict[str, Alert](), list[tuple[str, str]](), 0
     for n, piece in enumerate(pieces):
         changed, more = grouper.add(piece)
         after(alerts, changed)
         pairs += more
         now_us = max([now_us, *(e.at_us for e in piece.events)])
         if n == restart_after:
-            grouper = AlertGrouper(window_us)
+            grouper = AlertGrouper(window_us, 4 * DAY_US)
             grouper.restore([a for a in alerts.values() if now_us - a.last_at_us <= grouper.memory_us], now_us)
     return alerts, pairs
 
