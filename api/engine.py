@@ -14,7 +14,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -26,7 +26,7 @@ from api.settle import Outcome, outcomes_of, outcomes_of_ledger
 from ingest.outlets import Spent
 from ingest.pipeline import Pipeline, Taken
 from ingest.source import Chunk
-from ringwatch.errors import Corrupt, RingwatchError, Unavailable
+from ringwatch.errors import Corrupt, Unavailable
 from ringwatch.model import Action, Event, Label, Level
 from scorers.decision import Decisions
 
@@ -55,7 +55,7 @@ _GLANCE_S = 1.0
 class Work:
     """The items of one request on their way."""
 
-    __slots__ = ("batch_us", "deadline", "future", "items", "outcomes", "queue_us", "queued", "taken")
+    __slots__ = ("batch_us", "deadline", "future", "items", "left", "outcomes", "queue_us", "queued", "taken")
 
     def __init__(self, items: Sequence[Event | Label], future: asyncio.Future[Work], deadline: float) -> None:
         self.items = items
@@ -63,9 +63,16 @@ class Work:
         self.deadline = deadline
         self.queued = perf_counter()
         self.taken = 0
-        self.outcomes: list[Outcome] = []
+        """Items handed to the pipeline; of the scoring thread."""
+        self.outcomes: list[Outcome] = [None] * len(items)
+        self.left = len(items)
+        """Items without an outcome; with it of the event loop."""
         self.queue_us = 0.0
         self.batch_us: dict[str, float] = {}
+
+
+Piece = tuple[Work, int, int]
+"""A work, the first of its items in a chunk, and how many."""
 
 
 class Glance:
@@ -237,67 +244,70 @@ class Engine:
         """Whether it is taken now; one whose deadline has passed is left, and nothing of it happens."""
         if work.future.cancelled() or (monotonic() > work.deadline and not self._draining):
             late = Unavailable("the deadline passed before its turn came; nothing was scored", hint="send it again", retry_after_s=1.0)  # fmt: skip
-            work.outcomes = [late] * len(work.items)
-            self._tell([work])
+            self._tell([(work, 0, len(work.items))], [late] * len(work.items))
             return False
         work.queue_us = (perf_counter() - work.queued) * 1e6
         return True
 
     def _score(self, taken: Sequence[tuple[Work, int]]) -> None:
         """Score a chunk; it is answered once it is written, while the next is scored."""
-        chunk = _Chunk(taken, [item for work, n in taken for item in work.items[work.taken : work.taken + n]])
-        if not chunk.items:
+        pieces = [(work, work.taken, n) for work, n in taken]
+        items = [item for work, start, n in pieces for item in work.items[start : start + n]]
+        if not items:
             return
         for work, n in taken:
             work.taken += n
             if work.taken == len(work.items) and self._big and work is self._big[0]:
                 self._big.popleft()
         if self.halted:
-            self._answer(chunk, outcomes_of_ledger(chunk.items, self._pipeline.outlets.ledger))
+            self._tell(pieces, self._of_ledger(items))
             return
+        started = perf_counter()
         try:
-            found = self._pipeline.take(Chunk(chunk.items, range(1, len(chunk.items) + 1), None), "http")
+            found = self._pipeline.take(Chunk(items, range(1, len(items) + 1), None), "http")
         except Exception as error:  # noqa: BLE001 - a top: whoever waits must be told, and the thread must not die
             self._flush()
-            self._answer(chunk, self._settle_by_ledger(chunk.items, error))
+            self._tell(pieces, self._settle_by_ledger(items, error))
         else:
-            found.written.add_done_callback(lambda written: self._written(chunk, found, written))
+            found.written.add_done_callback(lambda written: self._written(pieces, items, found, written, started))
 
-    def _written(self, chunk: _Chunk, found: Taken, written: Future[Spent]) -> None:
+    def _written(
+        self,
+        pieces: Sequence[Piece],
+        items: Sequence[Event | Label],
+        found: Taken,
+        written: Future[Spent],
+        started: float,
+    ) -> None:
         """On the thread of the outlets: answer what is in the ledger."""
         try:
             spent = written.result()
-            outcomes = outcomes_of(chunk.items, found.decisions, found.refused, self._pipeline.outlets.ledger)
+            outcomes = outcomes_of(items, found.decisions, found.refused, self._pipeline.outlets.ledger)
+            took_s = perf_counter() - started
+            self._count(found.decisions, took_s * 1e3, spent)
         except Exception as error:  # noqa: BLE001 - a top, as above
-            self._answer(chunk, self._settle_by_ledger(chunk.items, error))
+            self._tell(pieces, self._settle_by_ledger(items, error))
             return
-        took_s = perf_counter() - chunk.started
-        self._count(found.decisions, took_s * 1e3, spent)
-        self._answer(chunk, outcomes, {"batch": took_s * 1e6, **{stage: s * 1e6 for stage, s in spent.items()}})
-
-    def _answer(self, chunk: _Chunk, outcomes: Sequence[Outcome], batch_us: Mapping[str, float] = _NOTHING) -> None:
-        done: list[Work] = []
-        start = 0
-        for work, n in chunk.taken:
-            work.outcomes += outcomes[start : start + n]
-            start += n
-            for stage, us in batch_us.items():
-                work.batch_us[stage] = work.batch_us.get(stage, 0.0) + us
-            if len(work.outcomes) == len(work.items):
-                done.append(work)
-        self._tell(done)
+        batch_us = {"batch": took_s * 1e6, **{stage: s * 1e6 for stage, s in spent.items()}}
+        self._tell(pieces, outcomes, batch_us)
 
     def _flush(self) -> None:
         """Wait for the ledger; what fails there is told to whom it concerns."""
         with suppress(Exception):
             self._pipeline.outlets.flush()
 
+    def _of_ledger(self, items: Sequence[Event | Label]) -> list[Outcome]:
+        """What the ledger holds of the items; raises nothing."""
+        try:
+            return outcomes_of_ledger(items, self._pipeline.outlets.ledger)
+        except Exception as error:
+            log.error("the ledger cannot be read: %s", type(error).__name__, exc_info=error)
+            hint = "send it again with the same id"
+            return [Unavailable("the ledger does not answer", hint=hint, retry_after_s=5.0)] * len(items)
+
     def _settle_by_ledger(self, items: Sequence[Event | Label], error: Exception) -> list[Outcome]:
         log.error("the pipeline failed: %s", type(error).__name__, exc_info=error)
-        try:
-            outcomes = outcomes_of_ledger(items, self._pipeline.outlets.ledger)
-        except RingwatchError as second:
-            outcomes = [second] * len(items)
+        outcomes = self._of_ledger(items)
         if any(isinstance(outcome, Unavailable | Corrupt) for outcome in outcomes):
             self.halted = f"the pipeline stopped ({type(error).__name__}); restart it, nothing acknowledged is lost"
         else:
@@ -313,16 +323,26 @@ class Engine:
         for level, action in zip(decisions.level.tolist(), decisions.action.tolist(), strict=True):
             meters.decisions[_LEVELS[level], _ACTIONS[action]] += 1
 
-    def _tell(self, done: Sequence[Work]) -> None:
-        """Back to the event loop, all at once."""
-        if done and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._settle, done)
+    def _tell(
+        self, pieces: Sequence[Piece], outcomes: Sequence[Outcome], batch_us: Mapping[str, float] = _NOTHING
+    ) -> None:
+        """Back to the event loop, all at once; from either thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._settle, pieces, outcomes, batch_us)
 
-    def _settle(self, done: Iterable[Work]) -> None:
-        for work in done:
-            self.depth -= len(work.items)
-            if not work.future.done():
-                work.future.set_result(work)
+    def _settle(self, pieces: Sequence[Piece], outcomes: Sequence[Outcome], batch_us: Mapping[str, float]) -> None:
+        """On the event loop: each outcome to its place; a work that has all of them is done."""
+        at = 0
+        for work, start, n in pieces:
+            work.outcomes[start : start + n] = outcomes[at : at + n]
+            work.left -= n
+            at += n
+            for stage, us in batch_us.items():
+                work.batch_us[stage] = work.batch_us.get(stage, 0.0) + us
+            if not work.left:
+                self.depth -= len(work.items)
+                if not work.future.done():
+                    work.future.set_result(work)
 
     def _answer_questions(self) -> None:
         while self._questions:
@@ -338,17 +358,7 @@ class Engine:
         self._glanced = monotonic()
         self.glance = Glance(self._pipeline, self.halted, self._trouble)
         if quiet_s > _QUIET_S and not self.halted:
-            self._pipeline.begin_snapshot()
-
-
-class _Chunk:
-    """What is scored together: (work, number of its items) in order, and the items."""
-
-    __slots__ = ("items", "started", "taken")
-
-    def __init__(self, taken: Sequence[tuple[Work, int]], items: Sequence[Event | Label]) -> None:
-        self.taken, self.items = taken, items
-        self.started = perf_counter()
+            self._pipeline.begin_snapshot(quiet=True)
 
 
 def _no_answer() -> Unavailable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
@@ -45,8 +45,10 @@ class GraphWriter:
         self._room = threading.Condition()
         self._queue_events = queue_events
         self._queued = 0
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="graph-writer")
-        self._thread = self._executor.submit(self._work)
+        self._ended: Future[None] = Future()
+        """Done when the thread has ended, with what stopped it."""
+        self._thread = threading.Thread(target=self._run, name="graph-writer", daemon=True)
+        self._thread.start()
 
     def submit(self, decisions: Decisions) -> None:
         """Queue decisions, in running order. Raises what stopped the writer; `Conflict` after `close`."""
@@ -64,12 +66,10 @@ class GraphWriter:
 
     def close(self) -> None:
         """Apply everything submitted and stop the thread; the store stays open. Raises what stopped the writer."""
-        try:
-            if not self._thread.done():
-                self._put(None)
-            self._thread.result()
-        finally:
-            self._executor.shutdown()
+        if not self._ended.done():
+            self._put(None)
+        self._thread.join()
+        self._ended.result()
 
     def __enter__(self) -> Self:
         return self
@@ -89,19 +89,22 @@ class GraphWriter:
         self._queue.put(item)
 
     def _raise_if_stopped(self, waiting: Future[int] | None = None) -> None:
-        if self._thread.done() and not (waiting is not None and waiting.done()):
-            self._thread.result()
+        if self._ended.done() and not (waiting is not None and waiting.done()):
+            self._ended.result()
             raise Conflict("the graph writer is closed", hint="submit before close, or make a new writer")
 
+    def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001 - a top: it is raised again where it is waited for
+            self._ended.set_exception(error)
+        else:
+            self._ended.set_result(None)
+
     def _work(self) -> None:
-        """Until `None` arrives, or the program ends without closing the writer."""
+        """Until `None` arrives."""
         while True:
-            try:
-                item = self._queue.get(timeout=POLL_S)
-            except queue.Empty:
-                if threading.main_thread().is_alive():
-                    continue
-                return
+            item = self._queue.get()
             if isinstance(item, Decisions):
                 self._take(item)
                 with self._room:

@@ -6,6 +6,7 @@ The graph is told only what the ledger holds.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -15,8 +16,8 @@ from time import perf_counter
 from graph.writer import GraphWriter
 from ingest.dead_letter import DeadLetterFile
 from ledger.store import LedgerStore, LedgerWrite
-from ringwatch.errors import RingwatchError
 
+log = logging.getLogger(__name__)
 AHEAD = 2
 """Batches that may wait for the ledger; then whoever scores waits too."""
 Spent = dict[str, float]
@@ -35,7 +36,7 @@ class Outlets:
         self.ledger = ledger
         self.graph = graph
         self.dead_letters = dead_letters
-        self.graph_error: RingwatchError | None = None
+        self.graph_error: Exception | None = None
         self.written: Callable[[LedgerWrite, Spent], None] = lambda write, spent: None
         """Called on the thread for each batch once it is in the ledger, before its future is done."""
         self._queue: Queue[_Waiting | None] = Queue(AHEAD)
@@ -56,6 +57,11 @@ class Outlets:
         """Wait until everything put is in the ledger. Raises what stopped it."""
         if self._last is not None:
             self._last.result()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a store failed: then ledger and graph do not hold what memory does."""
+        return self._error is not None or self.graph_error is not None
 
     def check_graph(self) -> None:
         """Raise what stopped the graph, if anything did."""
@@ -111,7 +117,10 @@ class Outlets:
                 started = perf_counter()
                 self._tell_graph(self.graph, write)
                 spent["graph"] = perf_counter() - started
-            self.written(write, spent)
+            try:
+                self.written(write, spent)
+            except Exception as error:
+                log.error("what was written could not be counted", exc_info=error)
             future.set_result(spent)
 
     def _tell_graph(self, graph: GraphWriter, write: LedgerWrite) -> None:
@@ -119,7 +128,7 @@ class Outlets:
         if self.graph_error is None:
             try:
                 graph.submit(write.decisions)
-            except RingwatchError as error:
+            except Exception as error:  # noqa: BLE001 - whatever stopped the graph, the ledger goes on
                 self.graph_error = error
 
 

@@ -24,7 +24,7 @@ from ingest.source import Chunk, Source
 from ingest.stream import ScoringStream
 from ledger.alerting import AlertGrouper
 from ledger.store import LedgerWrite, Progress
-from ringwatch.errors import BadInput
+from ringwatch.errors import BadInput, RingwatchError
 from ringwatch.model import Event, Item, Label, Level, Refusal
 from scorers.decision import Decisions
 
@@ -101,6 +101,8 @@ class Pipeline:
         self._seq = -1
         self._snapshot_seq = -1
         self._snapshot_due = monotonic() + snapshot_interval_s
+        self._snapshot_earliest = 0.0
+        """Not before that, even if nobody waits."""
         self._underway: Underway | None = None
         self._stall_s = 0.0
 
@@ -179,8 +181,7 @@ class Pipeline:
         progress = Progress(source_id or _UNNUMBERED, source, position, self._seq)
         decisions = self.stream.feed(fresh)
         written = self._put(decisions, labels, refusals, progress)
-        if monotonic() >= self._snapshot_due:
-            self.begin_snapshot()
+        self.begin_snapshot()
         return Taken(decisions, [r for r in refusals if r.code in ("conflict", "unknown_event")], written)
 
     def process(self, chunk: Chunk, source: str, source_id: str | None = None) -> Taken:
@@ -191,12 +192,15 @@ class Pipeline:
         return taken
 
     def look(self, event: Event) -> Decisions | None:
-        """The decision of an event as if it happened now, alone; nothing changes. None when it was seen before. Raises
+        """The decision of an event as if it happened now, alone; nothing changes. None when it was seen before, and is in the ledger. Raises
         BadInput for an id that was seen with another content."""
         seen = self._seen.look(event)
         if seen == CONFLICT:
             raise BadInput(_conflict(event), hint="use another id", code="conflict")
-        return self.stream.look([event]) if seen == NEW else None
+        if seen == NEW:
+            return self.stream.look([event])
+        self.outlets.flush()
+        return None
 
     def _sort(
         self, chunk: Chunk, source: str
@@ -309,16 +313,25 @@ class Pipeline:
         for stage, value in decisions.timing_us.items():
             tally.stage_s[stage] = tally.stage_s.get(stage, 0.0) + value * len(decisions) / 1e6
 
-    def begin_snapshot(self) -> None:
-        """Start a snapshot behind the caller, when there is anything new and none is under way."""
-        if self._underway is not None and not self._underway.done:
+    def begin_snapshot(self, *, quiet: bool = False) -> None:
+        """Start a snapshot behind the caller, when it is due (or nobody waits: `quiet`), anything is new and none is under way.
+        Raises nothing: what goes wrong stands in the tally, and it is tried again later."""
+        if self._underway is not None:
+            if not self._underway.done:
+                return
+            self._end_snapshot()
+        now = monotonic()
+        if now < (self._snapshot_earliest if quiet else self._snapshot_due) or self.outlets.stopped:
             return
-        self._end_snapshot()
-        if self._seq != self._snapshot_seq:
-            started = perf_counter()
+        self._snapshot_due = now + self._interval_s
+        if self._seq == self._snapshot_seq:
+            return
+        started = perf_counter()
+        try:
             self._underway = self._snapshots.begin(self._position(), self.stream, self._settle)
-            self._stall_s = perf_counter() - started
-        self._snapshot_due = monotonic() + self._interval_s
+        except (OSError, RuntimeError, RingwatchError) as error:
+            self._snapshot_failed(f"the snapshot at {self._seq} was not begun: {error}")
+        self._stall_s = perf_counter() - started
 
     def checkpoint(self) -> None:
         """Snapshot everything in memory now, after ledger and graph have caught up. Raises what stopped them."""
@@ -332,18 +345,26 @@ class Pipeline:
     def _end_snapshot(self) -> None:
         if self._underway is None:
             return
-        self.tally.snapshot_trouble = self._underway.result()
-        if not self.tally.snapshot_trouble:
+        trouble = self._underway.result()
+        if trouble:
+            self._snapshot_failed(trouble)
+        else:
             self._snapshotted(self._underway.seq, self._underway.seconds, self._stall_s)
         self._underway = None
+
+    def _snapshot_failed(self, trouble: str) -> None:
+        self.tally.snapshot_trouble = trouble
+        self._snapshot_due = self._snapshot_earliest = monotonic() + self._interval_s
 
     def _snapshotted(self, seq: int, took_s: float, stall_s: float | None = None) -> None:
         tally = self.tally
         stall_s = took_s if stall_s is None else stall_s
         tally.stage_s["snapshot"] = tally.stage_s.get("snapshot", 0.0) + stall_s
         tally.snapshots = [*tally.snapshots[-9:], (stall_s * 1e3, took_s * 1e3)]
+        tally.snapshot_trouble = ""
         self._snapshot_seq = seq
-        self._snapshot_due = monotonic() + max(self._interval_s, took_s / _SNAPSHOT_SHARE)
+        self._snapshot_earliest = monotonic() + took_s / _SNAPSHOT_SHARE
+        self._snapshot_due = max(monotonic() + self._interval_s, self._snapshot_earliest)
 
     def _settle(self) -> None:
         """Wait until ledger and graph hold what was put."""

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import shutil
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
-from typing import Any
+from typing import Any, NoReturn
 from zipfile import BadZipFile
 
 import msgspec
@@ -32,6 +34,7 @@ from ringwatch.errors import Corrupt
 
 _KEPT = 2
 _PART = "part-"
+_WRITTEN = b"written"
 _CHILD_S, _POLL_S = 600.0, 0.02
 """A child that takes longer is ended, and the snapshot is tried again later."""
 
@@ -61,34 +64,62 @@ class Snapshots:
         if sys.platform != "linux":
             settle()
             self.write(position, stream)
-            return Underway(position.seq, ())
+            return Underway(position.seq, (), lambda: None)
         child = self._fork(position, stream)
-        return Underway(position.seq, (child.wait, settle, lambda: self._publish(self._part(position), position)))
+        part = self._part(position, child.pid)
+
+        def sweep() -> None:
+            shutil.rmtree(part, ignore_errors=True)
+
+        try:
+            return Underway(position.seq, (child.wait, settle, lambda: self._publish(part, position)), sweep)
+        except RuntimeError:  # no thread to be had
+            os.kill(child.pid, signal.SIGKILL)
+            with suppress(OSError):
+                child.wait()
+            sweep()
+            raise
 
     def _fork(self, position: Position, stream: ScoringStream) -> _Child:
         reading, writing = os.pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # about other threads' locks: the child takes none
-            pid = os.fork()
-        if pid:
-            os.close(writing)
-            return _Child(pid, reading)
+        masked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
         try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # about other threads' locks: the child takes none
+                pid = os.fork()
+            if not pid:
+                self._be_child(position, stream, writing)
+        except OSError:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+        return _Child(pid, reading)
+
+    def _be_child(self, position: Position, stream: ScoringStream, words: int) -> NoReturn:
+        """Write the part, say so and end: nothing of the parent's may run here."""
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
             gc.disable()
-            os.dup2(writing, 3)
+            os.dup2(words, 3)
             os.closerange(4, 1 << 16)  # the folder's lock and the listening socket must not outlive the parent
             os.nice(5)
             self._fill(position, stream)
-        except BaseException as error:  # noqa: BLE001 - nothing of the parent's may run in the child
+            os.write(3, _WRITTEN)
+        except BaseException as error:  # noqa: BLE001 - as said
             os.write(3, str(error).encode()[:4096])
-            os._exit(1)
-        os._exit(0)
+        finally:
+            os._exit(0)
 
-    def _part(self, position: Position) -> Path:
-        return self._folder / f"{_PART}{position.seq}"
+    def _part(self, position: Position, pid: int) -> Path:
+        return self._folder / f"{_PART}{position.seq}-{pid}"
 
     def _fill(self, position: Position, stream: ScoringStream) -> Path:
-        part = self._part(position)
+        part = self._part(position, os.getpid())
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         stream.state.snapshot(part / "state.bin", position=position.seq)
@@ -140,10 +171,12 @@ class Snapshots:
 class Underway:
     """A snapshot being written behind the caller, in steps."""
 
-    def __init__(self, seq: int, steps: Sequence[Callable[[], None]]) -> None:
+    def __init__(self, seq: int, steps: Sequence[Callable[[], None]], sweep: Callable[[], None]) -> None:
+        """`sweep` takes away what is left of one that failed."""
         self.seq = seq
         self.seconds = 0.0
         self._trouble = ""
+        self._sweep = sweep
         self._thread = threading.Thread(target=self._run, args=(steps,), name="snapshot", daemon=True)
         self._thread.start()
 
@@ -163,26 +196,31 @@ class Underway:
                 step()
         except Exception as error:  # noqa: BLE001 - a top: it is told, and the next one is tried later
             self._trouble = f"the snapshot at {self.seq} was not written: {error}"
+            self._sweep()
         self.seconds = perf_counter() - started
 
 
 class _Child:
     def __init__(self, pid: int, words: int) -> None:
-        self._pid, self._words = pid, words
+        self.pid, self._words = pid, words
 
     def wait(self) -> None:
-        """Until it has ended well. Raises OSError with its words."""
-        deadline = monotonic() + _CHILD_S
-        ended = status = 0
-        while not ended:
-            sleep(_POLL_S)
-            ended, status = os.waitpid(self._pid, os.WNOHANG)
-            if not ended and monotonic() > deadline:
-                os.kill(self._pid, signal.SIGKILL)
+        """Until it has ended; by its own words it says whether well. Raises OSError."""
         with open(self._words, "rb") as words:
-            said = words.read().decode("utf-8", "replace")
-        if status != 0:
-            raise OSError(said or f"its process ended with {os.waitstatus_to_exitcode(status)}")
+            deadline = monotonic() + _CHILD_S
+            while not self._ended():
+                sleep(_POLL_S)
+                if monotonic() > deadline:
+                    os.kill(self.pid, signal.SIGKILL)
+            said = words.read()
+        if said != _WRITTEN:
+            raise OSError(said.decode("utf-8", "replace") or "its process was ended")
+
+    def _ended(self) -> bool:
+        try:
+            return os.waitpid(self.pid, os.WNOHANG)[0] != 0
+        except ChildProcessError:  # where SIGCHLD is ignored nobody waits for children: the end of its words is its end
+            return bool(select.select([self._words], [], [], 0.0)[0])
 
 
 def _save(path: Path, arrays: dict[str, NDArray[Any]]) -> None:

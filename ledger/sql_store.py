@@ -15,7 +15,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event, func, insert, or_, select, tuple_
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.pool import NullPool
 
 from features.schema import FeatureSchema
 from ledger import tables as t
@@ -344,8 +344,8 @@ class SqlLedger:
 
 
 def _engine(url: str) -> Engine:
-    memory = url in ("sqlite://", "sqlite:///:memory:")
-    engine = create_engine(url, poolclass=StaticPool if memory else NullPool if not url.startswith("sqlite") else None)
+    """Not for SQLite in memory, whose connections do not share it."""
+    engine = create_engine(url, poolclass=None if url.startswith("sqlite") else NullPool)
     if url.startswith("sqlite"):
 
         @event.listens_for(engine, "connect")

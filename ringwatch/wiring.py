@@ -175,9 +175,11 @@ def open_service(settings: Settings, mapping: Mapping | None = None) -> Service:
             opened.callback(writer.close)
         dead_letters = DeadLetterFile(folder.dead_letters, counted=ledger.refusals())
         opened.callback(dead_letters.close)
+        outlets = Outlets(ledger, writer, dead_letters)
+        opened.callback(outlets.close)
         pipeline = Pipeline(
             stream,
-            Outlets(ledger, writer, dead_letters),
+            outlets,
             AlertGrouper(int(settings.alert_window_h * HOUR_US), int(settings.ring_alert_window_days * DAY_US)),
             seen=SeenEvents(settings.dedupe_events),
             snapshots=Snapshots(folder.snapshots),

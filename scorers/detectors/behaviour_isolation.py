@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ringwatch.errors import BadInput
+from ringwatch.errors import BadInput, Corrupt
 from ringwatch.model import DAY_US, HOUR_US
 from scorers.forest import Forest, fit
 from scorers.scorer import Batch, Finding
@@ -128,6 +128,8 @@ class BehaviourIsolation:
         return arrays
 
     def load(self, arrays: dict[str, NDArray[Any]]) -> None:
+        if any(name.startswith("next_") for name in arrays):
+            raise Corrupt("the saved forest is of an earlier version", hint="the ledger is replayed")
         fit_us, self._use_us, self._seen, self._fitted = (int(v) for v in arrays["marks"])
         self._fit_us = None if fit_us < 0 else fit_us
         self._rows = None

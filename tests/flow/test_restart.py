@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -106,10 +107,10 @@ def test_a_snapshot_is_written_behind_and_holds_its_moment(opened: Open, tmp_pat
     live, again = opened("live"), opened("again")
     feed(live, *MANY)
     feed(again, *MANY[:100])
-    again.pipeline.begin_snapshot()
-    feed(again, *MANY[100:200])
+    again.pipeline.begin_snapshot(quiet=True)
     underway = again.pipeline._underway
     assert underway is not None
+    feed(again, *MANY[100:200])
     assert underway.result() == ""
     assert [p.name for p in (tmp_path / "again" / "snapshots").iterdir()] == [f"{99:015d}"]
     feed(again, *MANY[200:250])
@@ -123,32 +124,61 @@ def test_a_snapshot_is_written_behind_and_holds_its_moment(opened: Open, tmp_pat
         service.close()
 
 
-def test_a_snapshot_that_cannot_be_written_is_told_and_tried_again(opened: Open, tmp_path: Path) -> None:
+def test_a_snapshot_that_cannot_be_written_is_told_and_tried_again(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service = opened("live")
     feed(service, *MANY[:10])
-    in_the_way = tmp_path / "live" / "snapshots" / "part-9"
-    in_the_way.write_text("")
-    service.pipeline.begin_snapshot()
-    underway = service.pipeline._underway
-    assert underway is not None
-    assert "File exists" in underway.result()
-    in_the_way.unlink()
-    service.pipeline.begin_snapshot()
-    assert "File exists" in service.pipeline.tally.snapshot_trouble
-    service.pipeline.checkpoint()
-    assert service.pipeline.tally.snapshot_trouble == ""
-    assert opened_position(tmp_path / "live") == 9
+    pipeline, snapshots = service.pipeline, tmp_path / "live" / "snapshots"
+    with monkeypatch.context() as broken:
+        broken.setattr(pipeline.stream.rings, "dump", lambda: 1 / 0)
+        pipeline.begin_snapshot(quiet=True)
+        assert pipeline._underway is not None
+        assert "division by zero" in pipeline._underway.result()
+    assert list(snapshots.iterdir()) == [], "nothing half written stays"
+    pipeline.begin_snapshot(quiet=True)
+    assert "division by zero" in pipeline.tally.snapshot_trouble
+    assert pipeline._underway is None, "not again at once"
+    pipeline.checkpoint()
+    assert pipeline.tally.snapshot_trouble == ""
+    assert [p.name for p in snapshots.iterdir()] == [f"{9:015d}"]
+    service.close()
+
+
+@pytest.mark.parametrize("fails", ["fork", "pipe"])
+def test_without_room_for_a_process_the_scorer_goes_on(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    service = opened("live")
+    feed(service, *MANY[:10])
+    open_files = len(os.listdir("/proc/self/fd"))
+
+    def none_left() -> int:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, fails, none_left)
+    service.pipeline.begin_snapshot(quiet=True)
+    assert "temporarily unavailable" in service.pipeline.tally.snapshot_trouble
+    assert len(os.listdir("/proc/self/fd")) == open_files
+    feed(service, *MANY[10:20])
+    monkeypatch.undo()
+    service.close()
+
+
+def test_a_stopped_graph_begins_no_snapshots(opened: Open) -> None:
+    service = opened("live")
+    feed(service, *MANY[:10])
+    service.pipeline.outlets.graph_error = OSError("no space left on device")
+    service.pipeline.begin_snapshot(quiet=True)
+    assert service.pipeline._underway is None
+    service.pipeline.outlets.graph_error = None
     service.close()
 
 
 def test_what_a_killed_process_left_of_a_snapshot_is_swept(opened: Open, tmp_path: Path) -> None:
     opened("live").close()
-    left = tmp_path / "live" / "snapshots" / "part-77"
+    left = tmp_path / "live" / "snapshots" / "part-77-1"
     left.mkdir()
     (left / "state.bin").write_bytes(b"half")
     opened("live").close()
     assert not left.exists()
-
-
-def opened_position(folder: Path) -> int:
-    return max(int(p.name) for p in (folder / "snapshots").iterdir() if p.name.isdigit())

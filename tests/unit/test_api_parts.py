@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.cursor import read_cursor, write_cursor
+from api.engine import SLICE
 from api.meters import Histogram, Meters, Window
 from api.problems import CODES, KINDS, meaning_of, problem_of
 from ringwatch import errors
@@ -163,6 +165,63 @@ def test_a_big_request_is_cut_and_stays_in_order(tmp_path: Any) -> None:
 
     asyncio.run(run())
     service.close()
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.05])
+def test_what_a_failing_ledger_did_not_take_is_not_acknowledged(tmp_path: Any, late_s: float) -> None:
+    """The first slice of a big request is written, the next is not: each outcome is that of its own event."""
+    service, engine = engine_over(tmp_path / "data", capacity=1000)
+    ledger = service.pipeline.outlets.ledger
+    write, read, calls = ledger.write, ledger.assessments, []
+
+    def fails(*writes: Any) -> None:
+        calls.append(writes)
+        if len(calls) > 1:
+            raise Unavailable("disk full")
+        write(*writes)
+
+    def slow(*args: Any) -> Any:
+        time.sleep(late_s)
+        return read(*args)
+
+    ledger.write, ledger.assessments = fails, slow
+
+    async def run() -> None:
+        engine.start(asyncio.get_running_loop())
+        outcomes = (await engine.submit([made(n) for n in range(SLICE * 5)])).outcomes
+        taken = {n for n, outcome in enumerate(outcomes) if not isinstance(outcome, Unavailable)}
+        assert taken == set(range(ledger.counts()["assessments"])), "slices that gathered share a transaction"
+        assert 0 < len(taken) < SLICE * 5
+        assert [outcomes[n].event_id for n in sorted(taken)] == [f"e{n}" for n in sorted(taken)]
+        assert not engine.alive
+        assert engine.depth == 0
+        await asyncio.to_thread(engine.stop)
+
+    asyncio.run(run())
+    ledger.close()
+    service.folder.close()
+
+
+def test_a_ledger_that_cannot_even_be_read_is_an_answer_too(tmp_path: Any) -> None:
+    service, engine = engine_over(tmp_path / "data", capacity=1000)
+    ledger = service.pipeline.outlets.ledger
+
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("no connection left")
+
+    ledger.write = ledger.assessments = fails
+
+    async def run() -> None:
+        engine.start(asyncio.get_running_loop())
+        works = await asyncio.gather(*(engine.submit([made(n)]) for n in range(20)))
+        assert all(isinstance(w.outcomes[0], Unavailable) for w in works)
+        assert engine._thread.is_alive()
+        assert engine.depth == 0
+        await asyncio.to_thread(engine.stop)
+
+    asyncio.run(run())
+    ledger.close()
+    service.folder.close()
 
 
 @pytest.mark.parametrize("written", [True, False])

@@ -1,4 +1,4 @@
-"""Clues: one sentence and the conditions that must hold together. Row by row or by column, the same bits; nothing is made
+"""Clues: one sentence and the conditions that must hold together. The compiled loop does what the definitions say; nothing is made
 of what is missing; a clue is tried on the kinds there are."""
 
 from __future__ import annotations
