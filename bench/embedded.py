@@ -133,7 +133,7 @@ def pipeline(b: Bench, chunks: list[Chunk] | None = None) -> tuple[int, float, d
     with b.service() as service:
         started = time.perf_counter()
         for chunk in b.chunks() if chunks is None else chunks:
-            service.pipeline.process(chunk, "bench", "bench")
+            service.pipeline.take(chunk, "bench", "bench")
         service.pipeline.checkpoint()
         seconds = time.perf_counter() - started
         tally, graph = service.pipeline.tally, service.graph
