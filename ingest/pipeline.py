@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 
@@ -377,10 +378,12 @@ class Pipeline:
         return Position(seq=self._seq, watermark_us=self.stream.watermark_us)
 
     def close(self) -> None:
-        """Snapshot and close every store, in an order that leaves them consistent."""
-        self.checkpoint()
-        self.outlets.close()
-        self.stream.state.close()
+        """Snapshot and close every store, in an order that leaves them consistent. Raises what stopped one of them; the others
+        are closed then, too."""
+        with ExitStack() as closing:
+            closing.callback(self.stream.state.close)
+            closing.callback(self.outlets.close)
+            self.checkpoint()
 
 
 def _conflict(event: Event) -> str:

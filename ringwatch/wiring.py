@@ -141,12 +141,13 @@ class Service:
         return open_source(self.settings, paths, mapping, self.kinds)
 
     def close(self) -> None:
-        """Snapshot, then close every store and give the folder back."""
-        self.pipeline.close()
-        self.pipeline.outlets.dead_letters.close()
-        if self.graph is not None:
-            self.graph.close()
-        self.folder.close()
+        """Snapshot, then close every store and give the folder back. Raises what stopped a store."""
+        with ExitStack() as closing:
+            closing.callback(self.folder.close)
+            if self.graph is not None:
+                closing.callback(self.graph.close)
+            closing.callback(self.pipeline.outlets.dead_letters.close)
+            self.pipeline.close()
 
 
 def open_service(settings: Settings, mapping: Mapping | None = None) -> Service:

@@ -60,6 +60,13 @@ def test_beyond_loopback_only_with_keys(tmp_path: Path) -> None:
     assert unknown.code == 2
 
 
+def test_another_loopback_address_is_called_by_its_own_name(tmp_path: Path) -> None:
+    with running(tmp_path / "data", "--host", "127.0.0.2") as server, server.client() as client:
+        assert "127.0.0.2" in server.url
+        assert client.get("/readyz").status_code == 200
+        assert client.get("/readyz", headers={"Host": "elsewhere.example"}).status_code == 421
+
+
 def test_a_taken_port_and_a_held_folder_are_told(tmp_path: Path) -> None:
     with running(tmp_path / "data") as server:
         port = server.url.rsplit(":", 1)[1]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.streams import START_US, payment
 
+from graph.writer import GraphWriter
 from ingest.snapshot import load_arrays
 from ingest.source import Chunk
 from ringwatch.model import MINUTE_US, Event, Label
@@ -165,14 +166,28 @@ def test_without_room_for_a_process_the_scorer_goes_on(
     service.close()
 
 
+class Full(GraphWriter):
+    """A graph writer that was stopped."""
+
+    def __init__(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def test_a_stopped_graph_begins_no_snapshots(opened: Open) -> None:
     service = opened("live")
     feed(service, *MANY[:10])
     service.pipeline.outlets.graph_error = OSError("no space left on device")
     service.pipeline.begin_snapshot(quiet=True)
     assert service.pipeline._underway is None
-    service.pipeline.outlets.graph_error = None
-    service.close()
+    service.pipeline.outlets.graph = Full()
+    with pytest.raises(OSError, match="no space left"):
+        service.close()
+    again = opened("live")
+    assert again.pipeline.tally.replayed == 10, "the folder was given back, and a replay makes up for it"
+    again.close()
 
 
 def test_what_a_killed_process_left_of_a_snapshot_is_swept(opened: Open, tmp_path: Path) -> None:
