@@ -2,10 +2,10 @@
 
 An event at or above the least level joins an open alert when the group's last event is within the window (a ring's within a
 longer one: it is one piece of work as long as it lives); otherwise it founds a new one. Where a fraud pattern names something
-shared in a ring of three or more, the group is the ring: one ring, one alert that grows. An event whose accounts stand in an open
-alert of a ring joins it, the one with most of them (ties: the older), so that a ring that merges, splits or changes its id is
-still one piece of work. Otherwise the group is the strongest reason with its entity (else the user, else the event itself). One
-event adds to one alert only.
+shared in a ring of three or more, the group is the ring: one ring, one alert that grows; it goes on from the open alert of the
+same reason and entity, of when the ring was a pair. An event whose accounts stand in an open alert of a ring joins it, the one
+with most of them (ties: the older), so that a ring that merges, splits or changes its id is still one piece of work. Otherwise
+the group is the strongest reason with its entity (else the user, else the event itself). One event adds to one alert only.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ class AlertGrouper:
         amount = event.amount_minor or 0
         old = self._open.get(key)
         if old is None or not self._is_open(old, event):
+            old = self._before_the_ring(event, key, top)
+        if old is None:
             alert_id = blake2b("\0".join((*key, event.event_id)).encode(), digest_size=12).hexdigest()
             alert = Alert(
                 alert_id, *key, event.at_us, event.at_us, 1, score, level.name, _delivery(level), text, amount,
@@ -117,6 +119,14 @@ class AlertGrouper:
             )  # fmt: skip
         self._keep(key, alert)
         return alert
+
+    def _before_the_ring(self, event: Event, key: Key, top: Reason | None) -> Alert | None:
+        """The open alert that a ring's first one goes on from: of what it shares, from before it had enough accounts."""
+        plain = _plain(event, top)
+        found = self._open.get(plain) if key[1] == "ring" else None
+        if found is None or not self._is_open(found, event):
+            return None
+        return self._open.pop(plain)
 
     def _is_open(self, alert: Alert, event: Event) -> bool:
         """Whether the event may still join."""
@@ -157,11 +167,20 @@ def _top(reasons: Sequence[Reason], patterns: Sequence[str]) -> Reason | None:
 
 def _group(decisions: Decisions, row: int, top: Reason | None) -> Key:
     event, ring = decisions.events[row], decisions.ring_id(row)
+    users = decisions.features[row, decisions.schema.index["ring.users"]]
+    if ring is not None and decisions.patterns[row] and _shared(top) and users >= _RING_USERS:
+        return event.tenant, "ring", ring, "ring"
+    return _plain(event, top)
+
+
+def _shared(top: Reason | None) -> bool:
+    return top is not None and top.kind not in (None, "user") and top.entity is not None
+
+
+def _plain(event: Event, top: Reason | None) -> Key:
+    """The group where rings do not count."""
     code = top.code if top else "score"
     if top is not None and top.kind is not None and top.entity is not None:
-        users = decisions.features[row, decisions.schema.index["ring.users"]]
-        if ring is not None and decisions.patterns[row] and top.kind != "user" and users >= _RING_USERS:
-            return event.tenant, "ring", ring, "ring"
         return event.tenant, top.kind, top.entity, code
     if event.user is not None:
         return event.tenant, "user", event.user, code

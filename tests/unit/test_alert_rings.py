@@ -80,6 +80,21 @@ def test_it_keeps_its_identity_while_it_grows() -> None:
     assert [pairs for _, pairs in seen] == [[(seen[0][0][0].alert_id, f"e{n}")] for n in range(5)]
 
 
+def test_a_pair_that_becomes_a_ring_is_the_same_alert() -> None:
+    grouper = AlertGrouper(DAY_US, 30 * DAY_US)
+    first = grouper.add(decided([row(0, users=1), row(1, users=2)]))[0][0]
+    assert (first.kind, first.entity, first.events) == ("device", "phone-1", 2)
+    (alert,) = grouper.add(decided([row(2), row(3)]))[0]
+    assert (alert.alert_id, alert.kind, alert.entity, alert.events) == (first.alert_id, "ring", "rg1", 4)
+    assert alert.accounts == ("u0", "u1", "u2", "u3")
+    again = AlertGrouper(DAY_US, 30 * DAY_US)
+    again.restore([alert], START_US + 4 * 60_000_000)
+    later = row(9, at=9 * DAY_US, accounts=("u0",))
+    assert grouper.add(decided([later]))[0] == again.add(decided([later]))[0]
+    (apart,) = grouper.add(decided([row(20, at=9 * DAY_US, users=2, ring="rg7")]))[0]
+    assert apart.alert_id != alert.alert_id, "what a pair shares elsewhere is another matter"
+
+
 def test_a_ring_that_was_quiet_for_days_is_still_one_alert() -> None:
     days = [0, 5, 12, 45]
     rows = [row(n, at=day * DAY_US) for n, day in enumerate(days)]
