@@ -22,6 +22,7 @@ from ledger import tables as t
 from ledger.codec import FeatureCodec
 from ledger.insert import Inserter
 from ledger.rows import context_of, decode_event, decode_reasons, encode, stored_assessment
+from ledger.sqlite_wal import PRAGMAS, WalCheckpoints
 from ledger.store import LedgerWrite, Progress, StoredAssessment
 from ringwatch.errors import Corrupt, Unavailable
 from ringwatch.model import Alert, Event, Label, Reason, Versions
@@ -39,6 +40,7 @@ class SqlLedger:
         self._codec = FeatureCodec(schema)
         self._schema = schema
         self._writer: Connection | None = None
+        self._checkpoints = WalCheckpoints(self._engine)
         self._last_version: tuple[Versions, tuple[str, ...], int] | None = None
 
     def prepare(self) -> None:
@@ -112,6 +114,7 @@ class SqlLedger:
                 insert_into(t.sources, rows, "replace")
             if meta:
                 insert_into(t.meta, list(meta.items()), "replace")
+        self._checkpoints.written(sum(len(write.decisions) for write in writes if write.decisions is not None))
 
     @staticmethod
     def _refusals(connection: Connection) -> int:
@@ -340,6 +343,7 @@ class SqlLedger:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        self._checkpoints.close()
         self._engine.dispose()
 
 
@@ -350,7 +354,7 @@ def _engine(url: str) -> Engine:
 
         @event.listens_for(engine, "connect")
         def _pragmas(connection: Any, _: Any) -> None:
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536", "busy_timeout=5000"):
+            for pragma in PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
 
     return engine
