@@ -1,8 +1,9 @@
 """The scoring thread: the one place that touches the pipeline while the server runs.
 
-Requests put their items on a queue; the thread takes whatever has gathered, as one chunk, so that one ledger
-transaction answers many requests. Small requests come first; big ones are taken in slices between them, so that a bulk load
-does not hold up a customer who waits. A request is answered after its chunk is in the ledger, never before.
+Requests put their items on a queue; the thread takes whatever has gathered, as one chunk, and goes on with the next while that is
+written (`ingest/outlets.py`), so that one ledger transaction answers many requests. Small requests come first; big ones are taken
+in slices between them, so that a bulk load does not hold up a customer who waits. A request is
+answered after its chunk is in the ledger, never before.
 
 When the pipeline raises, the ledger is asked what became of the chunk. What it holds is answered; for the rest memory is ahead of
 the ledger, so the thread takes no more events (`halted`), and a restart recovers from the ledger.
@@ -37,9 +38,8 @@ log = logging.getLogger(__name__)
 
 SMALL = 8
 """A request of at most so many items goes before bigger ones."""
-FEW, MOST, SLICE = 8, 128, 48
-"""Items in one micro-batch: of small requests, of small requests when more than SLICE wait, and of a big one. Scoring in
-columns has a price of its own that pays from some 40 events on (chunks of 8 cost 4 ms, of 16 9 ms, of 64 15 ms)."""
+SLICE = 48
+"""Items in one chunk: of small requests, and besides of a big one."""
 PACE_S = 0.005
 """Chunks of small requests begin that long after each other under load (the one before answered several requests), else once the one
 before is written: of the 1.7 ms that one costs most is the same for one event and for four, so what comes meanwhile shares it."""
@@ -234,7 +234,7 @@ class Engine:
     def _take(self) -> list[tuple[Work, int]]:
         """(work, number of its items) of the next chunk: small ones whole, then a slice of the first big one."""
         taken: list[tuple[Work, int]] = []
-        room = MOST if len(self._small) > SLICE else FEW
+        room = SLICE
         while self._small and len(self._small[0].items) <= room:
             work = self._small.popleft()
             if self._started(work):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -31,12 +30,6 @@ class Batch:
     schema: FeatureSchema
     ring_ids: Sequence[str | None] = ()
     """The ring of each event's user; empty where rings are not kept."""
-
-    @cached_property
-    def rows(self) -> list[list[float]]:
-        """The features as lists, for the few rows where arrays cost more than they save."""
-        rows: list[list[float]] = self.features.tolist()
-        return rows
 
     def ring_id(self, row: int) -> str | None:
         return self.ring_ids[row] if self.ring_ids else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,11 +41,12 @@ def demo(
     from rich.console import Console
 
     from ringwatch.commands.inspect import print_alerts, read_ledger_alerts
+    from ringwatch.commands.serve import bind, serve_folder
 
     settings = settings_with(data_dir or Path("ringwatch-demo"))
     market = settings.data_dir / "market" / f"events-{events}-{seed}"
     console = Console(stderr=True)
-    listener = _bind(settings) if serve else None
+    listener = bind(settings.host, settings.port) if serve else None
     console.rule("[bold]Ringwatch demo")
     _claim(settings)
     if not (market / "events.jsonl").exists():
@@ -61,8 +61,6 @@ def demo(
     print_alerts(read_ledger_alerts(settings, limit=_ALERTS_SHOWN, level=None, top=True), "\nThe severest alerts")
     page = _show_ring(settings)
     if serve:
-        from ringwatch.commands.serve import serve_folder
-
         console.rule("[bold]Served")
         serve_folder(settings, local_key=True, listener=listener)
         return
@@ -118,13 +116,6 @@ def _show_ring(settings: Settings) -> Path | None:
     draw_ring(ring, settings)
     write_page(ring, page, settings)
     return page
-
-
-def _bind(settings: Settings) -> socket.socket:
-    """Before the work, so that a port that is taken is told at once."""
-    from ringwatch.commands.serve import bind
-
-    return bind(settings.host, settings.port)
 
 
 def _age_days(market: Path) -> float:

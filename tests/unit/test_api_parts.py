@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -92,14 +91,6 @@ def test_no_other_text_is_a_cursor(text: str) -> None:
         assert read_cursor(text, []) is None or text
     except BadInput:
         return
-
-
-class Slow:
-    """A pipeline that waits before each chunk."""
-
-    def __init__(self, gate: Any) -> None:
-        self.gate = gate
-        self.chunks: list[Sequence[Any]] = []
 
 
 def engine_over(folder: Any, **limits: Any) -> tuple[Any, Any]:
