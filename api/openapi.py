@@ -9,9 +9,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api import answers
-from api.intake import MAX_ITEMS
 from api.problems import MEDIA, Problem
 from ingest.events import INTEGER_FIELDS, OUTCOMES, TEXT_FIELDS
+from ingest.intake import MAX_ITEMS
 from ringwatch.model import BUILTIN_KINDS, Assessment, Kind, type_names
 
 _REF = "#/components/schemas/{name}"

@@ -14,10 +14,10 @@ from starlette.types import Message
 
 from api.answers import Accepted, Receipt, Result, ScoredBatch
 from api.engine import SMALL, Work
-from api.intake import MAX_BATCH_BYTES, MAX_ONE_BYTES, Taken, too_large
 from api.problems import answer, problem_of
 from api.served import Served, caller, served
 from api.settle import Outcome, look
+from ingest.intake import MAX_BATCH_BYTES, MAX_ONE_BYTES, Taken, too_large
 from ringwatch.errors import BadInput, RingwatchError, Unavailable
 from ringwatch.model import Assessment, Event, Label
 

@@ -10,10 +10,10 @@ from starlette.requests import Request
 
 from api.engine import Engine
 from api.guard import Access
-from api.intake import Intake
 from api.keys import Caller
 from api.meters import Meters
 from graph.store import GraphStore
+from ingest.intake import Intake
 from ledger.queries import LedgerQueries
 from rings.words import Money
 from ringwatch.model import Kind

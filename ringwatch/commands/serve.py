@@ -106,10 +106,10 @@ def served_of(service: Service, key_file: KeyFile) -> Served:
     """The open service as the API wants it."""
     from api.engine import Engine
     from api.guard import Access, is_loopback
-    from api.intake import Intake
     from api.meters import Meters
     from api.served import Served
     from ingest.currency import exponent
+    from ingest.intake import Intake
     from ledger.queries import LedgerQueries
     from rings.words import Money
     from ringwatch.wiring import open_decoder

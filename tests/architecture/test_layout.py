@@ -22,6 +22,9 @@ PRODUCT = (
     "mappings",
     "rings",
     "api",
+    "bus",
+    "roles",
+    "servers",
 )
 SOURCES = sorted(p for folder in PRODUCT for p in (ROOT / folder).rglob("*.py"))
 EVERYTHING = sorted({*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "bench").rglob("*.py")})
