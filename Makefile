@@ -25,7 +25,7 @@ check: install-dev ## Format, lint, types, architecture and fast tests: under a 
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -x -n auto -m "not slow" tests/unit tests/contract tests/architecture
+	$(BIN)/pytest -q -x -n auto -m "not slow and not backends" tests/unit tests/contract tests/architecture
 
 install: $(VENV)/.installed ## Create .venv and install Ringwatch with its locked dependencies
 

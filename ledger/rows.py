@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ledger.codec import FeatureCodec
+from features.codec import FeatureCodec
 from ledger.store import StoredAssessment
 from ringwatch.model import Action, Assessment, Event, Level, Reason, Versions
 from scorers.decision import Decisions

@@ -17,9 +17,9 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool
 
+from features.codec import FeatureCodec
 from features.schema import FeatureSchema
 from ledger import tables as t
-from ledger.codec import FeatureCodec
 from ledger.insert import Inserter
 from ledger.rows import context_of, decode_event, decode_reasons, encode, stored_assessment
 from ledger.sqlite_wal import PRAGMAS, WalCheckpoints

@@ -93,15 +93,93 @@ class Settings(BaseSettings):
         2000, ge=10, le=600_000, description="Longest an HTTP request waits for its turn to be scored."
     )
 
-    state_url: str = Field("memory:", pattern="^memory:$", description="State store; `memory:` is in-process arrays.")
+    state_url: str = Field(
+        "memory:",
+        pattern="^(memory:|rediss?://.+)$",
+        description="State store; `memory:` is in-process arrays, `redis://host:port/0` is shared (`rediss:` with TLS).",
+    )
     graph_url: str = Field(
         "ladybug:",
-        pattern="^(ladybug|none):$",
-        description="Graph store; `ladybug:` is one file in the data folder, `none:` writes no graph.",
+        pattern=r"^((ladybug|none):|(neo4j|bolt)(\+s|\+ssc)?://.+)$",
+        description="Graph store; `ladybug:` is one file in the data folder, `none:` writes no graph, `neo4j://host:port` a server.",
     )
     ledger_url: str = Field(
-        "sqlite:", pattern="^sqlite:$", description="Ledger; `sqlite:` is one file in the data folder."
+        "sqlite:",
+        pattern="^(sqlite:|postgresql://.+)$",
+        description="Ledger; `sqlite:` is one file in the data folder, `postgresql://user@host:port/name` a server.",
     )
+    bus_url: str = Field(
+        "none:",
+        pattern="^(none:|kafka://.+)$",
+        description="Where events come from and decisions go; `none:` is files and HTTP only, `kafka://host:port,host:port` a cluster.",
+    )
+
+    topic_prefix: str = Field(
+        "fraud", pattern=r"^[\w.-]{1,100}$", description="Topics are named PREFIX.events and so on."
+    )
+    event_topics: str = Field(
+        "",
+        description="Topics with events, with commas, each TOPIC or TOPIC=TENANT; unset: PREFIX.events, of RINGWATCH_TENANT.",
+    )
+    instance: str = Field(
+        "0",
+        pattern=r"^[\w.-]{1,64}$",
+        description="Name of this process among those of its role; the same after a restart, so that it takes over from itself.",
+    )
+    features_share: float = Field(
+        1.0,
+        ge=0.0,
+        le=1.0,
+        description="Share of the events, by a hash of their id, whose named features go to PREFIX.features.",
+    )
+    kafka_batch_events: int = Field(100, ge=1, le=2000, description="Most events scored in one Kafka transaction.")
+    dedupe_hours: float = Field(
+        48.0, gt=0, le=8760, description="Hours a shared state store remembers event ids, to recognise redeliveries."
+    )
+    answer_minutes: float = Field(
+        15.0, gt=0, le=1440, description="Minutes a shared state store keeps whole answers; later the ledger has them."
+    )
+    state_ttl_days: float = Field(
+        0.0, ge=0, le=3650, description="Days of quiet after which a shared state store forgets an entity; 0: never."
+    )
+    cold_deadline_ms: float = Field(
+        5.0, gt=0, le=1000, description="Longest the graph is asked about an entity that the state store has forgotten."
+    )
+
+    kafka_security: str = Field(
+        "plaintext", pattern="^(plaintext|ssl|sasl_plaintext|sasl_ssl)$", description="How Kafka is spoken to."
+    )
+    kafka_sasl_mechanism: str = Field(
+        "SCRAM-SHA-512",
+        pattern="^(PLAIN|SCRAM-SHA-256|SCRAM-SHA-512)$",
+        description="SASL mechanism, with a sasl_ security.",
+    )
+    kafka_username: str = Field("", description="User for SASL; with kafka_password_file.")
+    kafka_password_file: Path | None = Field(None, description="File that holds the SASL password.")
+    kafka_ca_file: Path | None = Field(None, description="PEM of the authority that signed Kafka's certificate.")
+    kafka_cert_file: Path | None = Field(None, description="PEM of our certificate for Kafka; with kafka_key_file.")
+    kafka_key_file: Path | None = Field(None, description="PEM of its key.")
+    redis_username: str = Field("", description="Redis user; unset: its default one.")
+    redis_password_file: Path | None = Field(None, description="File that holds Redis' password.")
+    redis_ca_file: Path | None = Field(
+        None, description="PEM of the authority that signed Redis' certificate; with rediss:."
+    )
+    redis_cert_file: Path | None = Field(None, description="PEM of our certificate for Redis; with redis_key_file.")
+    redis_key_file: Path | None = Field(None, description="PEM of its key.")
+    neo4j_username: str = Field("", description="Neo4j user; with neo4j_password_file.")
+    neo4j_password_file: Path | None = Field(None, description="File that holds Neo4j's password.")
+    neo4j_database: str = Field("", description="Neo4j database; unset: the server's default.")
+    neo4j_ca_file: Path | None = Field(
+        None, description="PEM of the authority that signed Neo4j's certificate; with neo4j+s:."
+    )
+    postgres_password_file: Path | None = Field(None, description="File that holds PostgreSQL's password.")
+    postgres_ca_file: Path | None = Field(
+        None, description="PEM of the authority that signed PostgreSQL's certificate; turns verified TLS on."
+    )
+    postgres_cert_file: Path | None = Field(
+        None, description="PEM of our certificate for PostgreSQL; with postgres_key_file."
+    )
+    postgres_key_file: Path | None = Field(None, description="PEM of its key.")
 
 
 def unknown_names() -> list[str]:

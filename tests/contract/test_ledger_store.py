@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.streams import stream
 
+from features.codec import FeatureCodec
 from features.columns import ResolvedLabel
 from features.memory_state import MemoryState
 from features.schema import FeatureSchema
 from ingest.redelivery import CONFLICT, NEW, SAME, SeenEvents, body_hash
 from ingest.stream import ScoringStream
 from ledger.alerting import AlertGrouper
-from ledger.codec import FeatureCodec
 from ledger.sql_store import SqlLedger
 from ledger.store import LedgerWrite, Progress
 from ringwatch.errors import Corrupt, RingwatchError

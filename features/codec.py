@@ -1,4 +1,4 @@
-"""Rows of the ledger to bytes and back, exactly.
+"""Feature vectors to bytes and back, exactly.
 
 Features: a 16-bit mask of the entity kinds the event names, then float32 (little-endian) of those kinds' blocks, the user's
 blocks if there is a user, and the event's block. What is left out is missing (NaN) by construction.
