@@ -6,7 +6,7 @@ DATA ?= ringwatch-demo
 EVENTS ?= 60000
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run demo test check fast format lock audit bench docs clean
+.PHONY: help install install-dev run demo servers servers-down faults test check fast format lock audit bench docs clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,15 @@ run: install ## Simulate a marketplace, find its rings, and serve them until Ctr
 
 demo: install ## The same as make run, but end by itself
 	@$(BIN)/ringwatch demo --data-dir $(DATA) --events $(EVENTS)
+
+servers: install ## Start Neo4j, Kafka, Redis and PostgreSQL on this machine, without containers
+	@$(BIN)/ringwatch servers up
+
+servers-down: install ## Stop them
+	@$(BIN)/ringwatch servers down
+
+faults: install-dev ## The fault tests against real servers (minutes)
+	$(BIN)/pytest -q tests/faults
 
 test: install-dev ## All tests, with coverage (at least 80 %)
 	$(BIN)/pytest -q -n auto --dist loadfile --cov --cov-report=term --cov-fail-under=80

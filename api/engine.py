@@ -25,9 +25,10 @@ from typing import Any, TypeVar
 from api.meters import Meters
 from api.settle import Outcome, outcomes_of, outcomes_of_ledger
 from ingest.outlets import Spent
-from ingest.pipeline import Pipeline, Taken
+from ingest.scoring import Scoring
 from ingest.source import Chunk
-from ringwatch.errors import Corrupt, Unavailable
+from ingest.tally import Taken
+from ringwatch.errors import Corrupt, RingwatchError, Unavailable
 from ringwatch.model import Action, Event, Label, Level
 from scorers.decision import Decisions
 
@@ -80,15 +81,15 @@ class Glance:
 
     __slots__ = ("degraded", "rings", "snapshots", "stage_s", "state", "troubles", "watermark_us")
 
-    def __init__(self, pipeline: Pipeline, halted: str, failed: str) -> None:
+    def __init__(self, pipeline: Scoring, halted: str, failed: str) -> None:
         rings, tally = pipeline.stream.rings, pipeline.tally
         self.rings: dict[str, Any] = dict(rings.stats()) if rings is not None else {}
-        self.state = dict(pipeline.stream.state.stats())
+        self.state = dict(pipeline.stats())
         self.stage_s = dict(tally.stage_s)
         self.snapshots = tuple(tally.snapshots)
         self.watermark_us = pipeline.stream.watermark_us
         books = [getattr(scorer, "book", None) for scorer in pipeline.stream.assessor.scorers]
-        graph = pipeline.outlets.graph_error
+        graph = pipeline.graph_error
         found = {
             "halted": halted,
             "after_ledger": failed,
@@ -97,7 +98,10 @@ class Glance:
             "rules": next((f"rules: {trouble}" for book in books if (trouble := getattr(book, "trouble", ""))), ""),
         }
         self.troubles = (*tally.troubles, *(text for text in found.values() if text))
-        self.degraded = (*(name for name, text in found.items() if text), *(() if rings is not None else ("no_rings",)))
+        self.degraded = (
+            *(name for name, text in found.items() if text),
+            *(() if pipeline.rings is not None else ("no_rings",)),
+        )
 
     @property
     def ring_age_s(self) -> float | None:
@@ -111,7 +115,7 @@ class Glance:
 class Engine:
     """Owns the scoring thread. `submit` and `ask` belong to the event loop's thread, `ask_from` to any other."""
 
-    def __init__(self, pipeline: Pipeline, meters: Meters, *, capacity: int, deadline_s: float) -> None:
+    def __init__(self, pipeline: Scoring, meters: Meters, *, capacity: int, deadline_s: float) -> None:
         self.capacity = capacity
         self.deadline_s = deadline_s
         self.depth = 0
@@ -122,7 +126,7 @@ class Engine:
         self._meters = meters
         self._trouble = ""
         self._arrived: SimpleQueue[Work | Future[Any] | None] = SimpleQueue()
-        self._questions: deque[tuple[Callable[[Pipeline], Any], Future[Any]]] = deque()
+        self._questions: deque[tuple[Callable[[Scoring], Any], Future[Any]]] = deque()
         self._small: deque[Work] = deque()
         self._big: deque[Work] = deque()
         self._draining = False
@@ -166,21 +170,21 @@ class Engine:
         self._arrived.put(work)
         return work.future
 
-    async def ask(self, question: Callable[[Pipeline], T]) -> T:
+    async def ask(self, question: Callable[[Scoring], T]) -> T:
         """Have the thread answer between two chunks: for what only it may read. Must be short."""
         try:
             return await asyncio.wait_for(asyncio.wrap_future(self._asked(question)), self.deadline_s)
         except TimeoutError:
             raise _no_answer() from None
 
-    def ask_from(self, question: Callable[[Pipeline], T]) -> T:
+    def ask_from(self, question: Callable[[Scoring], T]) -> T:
         """As `ask`, from another thread."""
         try:
             return self._asked(question).result(self.deadline_s)
         except TimeoutError:
             raise _no_answer() from None
 
-    def _asked(self, question: Callable[[Pipeline], T]) -> Future[T]:
+    def _asked(self, question: Callable[[Scoring], T]) -> Future[T]:
         if len(self._questions) >= ASKS or not self._thread.is_alive():
             raise Unavailable("too many questions wait", hint="ask again later", retry_after_s=1.0)
         asked: Future[T] = Future()
@@ -292,30 +296,35 @@ class Engine:
             self._arrived.put(None)
         try:
             spent = written.result()
-            outcomes = outcomes_of(items, found.decisions, found.refused, self._pipeline.outlets.ledger)
+            outcomes = outcomes_of(items, found, self._pipeline.ledger)
             took_s = perf_counter() - started
             self._count(found.decisions, took_s * 1e3, spent)
         except Exception as error:  # noqa: BLE001 - a top, as above
             self._tell(pieces, self._settle_by_ledger(items, error))
             return
+        if self._pipeline.recovers:
+            self._trouble = ""
         batch_us = {"batch": took_s * 1e6, **{stage: s * 1e6 for stage, s in spent.items()}}
         self._tell(pieces, outcomes, batch_us)
 
     def _flush(self) -> None:
         """Wait for the ledger; what fails there is told to whom it concerns."""
         with suppress(Exception):
-            self._pipeline.outlets.flush()
+            self._pipeline.flush()
 
     def _of_ledger(self, items: Sequence[Event | Label]) -> list[Outcome]:
         """What the ledger holds of the items; raises nothing."""
         try:
-            return outcomes_of_ledger(items, self._pipeline.outlets.ledger)
+            return outcomes_of_ledger(items, self._pipeline.ledger)
         except Exception as error:
             log.error("the ledger cannot be read: %s", type(error).__name__, exc_info=error)
             hint = "send it again with the same id"
             return [Unavailable("the ledger does not answer", hint=hint, retry_after_s=5.0)] * len(items)
 
     def _settle_by_ledger(self, items: Sequence[Event | Label], error: Exception) -> list[Outcome]:
+        if self._pipeline.recovers:
+            self._trouble = f"{type(error).__name__}: {error}"
+            return [_of_failure(error)] * len(items)
         log.error("the pipeline failed: %s", type(error).__name__, exc_info=error)
         outcomes = self._of_ledger(items)
         if any(isinstance(outcome, Unavailable | Corrupt) for outcome in outcomes):
@@ -369,6 +378,13 @@ class Engine:
         self.glance = Glance(self._pipeline, self.halted, self._trouble)
         if quiet_s > _QUIET_S and not self.halted:
             self._pipeline.begin_snapshot(quiet=True)
+
+
+def _of_failure(error: Exception) -> RingwatchError:
+    if isinstance(error, Unavailable):
+        return error
+    log.error("scoring failed: %s", type(error).__name__, exc_info=error)
+    return Unavailable("the event could not be scored now", hint="send it again with the same id", retry_after_s=2.0)
 
 
 def _no_answer() -> Unavailable:

@@ -15,6 +15,7 @@ from api.metrics import registry_of
 from api.openapi import GUARD_ERRORS, answers_with
 from api.read_route import ReadRoute
 from api.served import Served, caller, served
+from roles.metrics import troubles_of
 
 router = APIRouter(route_class=ReadRoute)
 _encode = msgspec.json.Encoder().encode
@@ -29,7 +30,7 @@ async def healthz(request: Request) -> Response:
 @router.get("/readyz", **answers_with(Ready, ("421", "422", "503")), summary="Can it score")
 async def readyz(request: Request) -> Response:
     here = served(request)
-    ready = here.engine.alive
+    ready = here.ready
     return _json(Ready(ready, here.degraded()), 200 if ready else 503)
 
 
@@ -50,7 +51,7 @@ async def status(request: Request) -> Response:
         counts=counts,
         snapshot_ms=[round(took_ms, 1) for _, took_ms in engine.glance.snapshots],
         snapshot_stall_ms=[round(stall_ms, 1) for stall_ms, _ in engine.glance.snapshots],
-        troubles=list(engine.glance.troubles),
+        troubles=[*engine.glance.troubles, *(f"{n}: {t}" for n, t in troubles_of(here.roles).items())],
         rings=engine.glance.rings if operator else {},
         totals=await run_in_threadpool(_totals, here) if operator else None,
         **about(request, here),

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from api.meters import SHOWN_MS, Histogram
 from api.served import Served
+from roles.metrics import role_metrics
 
 
 def registry_of(here: Served) -> CollectorRegistry:
@@ -29,6 +30,8 @@ class _Meters(Collector):
         yield from self._latency()
         yield from self._counts()
         yield from self._gauges()
+        if self._here.roles:
+            yield from role_metrics(self._here.roles)
 
     def _latency(self) -> Iterable[Metric]:
         meters = self._here.meters

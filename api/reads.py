@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any
 
 from api.answers import AlertEvent
 from api.cursor import read_cursor, write_cursor
 from api.served import Served
-from ingest.pipeline import Pipeline
+from ingest.scoring import Scoring
 from ingest.values import check_time, show
 from ledger.queries import AlertFilter
 from ledger.store import StoredAssessment
@@ -19,14 +18,6 @@ from ringwatch.model import Alert, Level
 
 MOST_ALERTS, MOST_EVENTS, MOST_RINGS = 200, 100, 500
 MAX_TEXT = 256
-
-
-class RingReader(Protocol):
-    """What is read of the ring keeper, on the scoring thread."""
-
-    def rings(self, tenant: str | None = None, *, least_users: int = 2) -> Sequence[RingSummary]: ...
-
-    def ring(self, tenant: str, ring_id: str) -> Ring | None: ...
 
 
 def alert_filter(given: dict[str, str | None]) -> AlertFilter:
@@ -88,8 +79,8 @@ def alert_event(stored: StoredAssessment) -> AlertEvent:
 def rings_question(tenant: str, least_users: int) -> Any:
     """For the scoring thread: the tenant's rings, highest risk first."""
 
-    def ask(pipeline: Pipeline) -> list[RingSummary]:
-        reader = ring_reader(pipeline)
+    def ask(pipeline: Scoring) -> list[RingSummary]:
+        reader = pipeline.rings
         found = reader.rings(tenant, least_users=least_users) if reader is not None else ()
         return sorted(found, key=lambda r: (-r.risk, -r.users, r.ring_id))
 
@@ -99,15 +90,11 @@ def rings_question(tenant: str, least_users: int) -> Any:
 def ring_question(tenant: str, ring_id: str) -> Any:
     """For the scoring thread: one ring, or None."""
 
-    def ask(pipeline: Pipeline) -> Ring | None:
-        reader = ring_reader(pipeline)
+    def ask(pipeline: Scoring) -> Ring | None:
+        reader = pipeline.rings
         return reader.ring(tenant, ring_id) if reader is not None else None
 
     return ask
-
-
-def ring_reader(pipeline: Pipeline) -> RingReader | None:
-    return cast("RingReader | None", getattr(pipeline.stream, "rings", None))
 
 
 def no_ring(ring_id: str) -> NotFound:

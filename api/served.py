@@ -17,6 +17,8 @@ from ingest.intake import Intake
 from ledger.queries import LedgerQueries
 from rings.words import Money
 from ringwatch.model import Kind
+from roles.metrics import troubles_of
+from roles.role import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Served:
     """Seconds since 1970."""
     version: str
     money: Money = field(default_factory=Money)
+    roles: Sequence[Role] = ()
+    """What else this process does, where several share the work."""
 
     def degraded(self) -> list[str]:
         """What is not as it should be, now."""
@@ -41,7 +45,12 @@ class Served:
             found.insert(0, "halted")
         if self.graph is None:
             found.append("no_graph")
+        found += troubles_of(self.roles)
         return found
+
+    @property
+    def ready(self) -> bool:
+        return self.engine.alive and not troubles_of(self.roles)
 
 
 def served(request: Request) -> Served:

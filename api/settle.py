@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ingest.pipeline import Pipeline
 from ingest.redelivery import body_hash
+from ingest.scoring import Scoring
+from ingest.tally import Taken
 from ledger.store import LedgerStore, StoredAssessment
 from ringwatch.errors import Conflict, NotFound, RingwatchError, Unavailable
 from ringwatch.model import Assessment, Event, Label, Refusal
-from scorers.decision import Decisions
 
 Outcome = Assessment | RingwatchError | None
 _Key = tuple[str, str]
 """tenant and event id."""
 
 
-def outcomes_of(
-    items: Sequence[Event | Label], decisions: Decisions, refusals: Iterable[Refusal], ledger: LedgerStore
-) -> list[Outcome]:
+def outcomes_of(items: Sequence[Event | Label], taken: Taken, ledger: LedgerStore) -> list[Outcome]:
     """One outcome an item, in order, after the pipeline took them at the positions 1, 2, ..."""
-    refused = {r.position: _error(r) for r in refusals}
+    decisions = taken.decisions
+    refused = {r.position: _error(r) for r in taken.refused}
     rows = {(e.tenant, e.event_id): i for i, e in enumerate(decisions.events)}
     before = [
         e
         for i, e in enumerate(items, 1)
-        if isinstance(e, Event) and i not in refused and (e.tenant, e.event_id) not in rows
+        if isinstance(e, Event)
+        and i not in refused
+        and (e.tenant, e.event_id) not in rows
+        and (e.tenant, e.event_id) not in taken.known
     ]
     stored = stored_of(before, ledger) if before else {}
-    made: dict[_Key, Assessment] = {}
+    made: dict[_Key, Assessment] = dict(taken.known)
     found: list[Outcome] = []
     for position, item in enumerate(items, 1):
         if (error := refused.get(position)) is not None:
@@ -63,7 +65,7 @@ def outcomes_of_ledger(items: Sequence[Event | Label], ledger: LedgerStore) -> l
     return found
 
 
-def look(pipeline: Pipeline, events: Sequence[Event]) -> list[Outcome]:
+def look(pipeline: Scoring, events: Sequence[Event]) -> list[Outcome]:
     """Each event as if it happened now, alone; nothing changes. Seen before: what it was given then."""
     found: list[Outcome] = []
     for event in events:
@@ -72,7 +74,7 @@ def look(pipeline: Pipeline, events: Sequence[Event]) -> list[Outcome]:
         except RingwatchError as error:
             found.append(Conflict(error.message, hint=error.hint) if error.context.get("code") == "conflict" else error)
             continue
-        ledger = pipeline.outlets.ledger
+        ledger = pipeline.ledger
         key = (event.tenant, event.event_id)
         found.append(decisions.assessment(0) if decisions is not None else _stored(stored_of([event], ledger), key))
     return found

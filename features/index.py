@@ -40,6 +40,28 @@ def new_table(capacity: int) -> Table:
     )
 
 
+def table_of(records: NDArray[Any], spare: int, began_us: int, signups: int) -> Table:
+    """A table of copies of `records`, the first one used last, with room for `spare` more."""
+    n = len(records)
+    table = new_table(n + spare)
+    table.records[:n] = records
+    table.meta[USED], table.meta[BEGAN], table.meta[SIGNUPS] = n, began_us, signups
+    _chain(table)
+    rebuild(table)
+    return table
+
+
+@compiled
+def _chain(table: Table) -> None:
+    """Put the slots in use in the order of use, slot 0 first."""
+    n = table.meta[USED]
+    for slot in range(n):
+        table.newer[slot] = slot - 1
+        table.older[slot] = slot + 1 if slot + 1 < n else -1
+    if n > 0:
+        table.meta[HEAD], table.meta[TAIL] = 0, n - 1
+
+
 @compiled
 def find(table: Table, key: Any) -> int:
     """Slot of `key`, -1 when absent."""

@@ -30,7 +30,7 @@ from ringwatch.model import DAY_US, HOUR_US, MICROSECONDS
 _FULL_COUNT = 65535
 _WINDOWS_S = (HOUR_US // MICROSECONDS, DAY_US // MICROSECONDS, 7 * DAY_US // MICROSECONDS, 30 * DAY_US // MICROSECONDS)
 _DAY_S = DAY_US // MICROSECONDS
-_HALF_LIFE_S = 30.0 * _DAY_S
+HALF_LIFE_S = 30.0 * _DAY_S
 _PRIOR_RATE, _PRIOR_WEIGHT = 0.01, 2.0
 
 
@@ -74,7 +74,7 @@ def _sketch(record: Any, is_user: bool, key: int, kind: int) -> None:
 
 
 @compiled
-def _least_needed(record: Any) -> int:
+def least_needed(record: Any) -> int:
     """The link to give up: the least recently active weak one, else the least recently active."""
     least = -1
     for j in range(LINKS):
@@ -100,7 +100,7 @@ def touch_link(record: Any, is_user: bool, key: int, kind: int, at_s: int, flags
             i = np.int64(record.links)
             record.links = i + 1
         else:
-            i = _least_needed(record)
+            i = least_needed(record)
         record.link_key[i] = key
         record.link_kind[i] = kind
         # When a link that had to leave began is forgotten; the entity's own first event is the earliest it can be.
@@ -198,7 +198,7 @@ def links_of_kind_24h(record: Any, at_s: int, kind: int) -> int:
 @compiled
 def _decay(record: Any, at_s: int) -> None:
     if record.label_s != 0 and at_s > np.int64(record.label_s):
-        factor = 2.0 ** (-(at_s - np.int64(record.label_s)) / _HALF_LIFE_S)
+        factor = 2.0 ** (-(at_s - np.int64(record.label_s)) / HALF_LIFE_S)
         record.label_weight *= factor
         record.fraud_weight *= factor
     record.label_s = max(np.uint32(at_s), record.label_s)
@@ -209,7 +209,7 @@ def fraud_rate(record: Any, at_s: int) -> float:
     """Confirmed fraud over confirmed, both halved every 30 days, smoothed; missing without any label."""
     if record.label_s == 0:
         return math.nan
-    factor = 2.0 ** (-max(at_s - np.int64(record.label_s), 0) / _HALF_LIFE_S)
+    factor = 2.0 ** (-max(at_s - np.int64(record.label_s), 0) / HALF_LIFE_S)
     return float(
         (record.fraud_weight * factor + _PRIOR_RATE * _PRIOR_WEIGHT) / (record.label_weight * factor + _PRIOR_WEIGHT)
     )

@@ -8,13 +8,13 @@ import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.columns import Applied, ColumnBuilder, layout_of
-from features.index import BEGAN, EVICTED, HEAD, SIGNUPS, TAIL, USED, Table, find, new_table, rebuild
+from features.index import BEGAN, EVICTED, SIGNUPS, USED, Table, find, new_table, rebuild, table_of
 from features.kernel import LABEL_FRAUD, Columns, run
 from features.record import RECORD
 from features.schema import FeatureSchema
@@ -59,18 +59,9 @@ class MemoryState:
         if linked:
             wanted = np.unique(np.concatenate([wanted, *linked]))
             wanted = wanted[wanted != 0]
-        table = new_table(max(1000, len(wanted) + 1))
-        slots = self._slots(wanted)
-        n = len(slots)
-        table.records[:n] = self._table.records[slots]
-        table.meta[USED] = n
-        order = np.arange(n, dtype=np.int32)
-        table.newer[:n] = order - 1
-        table.older[:n] = np.where(order + 1 < n, order + 1, -1)
-        table.meta[HEAD], table.meta[TAIL] = (0, n - 1) if n else (-1, -1)
-        table.meta[BEGAN], table.meta[SIGNUPS] = self._table.meta[BEGAN], self._table.meta[SIGNUPS]
-        rebuild(table)
-        return table
+        meta = self._table.meta
+        records = self._table.records[self._slots(wanted)]
+        return table_of(records, max(1000, len(wanted) + 1), int(meta[BEGAN]), int(meta[SIGNUPS]))
 
     def _slots(self, keys: NDArray[np.uint64]) -> list[int]:
         return [slot for key in keys if key != 0 and (slot := find(self._table, np.uint64(key))) >= 0]
@@ -151,6 +142,11 @@ class MemoryState:
         rebuild(table)
         self._table = table
         return int(header["position"])
+
+    def contents(self) -> tuple[NDArray[Any], int, int]:
+        """The records in use (not copied), time of the first event in microseconds, sign-ups seen."""
+        meta = self._table.meta
+        return self._table.records[: int(meta[USED])], int(meta[BEGAN]), int(meta[SIGNUPS])
 
     def record(self, key: int) -> NDArray[np.void] | None:
         """A copy of one entity's record (0-d structured), or None."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from features.columns import Applied
 from features.schema import FeatureSchema
+from ringwatch.errors import BadInput
 
 
 class StateStore(Protocol):
@@ -41,3 +42,25 @@ class StateStore(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class NoState:
+    """Stands where a store would, for a stream that is given its features."""
+
+    def __init__(self, schema: FeatureSchema) -> None:
+        self.schema = schema
+
+    def apply(self, items: Sequence[Applied], *, commit: bool = True) -> NDArray[np.float32]:
+        raise BadInput("no state of entities is kept here", hint="ask the shared state store")
+
+    def snapshot(self, path: Path, *, position: int) -> None:
+        """Nothing to write."""
+
+    def restore(self, path: Path) -> int:
+        return -1
+
+    def stats(self) -> dict[str, int]:
+        return {}
+
+    def close(self) -> None:
+        """Nothing to close."""

@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from graph.store import EntityRef, EntityUpdate, GraphBatch, LinkUpdate
-from ringwatch.model import Kind, Level, Strength
+from ringwatch.model import Event, Kind, Level, Strength
 from scorers.decision import Decisions
 
 FAILED_OUTCOMES = frozenset(("declined", "failed"))
@@ -66,25 +66,29 @@ class Aggregator:
         """Fold the rows from `start` on."""
         alerted = (decisions.level >= Level.HIGH).tolist()
         for row in range(start, len(decisions.events)):
-            event = decisions.events[row]
-            tables = self._tenants.get(event.tenant) or self._new_tenant(event.tenant)
-            at, amount = event.at_us, event.amount_minor or 0
-            alert = 1 if alerted[row] else 0
-            fail = 1 if event.outcome in FAILED_OUTCOMES else 0
-            user = event.entities.get("user")
-            for kind, id_ in event.entities.items():
-                table = tables.get(kind)
-                if table is None:
-                    continue
-                _fold(table.entities, id_, at, amount, alert)
-                if user is not None and kind != "user":
-                    _fold(table.links, (user, id_), at, amount, fail)
+            self.add_event(decisions.events[row], alerted=alerted[row])
+
+    def add_event(self, event: Event, *, alerted: bool) -> None:
+        """Fold one event; `alerted`: its level is HIGH or CRITICAL."""
+        tables = self._tenants.get(event.tenant) or self._new_tenant(event.tenant)
+        at, amount = event.at_us, event.amount_minor or 0
+        alert = 1 if alerted else 0
+        fail = 1 if event.outcome in FAILED_OUTCOMES else 0
+        user = event.entities.get("user")
+        for kind, id_ in event.entities.items():
+            table = tables.get(kind)
+            if table is None:
+                continue
+            _fold(table.entities, id_, at, amount, alert)
+            if user is not None and kind != "user":
+                _fold(table.links, (user, id_), at, amount, fail)
 
     def _new_tenant(self, tenant: str) -> dict[str, _Table]:
         return self._tenants.setdefault(tenant, {kind: _Table() for kind in self._kinds})
 
-    def take(self, position: int, partition: str = "0") -> GraphBatch:
-        """Everything pending as one batch, by tenant, kind and id (links: by the far end, then user), in sorted order.
+    def take(self, position: int, partition: str = "0", *, after: int | None = None) -> GraphBatch:
+        """Everything pending as one batch that goes on from the applied position `after`: by tenant, kind and id (links: by the far
+        end, then user), in sorted order.
 
         Nothing is pending afterwards.
         """
@@ -100,7 +104,7 @@ class Aggregator:
                     for (user, id_), tally in sorted(table.links.items())
                 ]
         self._tenants = {}
-        return GraphBatch(entities, links, position, partition)
+        return GraphBatch(entities, links, position, partition, after)
 
 
 def _fold(pending: dict[_K, _Tally], key: _K, at_us: int, amount_minor: int, extra: int) -> None:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from ringwatch.errors import Conflict
 from ringwatch.model import Kind
 
 
@@ -56,6 +57,19 @@ class GraphBatch:
     links: Sequence[LinkUpdate]
     position: int
     partition: str = "0"
+    after: int | None = None
+    """The applied position it goes on from, where another writer may have gone further: another one there is a `Conflict`."""
+
+    def missing_at(self, position: int) -> bool:
+        """Whether a store at `position` has to apply it. Raises `Conflict` when it goes on from another position."""
+        if self.position <= position:
+            return False
+        if self.after is not None and self.after != position:
+            raise Conflict(
+                f"graph partition {self.partition} is at {position}, its batch up to {self.position} goes on from {self.after}",
+                hint="another writer went on; read the decisions again from the applied position",
+            )
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +107,39 @@ class Neighbourhood:
     links: Sequence[Link]
     cuts: Sequence[str] = field(default_factory=tuple)
     """One sentence for each bound that left something out, for example "ip 1.2.3.4: 20 of 20,412 links read"."""
+
+
+class ColdLink(msgspec.Struct, frozen=True, gc=False):
+    """A link of a cold entity, by its far end."""
+
+    other: EntityRef
+    first_seen_us: int
+    last_seen_us: int
+    events: int
+
+
+class ColdEntity(msgspec.Struct, frozen=True, gc=False):
+    """What the graph still knows of an entity that state has forgotten."""
+
+    first_seen_us: int
+    last_seen_us: int
+    events: int
+    amount_minor: int
+    degree: int
+    """All its links in the store."""
+    links: tuple[ColdLink, ...]
+    """The most recent, at most `COLD_LINKS`, latest first."""
+
+
+COLD_LINKS = 16
+
+
+class ColdReader(Protocol):
+    """What the hot path asks of a graph on a server. Called by scorers, for entities their state does not hold."""
+
+    def cold(self, refs: Sequence[EntityRef], *, deadline_s: float) -> dict[EntityRef, ColdEntity]:
+        """The known among `refs`, in one read. Raises `Unavailable` once `deadline_s` is over; never blocks longer."""
+        ...
 
 
 class GraphStore(Protocol):

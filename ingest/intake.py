@@ -67,7 +67,7 @@ class Intake:
             item = self._decoder(tenant).from_fields(fields)
             if type(item) is not wanted:
                 raise _elsewhere(wanted)
-            self._check_time(item)
+            check_ahead(item, self._clock())
         except RingwatchError as error:
             return error
         except RecursionError:
@@ -80,10 +80,12 @@ class Intake:
             found = self._decoders[tenant] = self._decoder_of(tenant)
         return found
 
-    def _check_time(self, item: Event | Label) -> None:
-        at_us, field = (item.at_us, "at") if isinstance(item, Event) else (item.known_at_us, "known_at")
-        if at_us > (self._clock() + AHEAD_S) * MICROSECONDS:
-            raise refuse(field, time_text(at_us), f"at most {AHEAD_S // 60} minutes ahead of now are accepted", "time")
+
+def check_ahead(item: Event | Label, now_s: float) -> None:
+    """Raises BadInput for a time too far ahead of receipt."""
+    at_us, field = (item.at_us, "at") if isinstance(item, Event) else (item.known_at_us, "known_at")
+    if at_us > (now_s + AHEAD_S) * MICROSECONDS:
+        raise refuse(field, time_text(at_us), f"at most {AHEAD_S // 60} minutes ahead of now are accepted", "time")
 
 
 def _elsewhere(wanted: type[Event] | type[Label]) -> BadInput:

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 
 import msgspec
@@ -23,8 +22,10 @@ from ingest.redelivery import CONFLICT, NEW, SeenEvents
 from ingest.snapshot import Position, Snapshots, Underway
 from ingest.source import Chunk, Source
 from ingest.stream import ScoringStream
+from ingest.tally import Taken, Tally
 from ledger.alerting import AlertGrouper
-from ledger.store import LedgerWrite, Progress
+from ledger.store import LedgerStore, LedgerWrite, Progress
+from rings.keeper import RingKeeper
 from ringwatch.errors import BadInput, RingwatchError
 from ringwatch.model import Event, Item, Label, Level, Refusal
 from scorers.decision import Decisions
@@ -38,46 +39,10 @@ _SNAPSHOT_SHARE = 0.05
 """Snapshots take at most about this share of the time."""
 
 
-@dataclass(slots=True)
-class Tally:
-    """What a run did, for people and programs."""
-
-    events: int = 0
-    labels: int = 0
-    refusals: int = 0
-    duplicates: int = 0
-    alerts: dict[str, int] = field(default_factory=dict)
-    """New alerts, by their level in the end."""
-    levels: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_LEVELS, 0))
-    """Events by level."""
-    replayed: int = 0
-    """Events replayed from the ledger on start-up."""
-    troubles: list[str] = field(default_factory=list)
-    snapshot_trouble: str = ""
-    """Why the last snapshot was not written."""
-    snapshots: list[tuple[float, float]] = field(default_factory=list)
-    """(milliseconds scoring stood still, milliseconds in all) of the last snapshots."""
-    seconds: float = 0.0
-    done: float | None = 0.0
-    stage_s: dict[str, float] = field(default_factory=dict)
-    already_finished: bool = False
-    interrupted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What came of a chunk."""
-
-    decisions: Decisions
-    """Of its new events."""
-    refused: Sequence[Refusal]
-    """What was refused here: conflicts, labels of unknown events."""
-    written: Future[Spent]
-    """Done when it is in the ledger."""
-
-
 class Pipeline:
     """Owns the order of things; everything else is handed in. Not thread-safe."""
+
+    recovers = False
 
     def __init__(
         self,
@@ -106,6 +71,25 @@ class Pipeline:
         """Not before that, even if nobody waits."""
         self._underway: Underway | None = None
         self._stall_s = 0.0
+
+    @property
+    def rings(self) -> RingKeeper | None:
+        return self.stream.rings if isinstance(self.stream.rings, RingKeeper) else None
+
+    @property
+    def ledger(self) -> LedgerStore:
+        return self.outlets.ledger
+
+    @property
+    def graph_error(self) -> Exception | None:
+        return self.outlets.graph_error
+
+    def stats(self) -> dict[str, int]:
+        return self.stream.state.stats()
+
+    def flush(self) -> None:
+        """Wait until everything taken is in the ledger. Raises what stopped it."""
+        self.outlets.flush()
 
     def recover(self) -> None:
         """Bring memory to where the ledger is. Call once, before the first item."""

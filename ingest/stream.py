@@ -7,16 +7,17 @@ applied before the next event; learners are advanced at their marks. How the ite
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import perf_counter
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.columns import Applied, ResolvedLabel
 from features.state import StateStore
-from rings.keeper import RingAt, RingKeeper
+from rings.keeper import RingAt
 from ringwatch.model import Event, Strength
 from scorers.assess import Assessor
 from scorers.decision import Decisions
@@ -25,17 +26,46 @@ _NEVER = 2**62
 
 Pending = tuple[int, int, ResolvedLabel]
 """(known_at_us, seq, label), in the order it will be applied."""
+Numbered = tuple[int, Applied]
+"""A running number and an event or label."""
+_Decide = Callable[[Sequence[Event], Sequence[Numbered], slice], Decisions]
+
+
+class Rings(Protocol):
+    """What the stream asks of whoever keeps the rings: `rings.keeper.RingKeeper`, or what another process keeps."""
+
+    next_mark_us: int | None
+
+    def advance(self, at_us: int) -> None: ...
+
+    def apply(self, items: Sequence[Numbered], features: NDArray[np.float32]) -> list[RingAt | None]: ...
+
+    def look(self, events: Sequence[Event], features: NDArray[np.float32]) -> list[RingAt | None]: ...
+
+    def learn(self, flagged: Sequence[tuple[str, str, tuple[str, ...]]]) -> None: ...
+
+    def accounts_on(self, tenant: str, kind: str, entity: str, up_to_seq: int) -> tuple[str, ...]: ...
+
+    def stats(self) -> dict[str, int | float]: ...
+
+    def dump(self) -> dict[str, NDArray[Any]]: ...
+
+    def load(self, arrays: dict[str, NDArray[Any]]) -> None: ...
 
 
 class ScoringStream:
     """Feeds one state store, one ring keeper and one assessor, in the order of the running numbers (`seq`)."""
 
-    def __init__(self, state: StateStore, assessor: Assessor, rings: RingKeeper | None = None) -> None:
+    def __init__(
+        self, state: StateStore, assessor: Assessor, rings: Rings | None = None, *, learns: bool = True
+    ) -> None:
+        """`learns`: whether what is scored here also teaches the assessor's learners."""
         self.state = state
         self.assessor = assessor
         self.rings = rings
+        self._learns = learns
         self._strong = frozenset(
-            kind.name for kind in state.schema.kinds if kind.strength is Strength.STRONG and not kind.crowded
+            kind.name for kind in assessor.schema.kinds if kind.strength is Strength.STRONG and not kind.crowded
         )
         self.watermark_us: int | None = None
         """Highest event time seen."""
@@ -62,24 +92,57 @@ class ScoringStream:
         started = perf_counter()
         features = self.state.apply([item for _, item in applied])
         state_us = (perf_counter() - started) * 1e6 / max(1, len(features))
-        decisions = Decisions.concatenate(self._pieces(applied, features))
+        decisions = self.assess(applied, features)
         return replace(decisions, timing_us={"state": state_us, **decisions.timing_us})
+
+    def assess(self, applied: Sequence[Numbered], features: NDArray[np.float32]) -> Decisions:
+        """Decisions of the events among items that the state has taken in, with its features of theirs; labels count at once."""
+
+        def decide(events: Sequence[Event], items: Sequence[Numbered], rows: slice) -> Decisions:
+            seq = np.array([number for number, item in items if not isinstance(item, ResolvedLabel)], np.int64)
+            return self._assess(events, items, features[rows], seq)
+
+        return Decisions.concatenate(self._pieces(applied, decide) or [self._nothing(features)])
+
+    def follow(self, applied: Sequence[Numbered], made: Decisions) -> Decisions:
+        """Take in what was decided elsewhere, in order: rings and learners as if it had been decided here. `made` are the decisions of
+        the events among the items; they are given back with the rings and accounts as they are here."""
+
+        def decide(events: Sequence[Event], items: Sequence[Numbered], rows: slice) -> Decisions:
+            piece = made.select(rows.start, rows.stop)
+            if self._learns:
+                self.assessor.learn(events, piece.features, piece.ring_ids)
+            if self.rings is None:
+                return piece
+            features = piece.features.copy()
+            at = self.rings.apply(items, features)
+            seq = np.array([number for number, item in items if not isinstance(item, ResolvedLabel)], np.int64)
+            return self._flag(replace(piece, seq=seq, features=features, ring_ids=_ids(at)), at)
+
+        return Decisions.concatenate(self._pieces(applied, decide) or [made])
+
+    def _nothing(self, features: NDArray[np.float32]) -> Decisions:
+        return self.assessor.assess([], features[:0], np.zeros(0, np.int64), learn=False)
 
     def look(self, events: Sequence[Event]) -> Decisions:
         """Assess as if the events happened now, together and in order, and change nothing."""
         started = perf_counter()
         features = self.state.apply(list(events), commit=False)
         state_us = (perf_counter() - started) * 1e6 / max(1, len(events))
-        at = [] if self.rings is None else self.rings.look(events, features)
-        seq = np.full(len(events), -1, np.int64)
-        decisions = self.assessor.assess(events, features, seq, ring_ids=_ids(at), learn=False)
+        decisions = self.see(events, features)
         return replace(decisions, timing_us={"state": state_us, **decisions.timing_us})
 
-    def _pieces(self, applied: Sequence[tuple[int, Applied]], features: NDArray[np.float32]) -> list[Decisions]:
-        """The batch cut where learners and rings must be advanced before the next event is scored."""
+    def see(self, events: Sequence[Event], features: NDArray[np.float32]) -> Decisions:
+        """As `look`, with features that were read."""
+        at = [] if self.rings is None else self.rings.look(events, features)
+        seq = np.full(len(events), -1, np.int64)
+        return self.assessor.assess(events, features, seq, ring_ids=_ids(at), learn=False)
+
+    def _pieces(self, applied: Sequence[Numbered], decide: _Decide) -> list[Decisions]:
+        """The batch cut where learners and rings must be advanced before the next event is scored. Labels after the last event are
+        of the last piece; without any event they go to the rings alone."""
         places = [i for i, (_, item) in enumerate(applied) if not isinstance(item, ResolvedLabel)]
         events: list[Event] = [applied[i][1] for i in places]  # type: ignore[misc]
-        seq = np.array([applied[i][0] for i in places], np.int64)
         pieces: list[Decisions] = []
         start = 0
         while start < len(events):
@@ -87,10 +150,13 @@ class ScoringStream:
             end = start + 1
             while end < len(events) and events[end].at_us < mark:
                 end += 1
-            items = applied[places[start - 1] + 1 if start else 0 : places[end - 1] + 1]
-            pieces.append(self._assess(events[start:end], items, features[start:end], seq[start:end]))
+            last = places[end - 1] + 1 if end < len(events) else len(applied)
+            items = applied[places[start - 1] + 1 if start else 0 : last]
+            pieces.append(decide(events[start:end], items, slice(start, end)))
             start = end
-        return pieces or [self.assessor.assess(events, features, seq)]
+        if not events and applied and self.rings is not None:
+            self.rings.apply(applied, np.zeros((0, self.assessor.schema.size), np.float32))
+        return pieces
 
     def _advance(self, at_us: int) -> int:
         """Bring whoever learns from the stream to the time of the next event; when it must be done again."""
@@ -107,24 +173,29 @@ class ScoringStream:
     def _assess(
         self,
         events: Sequence[Event],
-        items: Sequence[tuple[int, Applied]],
+        items: Sequence[Numbered],
         features: NDArray[np.float32],
         seq: NDArray[np.int64],
     ) -> Decisions:
         if self.rings is None:
-            return self.assessor.assess(events, features, seq)
+            return self.assessor.assess(events, features, seq, learn=self._learns)
         started = perf_counter()
         at = self.rings.apply(items, features)
         rings_us = (perf_counter() - started) * 1e6 / len(events)
-        decisions = self.assessor.assess(events, features, seq, ring_ids=_ids(at))
-        accounts: list[tuple[str, ...]] = [()] * len(events)
+        decisions = self.assessor.assess(events, features, seq, ring_ids=_ids(at), learn=self._learns)
+        return self._flag(replace(decisions, timing_us={"rings": rings_us, **decisions.timing_us}), at)
+
+    def _flag(self, decisions: Decisions, at: Sequence[RingAt | None]) -> Decisions:
+        """With the accounts concerned by patterns, which the rings are told."""
+        assert self.rings is not None
+        accounts: list[tuple[str, ...]] = [()] * len(decisions)
         flagged: list[tuple[str, str, tuple[str, ...]]] = []
         for row, patterns in enumerate(decisions.patterns):
             if patterns:
                 accounts[row] = self._accounts(decisions, row, at[row])
-                flagged += [(events[row].tenant, user, patterns) for user in accounts[row]]
+                flagged += [(decisions.events[row].tenant, user, patterns) for user in accounts[row]]
         self.rings.learn(flagged)
-        return replace(decisions, accounts=accounts, timing_us={"rings": rings_us, **decisions.timing_us})
+        return replace(decisions, accounts=accounts)
 
     def _accounts(self, decisions: Decisions, row: int, at: RingAt | None) -> tuple[str, ...]:
         """Accounts an event with patterns is about: its user, those linked to the shared things its reasons name, and the

@@ -48,6 +48,14 @@ class AlertGrouper:
     def _window_us(self, alert: Alert) -> int:
         return self.ring_window_us if alert.kind == "ring" else self.window_us
 
+    def empty(self) -> AlertGrouper:
+        """Another one with the same windows that knows nothing."""
+        return AlertGrouper(self.window_us, self.ring_window_us, self._min_level)
+
+    def dump(self) -> tuple[int | None, list[Alert]]:
+        """Newest event time and the alerts an event may still join: what `restore` takes up."""
+        return self._now_us, sorted(self._open.values(), key=lambda a: (a.last_at_us, a.alert_id))
+
     def restore(self, open_alerts: Iterable[Alert], now_us: int) -> None:
         """Continue with the alerts whose last event lies within `memory_us` of `now_us`, the newest event time."""
         self._now_us = now_us

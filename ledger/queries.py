@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy import func, select, tuple_
 
-from features.schema import FeatureSchema
 from ledger import tables as t
 from ledger.sql_store import SqlLedger
 from ledger.store import StoredAssessment
@@ -56,9 +55,6 @@ class AlertFilter:
 
 class LedgerQueries(SqlLedger):
     """Reads for people. Safe to call from several threads."""
-
-    def __init__(self, url: str, schema: FeatureSchema) -> None:
-        super().__init__(url, schema)
 
     def alert_page(
         self, tenant: str, wanted: AlertFilter, *, limit: int, after: Place | None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from features.schema import FeatureSchema
+from ledger.postgres import PostgresAccess
 from ledger.sql_store import SqlLedger
 from ringwatch.model import Alert, Level, Reason
 
 
 def read_alerts(
-    url: str, *, limit: int, level: str | None, severest: bool = False
+    url: str, *, limit: int, level: str | None, severest: bool = False, access: PostgresAccess | None = None
 ) -> list[tuple[Alert, tuple[Reason, ...]]]:
     """Alerts of a ledger that another process may hold, newest or severest first, each with the reasons of its top event."""
-    ledger = SqlLedger(url, FeatureSchema())
+    ledger = SqlLedger(url, FeatureSchema(), access)
     try:
         alerts = list(ledger.alerts(limit=100_000 if severest else limit, level=level))
         if severest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -19,7 +20,25 @@ decode_reasons = msgspec.msgpack.Decoder(tuple[Reason, ...]).decode
 _decode_context = msgspec.msgpack.Decoder(tuple[str | None, tuple[str, ...]]).decode
 
 
-def context_of(decisions: Decisions, row: int) -> bytes | None:
+def assessment_rows(d: Decisions, codec: FeatureCodec, version_id: int) -> list[tuple[Any, ...]]:
+    """Rows of the assessments table, values in the order of its columns."""
+    timing = json.dumps({k: round(v, 2) for k, v in d.timing_us.items()})
+    blobs = codec.pack(d.events, d.features)
+    scores = np.ascontiguousarray(d.scores, dtype="<f8")
+    rows = []
+    columns = zip(d.seq.tolist(), d.events, d.score.tolist(), d.level.tolist(), d.action.tolist(), blobs, strict=True)
+    for i, (seq, e, score, level, action, blob) in enumerate(columns):
+        body = encode(e)
+        rows.append((
+            seq, e.tenant, e.event_id, e.at_us, score, level, action, scores[i].tobytes(),
+            encode(d.reasons[i]) if d.reasons[i] else None, blob, body,
+            hashlib.blake2b(body, digest_size=16).digest(), version_id,
+            ",".join(d.degraded[i]) or None, timing, _context_of(d, i),
+        ))  # fmt: skip
+    return rows
+
+
+def _context_of(decisions: Decisions, row: int) -> bytes | None:
     """(ring, patterns) of a row, None without either."""
     ring, patterns = decisions.ring_id(row), decisions.patterns[row]
     return encode((ring, patterns)) if ring is not None or patterns else None

@@ -1,14 +1,16 @@
 """Port: the lasting record of what was decided, alerted and labelled, and of how far each source was read.
 
-`write` is one transaction: decisions, alert changes, labels, refusals and positions are all there or none is. A
-decision already in the ledger (by running number or by tenant and event id) is left as it was first written.
+`write` is one transaction: decisions, alert changes, labels, refusals and positions are all there or none is. What a decision
+was first written as stays: one that is already there (by running number or by tenant and event id) is refused or left.
+Running numbers grow along a source; there may be any gap between two, so that a consumer of a partition numbers by
+partition and offset. Reads see what is committed; there may be any number of readers beside the writers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Literal, Protocol
 
 from ringwatch.model import Alert, Assessment, Event, Label, Refusal
 from scorers.decision import Decisions
@@ -33,7 +35,7 @@ class LedgerWrite:
     decisions: Decisions | None
     progress: Progress | None = None
     alerts: Sequence[Alert] = field(default_factory=list)
-    """New and changed alerts, whole: written by alert_id, the later state wins."""
+    """New and changed alerts, whole: of several states of an alert_id the one with most events counts, of equals the last written."""
     alert_events: Sequence[tuple[str, str]] = field(default_factory=list)
     """(alert_id, event_id) pairs added."""
     labels: Sequence[tuple[int, Label]] = field(default_factory=list)
@@ -41,6 +43,40 @@ class LedgerWrite:
     refusals: Sequence[Refusal] = field(default_factory=list)
     watermark_us: int | None = None
     """Highest event time seen; labels known up to it have been applied."""
+
+
+IfKnown = Literal["refuse", "leave"]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of the decisions of a `write`."""
+
+    added: int = 0
+    left: int = 0
+    """Were there before, at the same event time, and stay as they were first written."""
+    again: int = 0
+    """Of those left: under another running number, as of an event that was decided once and told twice."""
+    refused: tuple[tuple[str, str], ...] = ()
+    """(tenant, event_id) of what was not written though it is not there: its id is, at another event time, or its running
+    number is another event's. To be told to somebody."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRing:
+    """A ring as the ring keeper last told it."""
+
+    tenant: str
+    ring_id: str
+    status: str
+    risk: float
+    users: int
+    last_us: int
+    """Event time of its last change."""
+    content: bytes
+    """The whole ring, packed by its keeper."""
+    updated_seq: int
+    """Grows with every state of the ring: of two states the higher one counts, in whatever order they come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +93,15 @@ class LedgerStore(Protocol):
         """Migrate the schema to the newest version. Idempotent."""
         ...
 
-    def write(self, *writes: LedgerWrite) -> None:
-        """One transaction, in order. Raises `Unavailable` when the store cannot be written (full disk, locked)."""
+    def write(self, *writes: LedgerWrite, if_known: IfKnown = "refuse") -> Written:
+        """One transaction, in order. Raises `Unavailable` when the store cannot be written (full disk, gone, locked): trying again
+        is right, and safe with "leave".
+
+        `if_known` is about decisions that are there already. "refuse", for the one writer that numbers what it reads: they are a
+        mistake, raises `Corrupt`. "leave", for consumers to which anything may be delivered again: they stay as they were first
+        written, labels too; a write whose source was read further than its position is left as a whole; positions never go
+        back, and a write to a position that was reached adds no refusals.
+        """
         ...
 
     def progress(self, source_id: str) -> Progress | None: ...
@@ -120,7 +163,24 @@ class LedgerStore(Protocol):
         """assessments, alerts, labels, refusals, bytes, and alerts by level ("alerts.HIGH")."""
         ...
 
+    def retain(self, keep_from_us: int, *, dry_run: bool = False) -> dict[str, int]:
+        """Drop the months (UTC) that ended by then: assessments and event ids of them, alerts whose last event lies in them, and
+        labels of their events. Beside writers and readers. Returns what was, or would be, dropped: partitions, events, alerts,
+        labels, and before_us, the time before which nothing is left."""
+        ...
+
     def close(self) -> None: ...
 
 
-Row = dict[str, Any]
+class RingStore(Protocol):
+    """Port: rings as their keeper tells them, for who shows them."""
+
+    def write_rings(self, rings: Sequence[KeptRing], progress: Progress | None = None) -> None:
+        """One transaction. A ring is replaced by a state with a higher `updated_seq` only. `progress` never goes back."""
+        ...
+
+    def rings(self, tenant: str, *, limit: int, least_users: int = 2) -> Sequence[KeptRing]:
+        """Highest risk first, then most users, then id."""
+        ...
+
+    def ring(self, tenant: str, ring_id: str) -> KeptRing | None: ...

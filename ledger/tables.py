@@ -1,20 +1,41 @@
 """The ledger's tables: one schema for every engine.
 
-An assessment's key is (tenant, event_id, at_us); `event_ids` is not partitioned and refuses the same id at another time.
+An assessment's key is (tenant, event_id, at_us); `event_ids` is not partitioned and refuses the same id at another time. SQLite
+keeps assessments by running number; PostgreSQL by their key, cut by month (`partitioned_assessments`), and has the indexes that
+several tenants and writers need. Texts are compared byte by byte on both, so that both sort alike.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+)
+from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
+
+
+def _text(most: int) -> TypeEngine[str]:
+    return String(most).with_variant(String(most, collation="C"), "postgresql")
+
 
 assessments = Table(
     "assessments",
     metadata,
     Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
-    Column("tenant", String(256), nullable=False),
-    Column("event_id", String(256), nullable=False),
+    Column("tenant", _text(256), nullable=False),
+    Column("event_id", _text(256), nullable=False),
     Column("at_us", BigInteger, nullable=False),
     Column("score", Float, nullable=False),
     Column("level", Integer, nullable=False),
@@ -31,13 +52,28 @@ assessments = Table(
 )
 """`context`: msgpack of (ring, patterns), where there is either."""
 
+
+def partitioned_assessments(*, by_month: bool) -> Table:
+    """As PostgreSQL keeps them; not by month where an extension does the cutting."""
+    key = ("tenant", "event_id", "at_us")
+    columns = [
+        Column(c.name, c.type, primary_key=c.name in key, autoincrement=False, nullable=c.nullable)
+        for c in assessments.columns
+    ]
+    table = Table("assessments", MetaData(), *columns, Index("assessments_by_seq", "seq"))
+    if by_month:
+        table.dialect_options["postgresql"]["partition_by"] = "RANGE (at_us)"
+    return table
+
+
 event_ids = Table(
     "event_ids",
     metadata,
-    Column("tenant", String(256), primary_key=True),
-    Column("event_id", String(256), primary_key=True),
+    Column("tenant", _text(256), primary_key=True),
+    Column("event_id", _text(256), primary_key=True),
     Column("at_us", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
+    Index("event_ids_by_seq", "seq", unique=True).ddl_if(dialect="postgresql"),
     sqlite_with_rowid=False,
 )
 
@@ -45,25 +81,29 @@ versions = Table(
     "versions",
     metadata,
     Column("version_id", Integer, primary_key=True),
-    Column("content", Text, nullable=False, unique=True),
+    Column("content", Text, nullable=False),
+    UniqueConstraint("content").ddl_if(dialect="sqlite"),
 )
+Index("versions_by_content", func.md5(versions.c.content), unique=True).ddl_if(dialect="postgresql")
 
 alerts = Table(
     "alerts",
     metadata,
-    Column("alert_id", String(32), primary_key=True),
-    Column("tenant", String(256), nullable=False),
+    Column("alert_id", _text(32), primary_key=True),
+    Column("tenant", _text(256), nullable=False),
     Column("level", String(16), nullable=False),
     Column("last_at_us", BigInteger, nullable=False),
     Column("content", LargeBinary, nullable=False),
+    Column("events", Integer, nullable=False, server_default="0"),
     Index("alerts_by_time", "last_at_us", "alert_id"),
+    Index("alerts_by_tenant", "tenant", "last_at_us", "alert_id").ddl_if(dialect="postgresql"),
 )
 
 alert_events = Table(
     "alert_events",
     metadata,
-    Column("alert_id", String(32), primary_key=True),
-    Column("event_id", String(256), primary_key=True),
+    Column("alert_id", _text(32), primary_key=True),
+    Column("event_id", _text(256), primary_key=True),
     sqlite_with_rowid=False,
 )
 
@@ -71,9 +111,9 @@ labels = Table(
     "labels",
     metadata,
     Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
-    Column("tenant", String(256), nullable=False),
-    Column("target_kind", String(64), nullable=False),
-    Column("target_id", String(256), nullable=False),
+    Column("tenant", _text(256), nullable=False),
+    Column("target_kind", _text(64), nullable=False),
+    Column("target_id", _text(256), nullable=False),
     Column("label", String(16), nullable=False),
     Column("known_at_us", BigInteger, nullable=False),
     Index("labels_by_known_at", "known_at_us"),
@@ -83,7 +123,7 @@ labels = Table(
 sources = Table(
     "sources",
     metadata,
-    Column("source_id", String(128), primary_key=True),
+    Column("source_id", _text(320), primary_key=True),
     Column("name", Text, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
@@ -93,6 +133,20 @@ sources = Table(
 meta = Table(
     "meta",
     metadata,
-    Column("name", String(64), primary_key=True),
+    Column("name", _text(64), primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+
+rings = Table(
+    "rings",
+    metadata,
+    Column("tenant", _text(256), primary_key=True),
+    Column("ring_id", _text(64), primary_key=True),
+    Column("status", String(16), nullable=False),
+    Column("risk", Float, nullable=False),
+    Column("users", Integer, nullable=False),
+    Column("last_us", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("updated_seq", BigInteger, nullable=False),
+    Index("rings_by_risk", "tenant", "risk", "users"),
 )

@@ -322,6 +322,12 @@ class RingKeeper:
             return None
         return view.whole(self.links, ring, self.patterns, self.settled_us)
 
+    def columns_of(self, ring: RingState) -> NDArray[np.float32]:
+        """The ring columns that an event of a member would be told now, but for its age."""
+        row = np.full(self.schema.size - self.schema.ring_offset, nan, np.float32)
+        self._teller.tell(ring, max(ring.changed_us, self.settled_us), row)
+        return row
+
     # -- keeping
 
     def dump(self) -> dict[str, NDArray[Any]]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from ingest.pipeline import Tally
+    from ingest.tally import Tally
 
 _LINE_EVERY_S = 15.0
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+OF_TESTS = ("RINGWATCH_TEST_", "RINGWATCH_REQUIRE_BACKENDS")
+"""Variables of the tests, which are no settings."""
+
 
 class Settings(BaseSettings):
     """Effective settings: `RINGWATCH_<NAME>` in the environment, else the default. All defaults work embedded."""
@@ -185,4 +188,5 @@ class Settings(BaseSettings):
 def unknown_names() -> list[str]:
     """Variables of the environment that look like settings and are none: a slip would otherwise have no effect."""
     known = {f"RINGWATCH_{name.upper()}" for name in Settings.model_fields}
-    return sorted(name for name in os.environ if name.startswith("RINGWATCH_") and name not in known)
+    given = (name for name in os.environ if name.startswith("RINGWATCH_") and not name.startswith(OF_TESTS))
+    return sorted(name for name in given if name not in known)

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from ingest.mapping import Mapping
     from ingest.pipeline import Pipeline
     from ingest.stream import ScoringStream
+    from ledger.queries import LedgerQueries
     from ledger.store import LedgerStore
     from scorers.rules.book import RuleBook
+
+
+LEDGER_FILE = "ledger.sqlite"
 
 
 def open_state(settings: Settings, schema: FeatureSchema) -> StateStore:
@@ -35,7 +39,8 @@ def open_state(settings: Settings, schema: FeatureSchema) -> StateStore:
             late_us = int(settings.late_full_h * HOUR_US)
             return MemoryState(schema, max_entities=settings.max_entities, late_full_us=late_us)
         case other:
-            raise _no_adapter("state_url", other, "memory:")
+            hint = "processes share it when events come from Kafka: RINGWATCH_BUS_URL=kafka://host:port"
+            raise BadInput(f"RINGWATCH_STATE_URL begins with {other!r}", hint=hint)
 
 
 def open_graph(settings: Settings, folder: DataFolder, kinds: Sequence[Kind]) -> GraphStore | None:
@@ -48,8 +53,13 @@ def open_graph(settings: Settings, folder: DataFolder, kinds: Sequence[Kind]) ->
             graph = LadybugGraph(folder.graph)
             graph.prepare(kinds)
             return graph
-        case other:
-            raise _no_adapter("graph_url", other, "ladybug:, none:")
+        case _:
+            from ringwatch.access import open_neo4j
+
+            server = open_neo4j(settings)
+            assert server is not None
+            server.prepare(kinds)
+            return server
 
 
 def open_ledger(settings: Settings, folder: DataFolder, schema: FeatureSchema) -> LedgerStore:
@@ -60,12 +70,26 @@ def open_ledger(settings: Settings, folder: DataFolder, schema: FeatureSchema) -
             ledger = SqlLedger(f"sqlite:///{folder.ledger}", schema)
             ledger.prepare()
             return ledger
-        case other:
-            raise _no_adapter("ledger_url", other, "sqlite:")
+        case _:
+            from ledger.sql_store import SqlLedger
+            from ringwatch.access import postgres_access
+            from ringwatch.secret_files import without_secret
+
+            server = SqlLedger(without_secret("ledger_url", settings.ledger_url), schema, postgres_access(settings))
+            server.prepare()
+            return server
 
 
-def _no_adapter(setting: str, scheme: str, known: str) -> BadInput:
-    return BadInput(f"{setting} begins with {scheme!r}", hint=f"this version knows {known}")
+def open_queries(settings: Settings, schema: FeatureSchema) -> LedgerQueries:
+    """The ledger for people's reads, on connections of its own; beside whoever writes it."""
+    from ledger.queries import LedgerQueries
+
+    if settings.ledger_url == "sqlite:":
+        return LedgerQueries(f"sqlite:///{settings.data_dir / LEDGER_FILE}", schema)
+    from ringwatch.access import postgres_access
+    from ringwatch.secret_files import without_secret
+
+    return LedgerQueries(without_secret("ledger_url", settings.ledger_url), schema, postgres_access(settings))
 
 
 def open_assessor(settings: Settings, schema: FeatureSchema) -> Assessor:

@@ -143,6 +143,14 @@ class Assessor:
         reasons.sort(key=lambda r: (-r.contribution, r.code))
         return _fold(reasons, patterns)
 
+    def learn(
+        self, events: Sequence[Event], features: NDArray[np.float32], ring_ids: Sequence[str | None] = ()
+    ) -> None:
+        """Teach the learners what was scored elsewhere, in order."""
+        batch = Batch(events, features, self.schema, ring_ids)
+        for learner in self._learners.values():
+            learner.learn(batch)
+
     def next_mark_us(self) -> int | None:
         """Event time at which `advance` must be called before scoring; the distant past before the first event."""
         marks = [learner.next_mark_us for learner in self._learners.values()]
@@ -152,6 +160,17 @@ class Assessor:
         for learner in self._learners.values():
             if learner.next_mark_us is None or at_us >= learner.next_mark_us:
                 learner.advance(at_us)
+
+    def models(self) -> dict[str, NDArray[Any]]:
+        """What the learners score with now, for processes that do not learn themselves."""
+        return {f"{name}/{key}": a for name, learner in self._learners.items() for key, a in learner.model().items()}
+
+    def use(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Score with the `models` of another process."""
+        for name, learner in self._learners.items():
+            mine = {k.removeprefix(f"{name}/"): a for k, a in arrays.items() if k.startswith(f"{name}/")}
+            if mine:
+                learner.use(mine)
 
     def dump(self) -> dict[str, NDArray[Any]]:
         return {f"{name}/{key}": a for name, learner in self._learners.items() for key, a in learner.dump().items()}

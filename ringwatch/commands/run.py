@@ -17,7 +17,7 @@ from ringwatch.commands.options import AsJson, DataDir, MapFile, Paths, mapping_
 from ringwatch.errors import BadInput
 
 if TYPE_CHECKING:
-    from ingest.pipeline import Tally
+    from ingest.tally import Tally
     from ringwatch.settings import Settings
 
 _FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)

@@ -18,11 +18,18 @@ from ringwatch.commands.options import AsJson, DataDir, settings_with
 from ringwatch.errors import BadInput, Denied, Unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from api.keys import KeyFile
     from api.served import Served
+    from graph.store import GraphStore
+    from ingest.scoring import Scoring
+    from ledger.queries import LedgerQueries
     from rings.ring import Ring
+    from ringwatch.model import Kind
     from ringwatch.settings import Settings
     from ringwatch.wiring import Service
+    from roles.role import Role
 
 _SWITCH_S = 0.0005
 """A thread that computes gives way to the other after so long (Python's default is ten times that, and is seen in p99)."""
@@ -43,8 +50,15 @@ def serve(
     local_key: Annotated[
         bool, typer.Option("--local-key", help="Make a fresh key named local and print it with a curl.")
     ] = False,
+    role: Annotated[
+        str | None,
+        typer.Option(
+            "--role",
+            help="With Kafka: of api, scorer, ring-keeper, ledger-writer, graph-writer; with commas (default: all).",
+        ),
+    ] = None,
 ) -> None:
-    """Serve the API: score events over HTTP, read alerts and rings, GraphQL.
+    """Serve the API: score events over HTTP, read alerts and rings, GraphQL; with Kafka also from there, in one process or several.
 
     Without keys it binds to loopback only, and everybody there may do everything; `ringwatch keys create` changes that.
     SIGTERM or Ctrl-C: no more requests, what is queued is scored, a snapshot is taken.
@@ -53,30 +67,38 @@ def serve(
     """
     settings = settings_with(data_dir)
     settings = settings.model_copy(update={k: v for k, v in (("host", host), ("port", port)) if v is not None})
+    if settings.bus_url != "none:":
+        from ringwatch.commands.shared import serve_roles
+        from ringwatch.shared_wiring import ROLES
+
+        names = ROLES if role is None else [name.strip() for name in role.split(",") if name.strip()]
+        serve_roles(settings, names, local_key=local_key)
+        return
+    if role is not None:
+        raise BadInput(
+            "--role is given and RINGWATCH_BUS_URL is not",
+            hint="several processes share their work over Kafka: kafka://host:port",
+        )
     serve_folder(settings, local_key=local_key)
 
 
 def serve_folder(settings: Settings, *, local_key: bool, listener: socket.socket | None = None) -> None:
     """Serve a data folder until told to stop; on a socket that is bound already, where one is given."""
-    from api.guard import is_loopback
+    from api.app import build_app
     from ringwatch.wiring import open_service
     from scorers.warm import warm
 
-    key_file = _key_file(settings)
-    if not is_loopback(settings.host) and not local_key and not key_file.tenants():
-        raise Denied(
-            f"without keys only loopback is served, not {settings.host}",
-            hint="make one first: `ringwatch keys create --name NAME`",
-        )
+    key_file = key_file_of(settings)
+    check_keys(settings, key_file, local_key=local_key)
     listener = listener or bind(settings.host, settings.port)
     listener.listen(1024)
     warm()
     service = open_service(settings)
-    token = _local_key(key_file, settings.tenant) if local_key else ""
+    token = local_key_of(key_file, settings.tenant) if local_key else ""
     here = None
     try:
         here = served_of(service, key_file)
-        _run(here, listener, lambda: _announce(here, settings, listener, token))
+        run_app(build_app(here), listener, lambda: announce(here, settings, listener, token))
     finally:
         key_file.note_use()
         if here is not None and here.engine.halted:
@@ -85,6 +107,17 @@ def serve_folder(settings: Settings, *, local_key: bool, listener: socket.socket
             service.folder.close()
             raise typer.Exit(1)
         service.close()
+
+
+def check_keys(settings: Settings, key_file: KeyFile, *, local_key: bool) -> None:
+    """Raises Denied where everybody on a network could do everything."""
+    from api.guard import is_loopback
+
+    if not is_loopback(settings.host) and not local_key and not key_file.tenants():
+        raise Denied(
+            f"without keys only loopback is served, not {settings.host}",
+            hint="make one first: `ringwatch keys create --name NAME`",
+        )
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -104,43 +137,53 @@ def bind(host: str, port: int) -> socket.socket:
 
 def served_of(service: Service, key_file: KeyFile) -> Served:
     """The open service as the API wants it."""
+    from ringwatch.wiring import open_queries
+
+    queries = open_queries(service.settings, service.pipeline.stream.assessor.schema)
+    return served_by(service.pipeline, service.settings, key_file, queries, service.graph, service.kinds)
+
+
+def served_by(
+    scoring: Scoring,
+    settings: Settings,
+    key_file: KeyFile,
+    ledger: LedgerQueries,
+    graph: GraphStore | None,
+    kinds: Sequence[Kind],
+    roles: Sequence[Role] = (),
+) -> Served:
     from api.engine import Engine
     from api.guard import Access, is_loopback
     from api.meters import Meters
     from api.served import Served
     from ingest.currency import exponent
     from ingest.intake import Intake
-    from ledger.queries import LedgerQueries
     from rings.words import Money
     from ringwatch.wiring import open_decoder
 
-    settings = service.settings
     meters = Meters(time.time)
-    engine = Engine(
-        service.pipeline, meters, capacity=settings.api_queue_events, deadline_s=settings.api_deadline_ms / 1e3
-    )
+    engine = Engine(scoring, meters, capacity=settings.api_queue_events, deadline_s=settings.api_deadline_ms / 1e3)
     loopback = is_loopback(settings.host)
     names = [*settings.allowed_hosts.split(","), settings.host if loopback else ""]
     hosts = frozenset(name.strip().lower() for name in names if name.strip())
     return Served(
         engine=engine,
-        intake=Intake(lambda tenant: open_decoder(settings, service.kinds, tenant), time.time),
-        ledger=LedgerQueries(f"sqlite:///{service.folder.ledger}", service.pipeline.stream.assessor.schema),
-        graph=service.graph,
-        kinds=service.kinds,
+        intake=Intake(lambda tenant: open_decoder(settings, kinds, tenant), time.time),
+        ledger=ledger,
+        graph=graph,
+        kinds=kinds,
         access=Access(key_file, tenant=settings.tenant, loopback=loopback, hosts=hosts),
         meters=meters,
         clock=time.time,
         version=version("ringwatch"),
         money=Money(settings.currency, exponent(settings.currency)),
+        roles=roles,
     )
 
 
-def _run(here: Served, listener: socket.socket, announce: Any) -> None:
+def run_app(app: Any, listener: socket.socket, announce: Any) -> None:
     """Until told to stop; returns when the last answer is given and the queue is empty."""
     import uvicorn
-
-    from api.app import build_app
 
     class Announcing(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -149,7 +192,7 @@ def _run(here: Served, listener: socket.socket, announce: Any) -> None:
 
     sys.setswitchinterval(_SWITCH_S)
     config = uvicorn.Config(
-        build_app(here), access_log=False, log_level="warning", server_header=False, ws="none", lifespan="on",
+        app, access_log=False, log_level="warning", server_header=False, ws="none", lifespan="auto",
         timeout_keep_alive=75, timeout_graceful_shutdown=10, proxy_headers=False,
     )  # fmt: skip
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -157,10 +200,14 @@ def _run(here: Served, listener: socket.socket, announce: Any) -> None:
     Announcing(config).run(sockets=[listener])
 
 
-def _announce(here: Served, settings: Settings, listener: socket.socket, token: str) -> None:
+def announce(here: Served, settings: Settings, listener: socket.socket, token: str, what: str = "") -> None:
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    lines = [f"Ringwatch serves {settings.data_dir} at {url}", f"  docs      {url}/docs", f"  GraphQL   {url}/graphql"]
+    lines = [
+        f"Ringwatch serves {what or settings.data_dir} at {url}",
+        f"  docs      {url}/docs",
+        f"  GraphQL   {url}/graphql",
+    ]
     ring = _top_ring(here, settings.tenant)
     lines += [f"  ring      {url}/rings/{ring.summary.ring_id}/view"] if ring else []
     if here.access.keys_needed:
@@ -207,7 +254,7 @@ def _top_ring(here: Served, tenant: str) -> Ring | None:
         return None
 
 
-def _key_file(settings: Settings) -> KeyFile:
+def key_file_of(settings: Settings) -> KeyFile:
     """The keys of a data folder, which is made if there is none."""
     from api.keys import KeyFile
     from ingest.folder import MARKER, DataFolder
@@ -217,7 +264,7 @@ def _key_file(settings: Settings) -> KeyFile:
     return KeyFile(settings.data_dir, time.time)
 
 
-def _local_key(key_file: KeyFile, tenant: str) -> str:
+def local_key_of(key_file: KeyFile, tenant: str) -> str:
     """A fresh key named local, in place of the last one: a key cannot be shown again."""
     from api.keys import SCOPES
 
@@ -250,7 +297,7 @@ def create(
     wanted = tuple(dict.fromkeys(s.strip() for s in scopes.split(",") if s.strip()))
     if not wanted:
         raise BadInput("--scopes names none", hint="score, read, label, operate; with commas")
-    key, token = _key_file(settings).create(tenant, name, wanted, days)
+    key, token = key_file_of(settings).create(tenant, name, wanted, days)
     print(token, flush=True)
     print(f"key {key.key_id} of tenant {tenant}, may {', '.join(wanted)}; it is not shown again", file=sys.stderr)
 
@@ -260,7 +307,7 @@ def list_keys(data_dir: DataDir = None, json: AsJson = False) -> None:
     """List keys: whose, what they may, when made and last used. The keys themselves are not stored."""
     import msgspec
 
-    key_file = _key_file(settings_with(data_dir))
+    key_file = key_file_of(settings_with(data_dir))
     used = key_file.last_used()
     rows = [
         {
@@ -279,7 +326,7 @@ def list_keys(data_dir: DataDir = None, json: AsJson = False) -> None:
 @keys_app.command()
 def revoke(which: Annotated[str, typer.Argument(help="Id or name of the key.")], data_dir: DataDir = None) -> None:
     """Revoke a key; a running server refuses it from the next request on."""
-    for key in _key_file(settings_with(data_dir)).revoke(which):
+    for key in key_file_of(settings_with(data_dir)).revoke(which):
         print(f"revoked {key.key_id} ({key.name}, tenant {key.tenant})")
 
 

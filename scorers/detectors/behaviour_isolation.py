@@ -142,6 +142,12 @@ class BehaviourIsolation:
         if "sample" in arrays:
             self._fit(arrays["sample"], int(arrays["seed"][0]))
 
+    def model(self) -> dict[str, NDArray[Any]]:
+        return {} if self._now is None else dict(self._now.arrays())
+
+    def use(self, arrays: dict[str, NDArray[Any]]) -> None:
+        self._now = Forest(**arrays)
+
 
 def build(overrides: Mapping[str, Any]) -> BehaviourIsolation:
     t = thresholds(Thresholds, overrides, "behaviour_isolation")

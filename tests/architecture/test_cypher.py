@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.graphs import Cypher, batch, link, open_neo4j, ref
 
 from cypher.load import load
+from graph.neo4j_names import typed
 from ringwatch.errors import NotFound
+from ringwatch.model import BUILTIN_KINDS
+from tests.support.backends import Neo4jBackend
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "cypher").glob("*/*.cypher"))
-PRODUCT = ("ringwatch", "ingest", "graph", "features", "gnn", "scorers", "ledger", "evaluate", "api", "cypher")
+FILES = sorted(f for engine in ("ladybug", "neo4j") for f in (ROOT / "cypher" / engine).glob("*.cypher"))
+ON_NEO4J = [f for f in FILES if f.parent.name == "neo4j" and not f.stem.startswith("schema_")]
+PRODUCT = (
+    "ringwatch", "ingest", "graph", "features", "gnn", "scorers", "ledger", "evaluate", "api", "cypher", "rings", "bus",
+    "roles", "servers",
+)  # fmt: skip
+SCANS = {
+    "AllNodesScan", "CartesianProduct", "DirectedAllRelationshipsScan", "UndirectedAllRelationshipsScan",
+    "DirectedRelationshipTypeScan", "UndirectedRelationshipTypeScan", "NodeByLabelScan",
+}  # fmt: skip
+"""Operators whose cost grows with the graph."""
+READ_ALL_OF_A_LABEL = {"read_kind_counts": {"NodeByLabelScan"}, "read_migrations": {"NodeByLabelScan"}}
+"""Statements that count everything, or read a handful of nodes of ours."""
+RETURNING = ("read_", "claim_")
 CYPHER_TEXT = re.compile(
     r"\b(MATCH|MERGE)\s*\(|\bUNWIND\s+\$|\bLOAD FROM\b|\bCREATE\s+(NODE|REL)\s+TABLE\b|\)\s*<?-\[.*\]->?\s*\("
 )
@@ -60,7 +78,7 @@ def test_a_file_holds_one_statement(file: Path) -> None:
 @each_file
 def test_what_is_returned_is_in_the_header(file: Path) -> None:
     _, returns, body = parts(file)
-    if not file.stem.startswith("read_"):
+    if not file.stem.startswith(RETURNING):
         assert returns == "// returns: nothing"
         return
     columns = re.sub(r"\([^)]*\)", "", returns.removeprefix("// returns: ")).split(",")
@@ -73,6 +91,31 @@ def test_what_is_returned_is_in_the_header(file: Path) -> None:
 def test_every_read_has_a_limit(file: Path) -> None:
     if file.stem.startswith("read_"):
         assert re.search(r"\bLIMIT (\$\w+|\d+)\s*$", parts(file)[2].strip())
+
+
+@pytest.fixture(scope="module", params=["empty", "filled"])
+def prepared(request: pytest.FixtureRequest, neo4j_server: Neo4jBackend) -> Iterator[Cypher]:
+    """On an empty database scans look cheap to Neo4j, and a plan made then is kept while the graph grows."""
+    with neo4j_server.emptied(), closing(Cypher(neo4j_server)) as cypher, closing(open_neo4j(neo4j_server)) as graph:
+        cypher.empty()
+        graph.prepare(BUILTIN_KINDS)
+        if request.param == "filled":
+            users = [ref("user", i) for i in range(300)]
+            graph.apply(
+                batch(1, *(link(user, ref(kind, i % 50)) for i, user in enumerate(users) for kind in ("device", "ip")))
+            )
+        cypher.rows("CALL db.clearQueryCaches()")
+        yield cypher
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("file", ON_NEO4J, ids=lambda f: f.stem)
+def test_neo4j_runs_a_statement_without_looking_at_everything(file: Path, prepared: Cypher) -> None:
+    kind, operators = prepared.plan(typed(parts(file)[2], "device"))
+    assert kind in (
+        {"r", "s"} if file.stem.startswith("read_") else {"rw"} if file.stem.startswith("claim_") else {"w"}
+    )
+    assert set(operators) & SCANS <= READ_ALL_OF_A_LABEL.get(file.stem, set())
 
 
 def test_no_cypher_text_in_python() -> None:
@@ -95,9 +138,10 @@ def test_no_cypher_text_in_python() -> None:
     assert found == []
 
 
-def test_the_loader_gives_statements_without_their_header() -> None:
-    texts = load("ladybug")
-    assert set(texts) == {f.stem for f in FILES if f.parent.name == "ladybug"}
+@pytest.mark.parametrize("engine", ["ladybug", "neo4j"])
+def test_the_loader_gives_statements_without_their_header(engine: str) -> None:
+    texts = load(engine)
+    assert set(texts) == {f.stem for f in FILES if f.parent.name == engine}
     assert not any("//" in text for text in texts.values())
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.graphs import Cypher, batch, entity, link, open_ladybug, open_neo4j, ref
 
-from graph.ladybug_store import LadybugGraph
-from graph.store import EntityRef, EntityUpdate, GraphBatch, GraphStore, LinkUpdate, Neighbourhood
+from graph.store import EntityRef, GraphBatch, GraphStore, Neighbourhood
 from ringwatch.errors import BadInput, NotFound
 from ringwatch.model import BUILTIN_KINDS
 
@@ -21,16 +21,27 @@ OpenStore = Callable[[Path], GraphStore]
 EVERYTHING = {"hops": 50, "degree_cap": 100_000, "limit": 100_000}
 
 
-def open_ladybug(folder: Path) -> GraphStore:
-    return LadybugGraph(folder / "graph.lbug", fold_min_rows=40, slice_rows=25, buffer_bytes=256 << 20)
+@dataclass(frozen=True)
+class Engine:
+    open: OpenStore
+    """Opens a store in a folder; that of a server is in its one database."""
+    empty: Callable[[], None]
 
 
-STORES: dict[str, OpenStore] = {"ladybug": open_ladybug}
+@pytest.fixture(scope="module", params=["ladybug", pytest.param("neo4j", marks=pytest.mark.backends)])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    if request.param == "ladybug":
+        yield Engine(open_ladybug, lambda: None)
+        return
+    server = request.getfixturevalue("neo4j_server")
+    with server.emptied(), closing(Cypher(server)) as cypher:
+        yield Engine(lambda folder: open_neo4j(server), cypher.empty)
 
 
-@pytest.fixture(params=sorted(STORES))
-def open_store(request: pytest.FixtureRequest) -> OpenStore:
-    return STORES[request.param]
+@pytest.fixture
+def open_store(engine: Engine) -> OpenStore:
+    engine.empty()
+    return engine.open
 
 
 @pytest.fixture
@@ -69,39 +80,19 @@ def _merge(kept: dict, key: object, new: tuple[int, ...]) -> None:
     kept[key] = new
 
 
-def content(store: GraphStore, refs: list[EntityRef]) -> Model:
+def content(store: GraphStore, entities: list[EntityRef]) -> Model:
     """What the store holds of the entities and their links, by way of its reads."""
     found = Model(position=store.applied_position())
-    for ref in refs:
-        if ref in found.entities:
+    for root in entities:
+        if root in found.entities:
             continue
-        near = store.neighbourhood(ref, **EVERYTHING)
+        near = store.neighbourhood(root, **EVERYTHING)
         assert not near.cuts
         for n in near.nodes:
             found.entities[n.ref] = (n.first_seen_us, n.last_seen_us, n.events, n.amount_minor, n.alerts)
         for x in near.links:
             found.links[x.user, x.other] = (x.first_seen_us, x.last_seen_us, x.events, x.amount_minor, x.fails)
     return found
-
-
-def ref(kind: str, id_: object, tenant: str = "default") -> EntityRef:
-    return EntityRef(tenant, kind, str(id_))
-
-
-def entity(of: EntityRef, at: int = 1, **changes: int) -> EntityUpdate:
-    return EntityUpdate(of, at, changes.pop("last", at), changes.pop("events", 1), changes.pop("amount", 0), **changes)
-
-
-def link(user: EntityRef, other: EntityRef, at: int = 1, **changes: int) -> LinkUpdate:
-    return LinkUpdate(
-        user, other, at, changes.pop("last", at), changes.pop("events", 1), changes.pop("amount", 0), **changes
-    )
-
-
-def batch(position: int, *links: LinkUpdate) -> GraphBatch:
-    """Links with an update for each end, in the links' order."""
-    ends = {end: entity(end, x.first_seen_us, last=x.last_seen_us) for x in links for end in (x.user, x.other)}
-    return GraphBatch(list(ends.values()), links, position)
 
 
 U1, U2, U3 = (ref("user", f"u{i}") for i in (1, 2, 3))
@@ -292,7 +283,7 @@ steps = st.lists(
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps, seed=st.integers(0, 2**32), hops=st.integers(0, 4), cap=st.integers(1, 5), limit=st.integers(1, 12))
 def test_any_stream_in_any_cut_and_order_gives_the_model_s_graph(
-    open_store: OpenStore,
+    engine: Engine,
     tmp_path_factory: pytest.TempPathFactory,
     steps: list[tuple[int, str, int, int, int, bool]],
     seed: int,
@@ -309,7 +300,8 @@ def test_any_stream_in_any_cut_and_order_gives_the_model_s_graph(
     for i, x in enumerate(updates):
         straight.apply(GraphBatch([entity(x.user, x.first_seen_us), entity(x.other, x.first_seen_us)], [x], i))
     rng.shuffle(updates)
-    with closing(open_store(tmp_path_factory.mktemp("graph"))) as store:
+    engine.empty()
+    with closing(engine.open(tmp_path_factory.mktemp("graph"))) as store:
         store.prepare(BUILTIN_KINDS)
         at = 0
         while at < len(updates):

@@ -1,0 +1,38 @@
+"""Reading all partitions of a topic as the only member of a group: for a role of which there is one at a time.
+
+There is no rebalance: whoever writes with the group's transactional id last fences the one before, and with it its offsets.
+"""
+
+from __future__ import annotations
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from bus.failures import explained
+from bus.reading import Reader
+
+_TIMEOUT_S = 10.0
+
+
+class AloneReader(Reader):
+    """As `Reader`, without a group's membership. Begins where the group stands. Not thread-safe."""
+
+    def __init__(self, consumer: Consumer, topic: str) -> None:
+        super().__init__(consumer, [topic])
+        self._topic = topic
+
+    def _join(self) -> None:
+        """There is nobody to join."""
+
+    def start(self) -> dict[int, int]:
+        """Take all partitions; partition -> where the group stands (its oldest record where it never was). Raises Unavailable."""
+        try:
+            topic = self._consumer.list_topics(self._topic, _TIMEOUT_S).topics[self._topic]
+        except KafkaException as error:
+            raise explained(error, f"{self._topic} cannot be asked") from None
+        if topic.error is not None:
+            raise explained(topic.error, f"{self._topic} cannot be read")
+        starts = self._standing([(self._topic, partition) for partition in sorted(topic.partitions)])
+        self._next = dict(starts)
+        self._done = dict(starts)
+        self._consumer.assign([TopicPartition(name, partition, offset) for (name, partition), offset in starts.items()])
+        return {partition: offset for (_, partition), offset in starts.items()}

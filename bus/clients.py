@@ -1,0 +1,254 @@
+"""Kafka clients, configured: where the brokers are, how they are spoken to."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+
+from bus.failures import explained
+from ringwatch.errors import BadInput
+
+log = logging.getLogger("ringwatch.kafka")
+Protocol = Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]
+Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+PROTOCOLS: tuple[Protocol, ...] = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
+MECHANISMS: tuple[Mechanism, ...] = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+DEFAULT_PORT = 9092
+MAX_MESSAGE_BYTES = 2_000_000
+"""Room for the longest record (RINGWATCH_MAX_RECORD_BYTES) with its features and reasons."""
+Lag = dict[tuple[str, int], int]
+"""(topic, partition) -> records not yet committed by the group."""
+_HOST = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:]+\])(?::(\d{1,5}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class BusSettings:
+    """How the brokers are reached. Refused with BadInput when half set."""
+
+    brokers: tuple[str, ...]
+    """host:port"""
+    protocol: Protocol = "plaintext"
+    mechanism: Mechanism = "SCRAM-SHA-512"
+    """Used with a sasl_ protocol only."""
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    """Authorities that the brokers' certificates are checked against; None: those of the system."""
+    cert_file: Path | None = None
+    """Certificate (chain) this client shows, PEM."""
+    key_file: Path | None = None
+    client_id: str = "ringwatch"
+
+    @classmethod
+    def from_url(cls, url: str, **more: Any) -> BusSettings:
+        """`kafka://host:port,host2:port`; everything else by name. Raises BadInput."""
+        return cls(brokers=_brokers(url), **more)
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise BadInput(f"Kafka protocol is {self.protocol!r}", hint=f"one of {', '.join(PROTOCOLS)}")
+        if not self.brokers:
+            raise BadInput("no Kafka broker is named", hint="kafka://host:port,host2:port")
+        self._check_sasl()
+        self._check_files()
+
+    def _check_sasl(self) -> None:
+        if self.mechanism not in MECHANISMS:
+            raise BadInput(f"Kafka mechanism is {self.mechanism!r}", hint=f"one of {', '.join(MECHANISMS)}")
+        given = {"username": self.username, "password": self.password}
+        missing = [name for name, value in given.items() if not value]
+        if self.protocol.startswith("sasl_") and missing:
+            hint = "set both, or another protocol"
+            raise BadInput(f"Kafka protocol {self.protocol} needs a {' and a '.join(missing)}", hint=hint)
+        if not self.protocol.startswith("sasl_") and len(missing) < len(given):
+            name = next(name for name in given if name not in missing)
+            raise BadInput(
+                f"a Kafka {name} is set and the protocol is {self.protocol}",
+                hint="set the protocol to sasl_ssl (or sasl_plaintext on a trusted network)",
+            )
+
+    def _check_files(self) -> None:
+        if (self.cert_file is None) != (self.key_file is None):
+            given, other = ("cert", "key") if self.key_file is None else ("key", "cert")
+            raise BadInput(f"a Kafka client {given} is set without its {other}", hint="set both or neither")
+        for name, path in (("ca", self.ca_file), ("cert", self.cert_file), ("key", self.key_file)):
+            if path is None:
+                continue
+            if not self.protocol.endswith("ssl"):
+                hint = "set the protocol to ssl or sasl_ssl"
+                raise BadInput(f"a Kafka {name} file is set and the protocol is {self.protocol}", hint=hint)
+            if not path.is_file():
+                raise BadInput(f"the Kafka {name} file {path} is no file", hint="name a PEM file")
+
+    def config(self) -> dict[str, Any]:
+        """What every client needs, in librdkafka's names."""
+        found: dict[str, Any] = {
+            "bootstrap.servers": ",".join(self.brokers),
+            "client.id": self.client_id,
+            "security.protocol": self.protocol,
+            # Each request leaves at once, not joined with the next one.
+            "socket.nagle.disable": True,
+            # A broker that is back is found within two seconds, not ten.
+            "reconnect.backoff.max.ms": 2000,
+            # What librdkafka has to say goes where everything else is logged.
+            "logger": log,
+            "error_cb": _told,
+        }
+        named = {
+            "sasl.mechanism": self.mechanism if self.username else None,
+            "sasl.username": self.username,
+            "sasl.password": self.password,
+            "ssl.ca.location": self.ca_file,
+            "ssl.certificate.location": self.cert_file,
+            "ssl.key.location": self.key_file,
+        }
+        return found | {name: str(value) for name, value in named.items() if value is not None}
+
+
+def _brokers(url: str) -> tuple[str, ...]:
+    scheme, _, rest = url.partition("://")
+    if scheme != "kafka" or not rest:
+        raise BadInput(f"{_shown(url)!r} is no Kafka URL", hint="kafka://host:port,host2:port")
+    if "@" in rest:
+        raise BadInput("the Kafka URL holds credentials", hint="set them by their own settings: URLs end up in logs")
+    found = []
+    for part in rest.rstrip("/").split(","):
+        match = _HOST.fullmatch(part.strip())
+        port = None if match is None else int(match[1] or DEFAULT_PORT)
+        if match is None or not 0 < int(port or 0) < 65_536:
+            raise BadInput(f"{part!r} in the Kafka URL is no host:port", hint="kafka://host:port,host2:port")
+        found.append(part.strip() if match[1] else f"{part.strip()}:{DEFAULT_PORT}")
+    return tuple(found)
+
+
+def _shown(url: str) -> str:
+    """Without what stands before an @."""
+    return url.rpartition("@")[2][:80] if "@" in url else url[:80]
+
+
+def consumer(
+    settings: BusSettings,
+    group: str,
+    *,
+    transactional_read: bool = True,
+    static_member: str | None = None,
+    queued_kbytes: int = 16_384,
+    on_lag: Callable[[Lag], None] | None = None,
+    lag_interval_s: float = 5.0,
+    more: Mapping[str, Any] = {},
+) -> Consumer:
+    """A member of a group, not subscribed yet. It commits nothing by itself.
+
+    `static_member`: a name that stays over restarts; a restart within the session timeout then moves no partition.
+    `queued_kbytes` bounds what is fetched ahead. `on_lag` is called while polling, every `lag_interval_s`.
+    """
+    config = settings.config() | {
+        "group.id": group,
+        # Offsets are committed with what was made of the records, never by a timer.
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # A new group reads everything there is.
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed" if transactional_read else "read_uncommitted",
+        # Only partitions that move stop while members come and go.
+        "partition.assignment.strategy": "cooperative-sticky",
+        # A killed member's partitions move on after this; the broker's least is 6 s.
+        "session.timeout.ms": 10_000,
+        "heartbeat.interval.ms": 2_000,
+        # A role that has not polled for so long is stuck, and another member takes over.
+        "max.poll.interval.ms": 120_000,
+        # The broker answers once a byte is there, else after this: a resumed partition waits no longer than that.
+        "fetch.min.bytes": 1,
+        "fetch.wait.max.ms": 100,
+        # The local queue is looked at again after this once it was full; a second is the default.
+        "fetch.queue.backoff.ms": 5,
+        # Back-pressure: no more is fetched ahead than this, of all partitions together.
+        "queued.max.messages.kbytes": queued_kbytes,
+        "queued.min.messages": 10_000,
+        "fetch.message.max.bytes": 1_048_576,
+        # The end of a partition is told: with transactions, the last offset cannot be known otherwise.
+        "enable.partition.eof": True,
+    }
+    if static_member is not None:
+        config["group.instance.id"] = static_member
+    if on_lag is not None:
+        config["statistics.interval.ms"] = int(lag_interval_s * 1000)
+        config["stats_cb"] = lambda text: on_lag(lag_of(text))
+    return Consumer(config | dict(more))
+
+
+def producer(
+    settings: BusSettings,
+    *,
+    transactional_id: str | None = None,
+    linger_ms: float = 0.0,
+    more: Mapping[str, Any] = {},
+) -> Producer:
+    """An idempotent producer; with `transactional_id` for transactions (`bus/transactions.py` begins them).
+
+    `transactional_id` must be the same after a restart: that is what fences the process before.
+    """
+    config = settings.config() | {
+        # A retry is written once, in order, and by all replicas in sync before it counts.
+        "enable.idempotence": True,
+        "acks": "all",
+        "linger.ms": linger_ms,
+        "compression.type": "lz4",
+        "message.max.bytes": MAX_MESSAGE_BYTES,
+        # The partition Java's clients choose for a key, so that whoever writes, a key stays in one partition.
+        "partitioner": "murmur2_random",
+        # A record that waits longer fails, and its transaction is aborted and done again.
+        "delivery.timeout.ms": 10_000,
+        "queue.buffering.max.kbytes": 262_144,
+        # A transaction begun while the markers of the one before are being written is told to try again: after this, not
+        # after the 100 ms that are the default (which were nine tenths of a transaction's time).
+        "retry.backoff.ms": 1,
+        "retry.backoff.max.ms": 100,
+    }
+    if transactional_id is not None:
+        config["transactional.id"] = transactional_id
+        # After a kill without a restart, readers of committed records wait no longer than this.
+        config["transaction.timeout.ms"] = 10_000
+    return Producer(config | dict(more))
+
+
+def admin(settings: BusSettings) -> AdminClient:
+    return AdminClient(settings.config())
+
+
+def reached(settings: BusSettings, *, timeout_s: float = 5.0) -> AdminClient:
+    """An admin client of brokers that answer. Raises Denied when they do not let us in, Unavailable when none answers in time."""
+    heard: list[KafkaError] = []
+    client = AdminClient(settings.config() | {"error_cb": heard.append})
+    try:
+        client.list_topics(timeout=timeout_s)
+    except KafkaException as error:
+        client.poll(0)
+        telling = (e for e in heard if e.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL))
+        found = next(telling, heard[-1] if heard else error)
+        raise explained(found, f"Kafka at {', '.join(settings.brokers)} cannot be reached") from None
+    return client
+
+
+def lag_of(statistics: str) -> Lag:
+    """Of a consumer's statistics (JSON): records between the group's offset and the last committed record."""
+    topics: dict[str, Any] = json.loads(statistics).get("topics", {})
+    return {
+        (name, int(number)): partition["consumer_lag"]
+        for name, topic in topics.items()
+        for number, partition in topic.get("partitions", {}).items()
+        if int(number) >= 0 and partition.get("consumer_lag", -1) >= 0
+    }
+
+
+def _told(error: KafkaError) -> None:
+    """What goes on in the background; calls that fail raise by themselves."""
+    log.warning("%s: %s", error.name(), error.str())

@@ -1,0 +1,127 @@
+"""Consume, process, produce in one transaction: either the records and the offsets are there, or neither is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from time import monotonic
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaException, Producer, TopicPartition
+
+from bus.clients import BusSettings, producer
+from bus.failures import error_of, explained, is_fatal, retried
+from ringwatch.errors import Conflict, RingwatchError, Unavailable
+
+log = logging.getLogger("ringwatch.kafka")
+Part = tuple[str, int]
+"""(topic, partition)"""
+_ROOM_S = 0.01
+
+
+class Record(NamedTuple):
+    topic: str
+    key: bytes
+    value: bytes
+
+
+class Transactor:
+    """One transaction after the other, from one thread.
+
+    With several producers they take turns: a transaction then begins while the markers of the one before are still being
+    written, which a single producer has to wait for. Each needs a transactional id of its own that is the same after a
+    restart: `start` fences whoever had them before, and aborts what was left open.
+    """
+
+    def __init__(self, *producers: Producer, timeout_s: float = 10.0) -> None:
+        self._producers = producers
+        self._timeout_s = timeout_s
+        self._turn = 0
+        self.committed = 0
+        self.aborted = 0
+        self.broken = False
+        """Fenced, or in a state that only new producers leave."""
+
+    @classmethod
+    def of(
+        cls, settings: BusSettings, transactional_id: str, *, turns: int = 2, more: Mapping[str, Any] = {}
+    ) -> Transactor:
+        """With producers of its own, `ID.0`, `ID.1`, ..."""
+        ids = (f"{transactional_id}.{n}" for n in range(turns))
+        return cls(*(producer(settings, transactional_id=name, more=more) for name in ids))
+
+    def start(self) -> None:
+        """Take the transactional ids. Call before the consumer asks for its committed offsets. Raises Unavailable, Denied."""
+        for mine in self._producers:
+            self._retried(lambda: mine.init_transactions(self._timeout_s), "the transactional id cannot be taken")  # noqa: B023
+
+    def write(self, records: Iterable[Record], offsets: Mapping[Part, int] | None = None, group: Any = None) -> None:
+        """The records, and `offsets` (next to be read) for the group of `Reader.group()`, or nothing.
+
+        Raises Conflict when another process took over: this one must stop. After any other error nothing was written; the
+        caller rewinds its reader to where the group stands and may try the same again, unless `broken`.
+        """
+        if self.broken:
+            raise Conflict("the producers were given up", hint="make new ones")
+        turn = self._producers[self._turn]
+        self._turn = (self._turn + 1) % len(self._producers)
+        done = False
+        try:
+            self._retried(turn.begin_transaction, "a transaction cannot begin")
+            for record in records:
+                self._produce(turn, record)
+            if offsets:
+                parts = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+                self._retried(
+                    lambda: turn.send_offsets_to_transaction(parts, group, self._timeout_s),
+                    "the offsets cannot join the transaction",
+                )
+            self._retried(lambda: turn.commit_transaction(self._timeout_s), "the transaction cannot be committed")
+            done = True
+        finally:
+            self.committed += done
+            if not done:
+                self._abort(turn)
+
+    def _produce(self, turn: Producer, record: Record) -> None:
+        until = monotonic() + self._timeout_s
+        while True:
+            try:
+                turn.produce(record.topic, record.value, record.key)
+                return
+            except BufferError:
+                if monotonic() > until:
+                    raise Unavailable("records wait to be sent and none goes out", hint="are the brokers up?") from None
+                turn.poll(_ROOM_S)
+            except KafkaException as error:
+                self.broken |= is_fatal(error_of(error))
+                raise explained(error, f"{record.topic} takes no record") from None
+
+    def _retried(self, call: Callable[[], object], what: str) -> None:
+        """As `retried`; notes an error that nothing but new producers mends."""
+
+        def noted() -> None:
+            try:
+                call()
+            except KafkaException as error:
+                self.broken |= is_fatal(error_of(error))
+                raise
+
+        retried(noted, what, self._timeout_s)
+
+    def _abort(self, turn: Producer) -> None:
+        """Leaves `broken` true where even that does not go."""
+        self.aborted += 1
+        if self.broken:
+            return
+        try:
+            self._retried(lambda: turn.abort_transaction(self._timeout_s), "the transaction cannot be aborted")
+        except RingwatchError as error:
+            self.broken = True
+            log.error("%s", error)
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Drop what was not committed. Raises nothing."""
+        for p in self._producers:
+            p.purge()
+            p.flush(timeout_s)

@@ -1,0 +1,5 @@
+// params: partition
+// returns: position
+MATCH (p:Applied {partition: $partition})
+RETURN p.position AS position
+LIMIT 1

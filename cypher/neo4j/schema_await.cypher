@@ -1,0 +1,3 @@
+// params: seconds
+// returns: nothing
+CALL db.awaitIndexes($seconds)

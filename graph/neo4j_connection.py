@@ -1,0 +1,207 @@
+"""A Neo4j server over Bolt: named statements in managed transactions, and its errors in our words.
+
+Managed transactions are tried again by the driver after a deadlock, a lost connection or a change of leader, so the
+work given must be safe to run more than once. Each transaction carries its name in its metadata
+(`SHOW TRANSACTIONS YIELD metaData`) and a time limit the server keeps.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import neo4j
+from neo4j import GraphDatabase, ManagedTransaction, TrustCustomCAs, unit_of_work
+from neo4j.exceptions import AuthError, ClientError, ConfigurationError, DriverError, Neo4jError
+
+from cypher.load import load
+from graph.neo4j_names import typed
+from ringwatch.errors import BadInput, Corrupt, Denied, RingwatchError, Unavailable
+
+SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
+ENDED = "Neo.ClientError.Transaction."
+"""Codes of a transaction the server ended (its time was over, it was stopped): client errors to Neo4j, not to us."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    connect_s: float = 5.0
+    """For a connection to be made, and for one of the pool to come free."""
+    read_s: float = 15.0
+    """A read transaction; the server ends it after that."""
+    write_s: float = 60.0
+    """A write transaction, waiting for locks included."""
+    retry_s: float = 15.0
+    """How long after the first failure a transaction is still tried again."""
+    connections: int = 20
+    waiting: int = 8
+    """Reads with a deadline under way at once."""
+
+
+class Statements:
+    """Runs named statements within one transaction; remembers the last name, for errors."""
+
+    def __init__(self, transaction: ManagedTransaction, texts: Mapping[str, str], running: list[str]) -> None:
+        self._transaction = transaction
+        self._texts = texts
+        self._running = running
+
+    def run(self, name: str, /, *, of_kind: str | None = None, **params: Any) -> list[neo4j.Record]:
+        """All rows. `of_kind`: the entity kind whose links the statement is about."""
+        self._running[:] = [name]
+        text = self._texts[name] if of_kind is None else typed(self._texts[name], of_kind)
+        return list(self._transaction.run(text, params))
+
+
+class Neo4jConnection:
+    """A pool of connections to one database. Safe to use from several threads; reconnects by itself.
+
+    Raises `BadInput` for an address or certificate that cannot be used; a server that is away is found out by the first call.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        auth: tuple[str, str] | None,
+        database: str | None,
+        ca_file: Path | None,
+        limits: Limits,
+    ) -> None:
+        self.limits = limits
+        self.url = url
+        self._database = database
+        self._texts = load("neo4j")
+        self._driver = _driver(url, auth, ca_file, limits)
+        self._threads = ThreadPoolExecutor(limits.waiting, thread_name_prefix="graph-read")
+        self._free = threading.BoundedSemaphore(limits.waiting)
+
+    def read(self, name: str, work: Callable[[Statements], T], *, timeout_s: float | None = None) -> T:
+        return self._transact(name, work, timeout_s or self.limits.read_s, write=False)
+
+    def write(self, name: str, work: Callable[[Statements], T]) -> T:
+        return self._transact(name, work, self.limits.write_s, write=True)
+
+    def rows(self, name: str, /, **params: Any) -> list[neo4j.Record]:
+        """One read statement in a transaction of its own."""
+        return self.read(name, lambda statements: statements.run(name, **params))
+
+    def change(self, name: str, /, **params: Any) -> None:
+        """One writing statement in a transaction of its own."""
+        self.write(name, lambda statements: statements.run(name, **params))
+
+    def by(self, name: str, deadline_s: float, /, **params: Any) -> list[neo4j.Record]:
+        """One read, tried once, or `Unavailable` when `deadline_s` is over, even when the network says nothing.
+
+        The read goes on in its thread until the server ends it; while `waiting` of them do, further ones are refused at once.
+        """
+        if not self._free.acquire(blocking=False):
+            raise _too_late(name, self.url, f"{self.limits.waiting} earlier ones still wait")
+        waited = self._threads.submit(self._once, name, deadline_s, params)
+        waited.add_done_callback(lambda _: self._free.release())
+        try:
+            return waited.result(timeout=deadline_s)
+        except TimeoutError:
+            waited.cancel()
+            raise _too_late(name, self.url, f"no answer within {deadline_s * 1e3:.0f} ms") from None
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._driver.close()
+
+    def _once(self, name: str, deadline_s: float, params: dict[str, Any]) -> list[neo4j.Record]:
+        query = neo4j.Query(self._texts[name], metadata={"app": "ringwatch", "query": name}, timeout=deadline_s)
+        try:
+            with self._driver.session(database=self._database, default_access_mode=neo4j.READ_ACCESS) as session:
+                return list(session.run(query, params))
+        except (Neo4jError, DriverError, OSError) as error:
+            raise self._explained(error, name, name) from error
+
+    def _transact(self, name: str, work: Callable[[Statements], T], timeout_s: float, *, write: bool) -> T:
+        running: list[str] = [name]
+
+        @unit_of_work(metadata={"app": "ringwatch", "query": name}, timeout=timeout_s)
+        def unit(transaction: ManagedTransaction) -> T:
+            return work(Statements(transaction, self._texts, running))
+
+        try:
+            with self._driver.session(database=self._database) as session:
+                return session.execute_write(unit) if write else session.execute_read(unit)
+        except (Neo4jError, DriverError, OSError) as error:
+            raise self._explained(error, name, running[0]) from error
+
+    def _explained(self, error: Exception, name: str, statement: str) -> RingwatchError:
+        query = name if name == statement else f"{name} ({statement})"
+        said = (getattr(error, "message", None) or str(error)).splitlines()[0][:300]
+        context: dict[str, Any] = {"query": statement, "code": getattr(error, "code", None)}
+        if isinstance(error, AuthError):
+            return Denied(
+                f"Neo4j at {self.url} refused graph query {query}: {said}", hint="check its user and password"
+            )
+        if isinstance(error, ClientError) and not (error.is_retryable() or (error.code or "").startswith(ENDED)):
+            return Corrupt(
+                f"Neo4j at {self.url} cannot run graph query {query}: {error.code}: {said}",
+                hint="the graph was changed by another program, or its server is older than 5.26",
+                **context,
+            )
+        return Unavailable(
+            f"graph query {query} failed at {self.url}: {said}",
+            hint="check that Neo4j runs and is not overloaded; it is tried again and takes up where it was",
+            **context,
+        )
+
+
+def _driver(url: str, auth: tuple[str, str] | None, ca_file: Path | None, limits: Limits) -> neo4j.Driver:
+    scheme, _, rest = url.partition("://")
+    if scheme not in SCHEMES or not rest:
+        raise BadInput(
+            f"graph address {url!r} is no Neo4j address", hint=f"one of {', '.join(SCHEMES)}:// and host:port"
+        )
+    trust: dict[str, Any] = {}
+    if ca_file is not None:
+        if not scheme.endswith("+s"):
+            raise BadInput(
+                f"a certificate authority is given for {url}, which is not checked against one",
+                hint="write neo4j+s:// or bolt+s://, or leave the certificate file out",
+            )
+        if not ca_file.is_file():
+            raise BadInput(f"certificate file {ca_file} is missing", hint="a PEM file with the authority is needed")
+        url = f"{scheme.removesuffix('+s')}://{rest}"
+        trust = {"encrypted": True, "trusted_certificates": TrustCustomCAs(str(ca_file))}
+    try:
+        return GraphDatabase.driver(
+            url,
+            auth=auth,
+            user_agent="ringwatch",
+            connection_timeout=limits.connect_s,
+            connection_acquisition_timeout=limits.connect_s,
+            connection_write_timeout=limits.write_s,
+            max_connection_pool_size=limits.connections,
+            max_transaction_retry_time=limits.retry_s,
+            initial_retry_delay=0.05,
+            liveness_check_timeout=30.0,
+            notifications_min_severity="OFF",
+            telemetry_disabled=True,
+            **trust,
+        )
+    except (ConfigurationError, ValueError, OSError) as error:
+        raise BadInput(
+            f"graph address {url!r} cannot be used: {error}", hint="neo4j://host:port is the usual form"
+        ) from error
+
+
+def _too_late(name: str, url: str, what: str) -> Unavailable:
+    return Unavailable(
+        f"graph query {name} at {url}: {what}",
+        hint="answers are degraded meanwhile; check the load of Neo4j",
+        query=name,
+    )
+
+
+def one(rows: Sequence[neo4j.Record], column: str, default: Any = None) -> Any:
+    return rows[0][column] if rows else default

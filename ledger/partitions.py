@@ -1,0 +1,102 @@
+"""Monthly partitions of the assessments on PostgreSQL: made when first needed, dropped when old."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from psycopg import sql
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import Engine
+
+from ledger.months import Month, ends_us, months_of, starts_us
+
+MAKING_LOCK = 0x52494E_01
+"""Advisory lock (transaction) of who makes tables or partitions."""
+State = Literal["attached", "detaching", "detached"]
+ATTACHED: State = "attached"
+DETACHING: State = "detaching"
+DETACHED: State = "detached"
+"""The last two: its dropping was begun and not ended."""
+_PREFIX = "assessments_"
+_KIND = text("SELECT relkind FROM pg_class WHERE oid = to_regclass('assessments')")
+_PRESENT = text(
+    "SELECT c.relname, i.inhdetachpending FROM pg_class c LEFT JOIN pg_inherits i ON c.oid = i.inhrelid"
+    " WHERE c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('assessments'))"
+    r" AND c.relkind = 'r' AND c.relname ~ '^assessments_\d{4}_\d{2}$'"
+)
+_LOCK = text("SELECT pg_advisory_xact_lock(:key)")
+
+
+class Partitions:
+    """Makes the partitions that times need, before the transaction that needs them; several writers may ask at once.
+
+    A partition is made beside the table and then attached, which no reader or writer waits for.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._known: set[Month] = set()
+        self._by_month: bool | None = None
+
+    def ensure(self, times_us: Sequence[int]) -> None:
+        missing = months_of(times_us) - self._known
+        if not missing or self._by_month is False:
+            return
+        with self._engine.begin() as connection:
+            self._by_month = is_by_month(connection)
+            if not self._by_month:
+                return
+            lock(connection, MAKING_LOCK)
+            present = {month for month, state in present_months(connection).items() if state == ATTACHED}
+            for month in sorted(missing - present):
+                _make(connection, month)
+        self._known |= present | missing
+
+    def forget(self) -> None:
+        """Look again at what there is: a partition was dropped behind our back."""
+        self._known.clear()
+
+
+def is_by_month(connection: Connection) -> bool:
+    """False where an extension cuts the table."""
+    kind = connection.scalar(_KIND)
+    return (kind.decode() if isinstance(kind, bytes) else kind) == "p"
+
+
+def lock(connection: Connection, key: int) -> None:
+    """Until the transaction ends."""
+    connection.execute(_LOCK, {"key": key})
+
+
+def present_months(connection: Connection) -> dict[Month, State]:
+    """The months there are tables of."""
+    found: dict[Month, State] = {}
+    for name, pending in connection.execute(_PRESENT):
+        year, number = name.removeprefix(_PREFIX).split("_")
+        found[int(year), int(number)] = DETACHED if pending is None else DETACHING if pending else ATTACHED
+    return found
+
+
+def drop(connection: Connection, month: Month, state: State) -> None:
+    """`connection` commits by itself. Who reads or writes other months does not wait; what was begun before is ended."""
+    name = _name(month)
+    if state != DETACHED:
+        ending = sql.SQL("CONCURRENTLY" if state == ATTACHED else "FINALIZE")
+        _run(connection, sql.SQL("ALTER TABLE assessments DETACH PARTITION {} {}").format(name, ending))
+    _run(connection, sql.SQL("DROP TABLE {}").format(name))
+
+
+def _make(connection: Connection, month: Month) -> None:
+    name, bounds = _name(month), (sql.Literal(starts_us(month)), sql.Literal(ends_us(month)))
+    _run(connection, sql.SQL("CREATE TABLE IF NOT EXISTS {} (LIKE assessments INCLUDING ALL)").format(name))
+    attach = sql.SQL("ALTER TABLE assessments ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})")
+    _run(connection, attach.format(name, *bounds))
+
+
+def _name(month: Month) -> sql.Identifier:
+    return sql.Identifier(f"{_PREFIX}{month[0]:04d}_{month[1]:02d}")
+
+
+def _run(connection: Connection, statement: sql.Composed) -> None:
+    connection.exec_driver_sql(statement.as_string())

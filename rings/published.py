@@ -1,0 +1,81 @@
+"""What the ring keeper tells others: rings that changed since they were last told, and those that ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+
+import msgspec
+
+from rings.elsewhere import RingRow, pack_row
+from rings.keeper import RingKeeper
+from rings.ring import Ring
+from ringwatch.errors import Corrupt
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Ring).decode
+LEAST_USERS = 2
+
+
+def decode_whole(content: bytes) -> Ring:
+    """A ring as it was packed to be told (msgpack). Raises Corrupt."""
+    try:
+        return _decode(content)
+    except msgspec.MsgspecError as error:
+        raise Corrupt(f"a ring cannot be read: {error}", hint="was it written by another version?") from None
+
+
+class RingChange(msgspec.Struct, frozen=True):
+    """A ring as it is now. `row` is what scorers read beside each member; `left` are users that were members when it was told
+    last and are of no ring now. An ended ring has neither members nor a row."""
+
+    tenant: str
+    ring_id: str
+    ring: Ring | None
+    members: tuple[str, ...]
+    row: bytes
+    left: tuple[str, ...]
+
+
+class Published:
+    """Remembers what was told: a hash and the members of each ring."""
+
+    def __init__(self, keeper: RingKeeper) -> None:
+        self._keeper = keeper
+        self._told: dict[str, tuple[str, bytes, tuple[str, ...]]] = {}
+        self._settled_us = 0
+
+    def changes(self, ring_ids: Iterable[str]) -> list[RingChange]:
+        """Of the rings named, and after a mark of all."""
+        keeper = self._keeper
+        marked = keeper.settled_us != self._settled_us
+        self._settled_us = keeper.settled_us
+        wanted = set(ring_ids)
+        if marked:
+            wanted |= {*keeper.registry.by_id, *self._told}
+        return [change for ring_id in sorted(wanted) if (change := self._change(ring_id)) is not None]
+
+    def _change(self, ring_id: str) -> RingChange | None:
+        keeper, before = self._keeper, self._told.get(ring_id)
+        state = keeper.registry.by_id.get(ring_id)
+        if state is None or len(state.members) < LEAST_USERS:
+            if before is None:
+                return None
+            del self._told[ring_id]
+            return RingChange(before[0], ring_id, None, (), b"", tuple(self._alone(before[0], before[2])))
+        tenant = keeper.links.tenant_list[state.tenant].name
+        ring = keeper.ring(tenant, ring_id)
+        assert ring is not None
+        members = tuple(sorted(keeper.links.user_name[u] for u in state.members))
+        told = blake2b(_encode((ring, members)), digest_size=8).digest()
+        if before is not None and before[1] == told:
+            return None
+        self._told[ring_id] = tenant, told, members
+        row = keeper.columns_of(state)
+        gone = set(before[2]) - set(members) if before is not None else set()
+        packed = pack_row(RingRow(ring_id, row.astype("<f4").tobytes(), keeper.settled_us))
+        return RingChange(tenant, ring_id, ring, members, packed, tuple(self._alone(tenant, sorted(gone))))
+
+    def _alone(self, tenant: str, users: Iterable[str]) -> Iterator[str]:
+        """Those that are in no ring now; who moved to another is told with that."""
+        return (user for user in users if self._keeper.ring_of(tenant, user) is None)

@@ -1,0 +1,87 @@
+"""Consumers of what was decided: read what has gathered, write it to a store, then commit the offsets.
+
+A store may see the same records again after a failure; each knows how to take them once.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from time import monotonic, perf_counter
+
+from confluent_kafka import Message
+
+from bus.clients import BusSettings, consumer
+from bus.reading import Reader
+from bus.topics import Topics
+from bus.transactions import Part
+from roles.role import Role
+
+_POLL_S = 0.25
+
+
+class Follower(Role):
+    """`gather_s`: how long records may gather to be written together; at most `most` of them."""
+
+    def __init__(
+        self, name: str, bus: BusSettings, topics: Topics, *, instance: str, gather_s: float, most: int
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.topics = topics
+        self._bus = bus
+        self._instance = instance
+        self._gather_s = gather_s
+        self._most = most
+        self._reader: Reader | None = None
+        self._gathered: list[Message] = []
+
+    @abstractmethod
+    def read_topics(self) -> Sequence[str]: ...
+
+    @abstractmethod
+    def write(self, messages: Sequence[Message]) -> None:
+        """Into the store, whole or not at all. Raises what the store raises."""
+
+    def on_assigned(self, parts: Sequence[Part]) -> Mapping[Part, int] | None:
+        """Before records of these partitions come; they begin where the group stands."""
+        return None
+
+    def on_revoked(self, parts: Sequence[Part]) -> None:
+        """What was gathered is of partitions that move: it is dropped, whoever has them next reads it again."""
+        self._forget(parts)
+
+    def on_lost(self, parts: Sequence[Part]) -> None:
+        self._forget(parts)
+
+    def _forget(self, parts: Sequence[Part]) -> None:
+        self._gathered = [m for m in self._gathered if (m.topic(), m.partition()) not in parts]
+
+    def open(self) -> None:
+        group = self.topics.group(self.name)
+        client = consumer(self._bus, group, static_member=f"{group}.{self._instance}")
+        self._reader = Reader(client, list(self.read_topics()), self)
+
+    def step(self) -> None:
+        reader = self._reader
+        assert reader is not None
+        self._gathered = reader.poll(self._most, _POLL_S)
+        until = monotonic() + self._gather_s
+        while self._gathered and len(self._gathered) < self._most and (left := until - monotonic()) > 0.0:
+            more = reader.poll(self._most - len(self._gathered), left)
+            self._gathered += more
+        messages, self._gathered = self._gathered, []
+        self.status.follow(reader)
+        if not messages:
+            return
+        started = perf_counter()
+        self.write(messages)
+        reader.commit()
+        self.status.batch_ms = [*self.status.batch_ms[-200:], (perf_counter() - started) * 1e3]
+        self.status.counts["batches"] += 1
+        self.status.counts["records"] += len(messages)
+
+    def close(self, *, drained: bool) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = None

@@ -1,0 +1,131 @@
+"""The ring keeper behind several scorers: follows the decisions, keeps rings, learners and alert groups, and tells the others.
+
+One at a time: the one that started last fences the one before.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from confluent_kafka import Message
+
+from bus.alone import AloneReader
+from bus.clients import BusSettings, consumer, producer
+from bus.messages import decode
+from bus.topics import Topics
+from bus.transactions import Record, Transactor
+from features.redis_state import RedisState
+from ingest.keeper import Keeper
+from rings.published import Published, RingChange
+from roles.decisions_log import DecisionsLog, bring_back
+from roles.models import write_models
+from roles.outgoing import alert_messages, ring_messages
+from roles.role import Pace, Role
+
+_POLL_S = 0.25
+_TELL_S = 1.0
+
+
+class RingKeeperRole(Role):
+    def __init__(
+        self,
+        keeper: Keeper,
+        state: RedisState,
+        bus: BusSettings,
+        topics: Topics,
+        *,
+        instance: str = "0",
+        most: int = 500,
+    ) -> None:
+        super().__init__()
+        self.name = "ring-keeper"
+        self.keeper = keeper
+        self._state = state
+        self._bus = bus
+        self._topics = topics
+        self._most = most
+        self._log = DecisionsLog(bus, topics.decisions)
+        self._reader: AloneReader | None = None
+        self._transactor: Transactor | None = None
+        self._published = Published(keeper.rings)
+        self._touched: set[str] = set()
+        self._telling = Pace(_TELL_S)
+        self._models = b""
+
+    def open(self) -> None:
+        group = self._topics.group(self.name)
+        self._transactor = Transactor(producer(self._bus, transactional_id=group))
+        self._transactor.start()
+        self._reader = AloneReader(consumer(self._bus, group), self._topics.decisions)
+        self.status.counts["replayed"] += bring_back(self.keeper, self._log, self._reader.start())
+        self._published = Published(self.keeper.rings)
+        self._touched = set(self.keeper.rings.registry.by_id)
+
+    def step(self) -> None:
+        assert self._reader is not None
+        messages = self._reader.poll(self._most, _POLL_S)
+        self.status.follow(self._reader)
+        if messages:
+            self._batch(messages)
+        if self._touched and self._telling.due():
+            self._tell()
+        self.keeper.snapshot()
+
+    def close(self, *, drained: bool) -> None:
+        if drained and self._touched:
+            self._tell()
+            self.keeper.snapshot(wait=True)
+        if self._reader is not None:
+            self._reader.close()
+        if self._transactor is not None:
+            self._transactor.close()
+        self._reader = self._transactor = None
+
+    def _batch(self, messages: Sequence[Message]) -> None:
+        assert self._reader is not None
+        assert self._transactor is not None
+        decoded = [decode(raw) for m in messages if (raw := m.value()) is not None]
+        followed = self.keeper.follow(decoded)
+        now_us = time.time_ns() // 1000
+        out = alert_messages(self._topics, followed.alerts, followed.joined, followed.new, now_us)
+        offsets = self._reader.offsets()
+        self._transactor.write(itertools.starmap(Record, out), offsets, self._reader.group())
+        self._reader.done(offsets)
+        self.keeper.positions |= {partition: offset for (_, partition), offset in offsets.items()}
+        self._touched |= {ring for ring in followed.decisions.ring_ids if ring is not None}
+        self.status.counts["records"] += len(messages)
+        self.status.counts["alerts"] += len(followed.alerts)
+
+    def _tell(self) -> None:
+        """Rings that changed: beside their members in the state, and on their topic."""
+        assert self._transactor is not None
+        changes = self._published.changes(self._touched)
+        rows: dict[str, dict[str, bytes]] = {}
+        for change in changes:
+            rows.setdefault(change.tenant, {}).update(_rows(change))
+        for tenant, some in rows.items():
+            self._state.write_rings(tenant, some)
+        told = ring_messages(self._topics, changes, time.time_ns() // 1000)
+        if told:
+            self._transactor.write(itertools.starmap(Record, told))
+        self._touched.clear()
+        self.status.counts["rings_told"] += len(changes)
+        self._tell_models()
+
+    def _tell_models(self) -> None:
+        arrays = self.keeper.stream.assessor.models()
+        if not arrays:
+            return
+        packed = io.BytesIO()
+        np.savez_compressed(packed, allow_pickle=False, **arrays)
+        if (raw := packed.getvalue()) != self._models:
+            write_models(self._state, raw)
+            self._models = raw
+
+
+def _rows(change: RingChange) -> dict[str, bytes]:
+    return {**dict.fromkeys(change.members, change.row), **dict.fromkeys(change.left, b"")}

@@ -1,0 +1,25 @@
+"""Rings as the ledger has them, for an API whose process does not keep them."""
+
+from __future__ import annotations
+
+from ledger.store import RingStore
+from rings.published import decode_whole
+from rings.ring import Ring, RingSummary
+
+_MOST = 500
+
+
+class RingShelf:
+    """Reads as a ring keeper is read."""
+
+    def __init__(self, store: RingStore) -> None:
+        self._store = store
+
+    def rings(self, tenant: str | None = None, *, least_users: int = 2) -> list[RingSummary]:
+        """Highest risk first; the first 500."""
+        found = [] if tenant is None else self._store.rings(tenant, limit=_MOST, least_users=least_users)
+        return [decode_whole(kept.content).summary for kept in found if kept.content]
+
+    def ring(self, tenant: str, ring_id: str) -> Ring | None:
+        kept = self._store.ring(tenant, ring_id)
+        return None if kept is None or not kept.content else decode_whole(kept.content)

@@ -1,0 +1,110 @@
+"""A role: a loop of its own that works until it is told to stop, and goes on by itself after the stores were away."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections import Counter
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from ringwatch.errors import RingwatchError, Unavailable
+
+if TYPE_CHECKING:
+    from bus.alone import AloneReader
+    from bus.reading import Reader
+
+log = logging.getLogger("ringwatch.roles")
+_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+
+
+@dataclass(slots=True)
+class Status:
+    """What a role shows of itself; written by its thread, read by anybody."""
+
+    ready: bool = False
+    trouble: str = "starting"
+    """Why it does not go on; empty when all is well."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Things done since the start, by name."""
+    lag: dict[str, int] = field(default_factory=dict)
+    """`topic/partition` -> records behind."""
+    batch_ms: list[float] = field(default_factory=list)
+    """Of the last batches."""
+
+    def follow(self, reader: Reader | AloneReader) -> None:
+        self.lag = {f"{topic}/{partition}": n for (topic, partition), n in reader.lag().items()}
+        self.counts["rebalances"] = reader.rebalances.get("assigned", 0)
+
+
+class Role(ABC):
+    """One thread. `open` connects, `step` does a piece of work and returns within a second or so, `close` lets go of everything.
+
+    An error of a store closes the role; it pauses, opens again and goes on from what the stores say.
+    """
+
+    name: str
+
+    def __init__(self) -> None:
+        self.status = Status()
+        self.ended = threading.Event()
+
+    @abstractmethod
+    def open(self) -> None: ...
+
+    @abstractmethod
+    def step(self) -> None: ...
+
+    @abstractmethod
+    def close(self, *, drained: bool) -> None:
+        """With `drained` what was begun has been finished, and it may be said that this member leaves. Raises nothing."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Until told to stop."""
+        pause_s = _PAUSE_S
+        try:
+            while not stop.is_set():
+                try:
+                    self.open()
+                    while not stop.is_set():
+                        self.step()
+                        self.status.ready, self.status.trouble, pause_s = True, "", _PAUSE_S
+                    self.close(drained=True)
+                except Exception as error:  # noqa: BLE001 - a top: the role must go on, and say what is wrong
+                    self._trouble(error)
+                    self.close(drained=False)
+                    stop.wait(pause_s if isinstance(error, Unavailable) else _LONGEST_PAUSE_S)
+                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        finally:
+            self.ended.set()
+
+    def _trouble(self, error: Exception) -> None:
+        text = str(error) if isinstance(error, RingwatchError) else f"{type(error).__name__}: {error}"
+        if text != self.status.trouble:
+            known = isinstance(error, RingwatchError)
+            log.log(
+                logging.WARNING if known else logging.ERROR,
+                "%s: %s",
+                self.name,
+                text,
+                exc_info=None if known else error,
+            )
+        self.status.ready, self.status.trouble = False, text
+        self.status.counts["failures"] += 1
+
+
+class Pace:
+    """Something to be done at most once in so many seconds."""
+
+    def __init__(self, every_s: float) -> None:
+        self._every_s = every_s
+        self._due = monotonic() + every_s
+
+    def due(self) -> bool:
+        now = monotonic()
+        if now < self._due:
+            return False
+        self._due = now + self._every_s
+        return True

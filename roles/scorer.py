@@ -1,0 +1,205 @@
+"""The scorer: records of a topic in, decisions out, in one Kafka transaction with the offsets they were read at.
+
+The state is written before the transaction commits. A process that ends in between reads the same records again, and the state gives
+back what was decided: the same decisions go out, once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+from confluent_kafka import KafkaError, Message
+
+from bus.clients import BusSettings, admin, consumer, producer
+from bus.reading import Reader
+from bus.topics import Topics
+from bus.transactions import Record, Transactor
+from features.columns import Applied, ResolvedLabel
+from ingest.shared_scoring import SharedScoring
+from ringwatch.errors import Unavailable
+from ringwatch.model import Event, Label, Refusal
+from roles.outgoing import Outgoing, alert_messages, dead_letters, features_messages
+from roles.role import Role
+from roles.taking import TopicIntake
+
+Resolve = Callable[[Sequence[Label]], Sequence[Mapping[str, str] | None]]
+"""Labels -> the entities each is about (kind -> id); None for an event nobody knows."""
+_POLL_S = 0.25
+LABEL_WAIT_S = 60.0
+"""A label may come before its event is in the ledger: so long it is waited for."""
+_KEPT_BATCHES = 200
+PRODUCERS = 2
+"""Transactions in turn: one begins while the markers of the one before are written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """What a scorer reads, and as whom."""
+
+    name: str
+    """Of the role; also of its consumer group and its transactions."""
+    topics: Sequence[str]
+    instance: str
+    batch_events: int
+    features_share: float
+
+
+class ScorerRole(Role):
+    """`intake` reads events, or labels, which `resolve` tells the entities of."""
+
+    def __init__(
+        self,
+        taking: Taking,
+        scoring: SharedScoring,
+        bus: BusSettings,
+        topics: Topics,
+        intake: TopicIntake,
+        resolve: Resolve,
+    ) -> None:
+        super().__init__()
+        self.name = taking.name
+        self._taking = taking
+        self._scoring = scoring
+        self._bus = bus
+        self._topics = topics
+        self._intake = intake
+        self._resolve = resolve
+        self._reader: Reader | None = None
+        self._transactor: Transactor | None = None
+        self._placed: dict[int, int] = {}
+
+    def open(self) -> None:
+        client = admin(self._bus)
+        self._topics.check(client)
+        group = self._topics.group(self.name)
+        member = f"{group}.{self._taking.instance}"
+        self._placed = {}
+        self._transactor = Transactor(
+            *(
+                producer(self._bus, transactional_id=f"{member}.{turn}", more={"on_delivery": self._delivered})
+                for turn in range(PRODUCERS)
+            )
+        )
+        self._transactor.start()
+        self._reader = Reader(consumer(self._bus, group, static_member=member), list(self._taking.topics))
+
+    def step(self) -> None:
+        assert self._reader is not None
+        messages = self._reader.poll(self._taking.batch_events, _POLL_S)
+        self.status.follow(self._reader)
+        if messages:
+            self._batch(messages)
+        self._scoring.snapshot()
+
+    def close(self, *, drained: bool) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        if self._transactor is not None:
+            self._transactor.close()
+        self._reader = self._transactor = None
+
+    def _batch(self, messages: Sequence[Message]) -> None:
+        assert self._reader is not None
+        assert self._transactor is not None
+        started = perf_counter()
+        items, origins, refused = self._taken(messages)
+        with self._scoring.lock:
+            scored = self._scoring.score(items, origins, patient=True)
+            refused += [(_tenant(items[i]), _conflict(items[i], origins[i])) for i in scored.conflicts]
+            out: list[Outgoing] = [(self._topics.decisions, key, message) for key, message in scored.messages]
+            now_us = time.time_ns() // 1000
+            for decisions in scored.decisions:
+                if self._scoring.keeper is not None:
+                    out += alert_messages(self._topics, *self._scoring.keeper.group(decisions), now_us)
+                if self._taking.features_share > 0.0:
+                    out += features_messages(self._topics, decisions, self._taking.features_share)
+            out += dead_letters(self._topics, refused, now_us)
+            self._scoring.begun()
+        scored_at = perf_counter()
+        try:
+            offsets = self._reader.offsets()
+            self._transactor.write(itertools.starmap(Record, out), offsets, self._reader.group())
+        except BaseException:
+            self._scoring.failed(under_way=True)
+            raise
+        self._reader.done(offsets)
+        self._scoring.ended(self._placed)
+        ended = perf_counter()
+        self._scoring.settle(scored)
+        self._count(len(scored.messages), scored.duplicates, len(refused), scored.conflicted)
+        timings = (scored_at - started) * 1e3, (ended - scored_at) * 1e3, (perf_counter() - ended) * 1e3
+        self.status.batch_ms = [*self.status.batch_ms[-_KEPT_BATCHES:], sum(timings)]
+        for stage, ms in zip(("score", "commit", "settle"), timings, strict=True):
+            self.status.counts[f"{stage}_us"] += int(ms * 1e3)
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        """Where decisions came to stand; told while the transaction commits."""
+        partition, offset = message.partition(), message.offset()
+        if error is None and message.topic() == self._topics.decisions and partition is not None and offset is not None:
+            self._placed[partition] = offset + 1
+
+    def _taken(self, messages: Sequence[Message]) -> tuple[list[Applied], list[bytes], list[tuple[str, Refusal]]]:
+        """Items with where each came from, and what is refused, with its tenant."""
+        items: list[tuple[Event | Label, bytes, Message]] = []
+        refused: list[tuple[str, Refusal]] = []
+        for message in messages:
+            topic, partition, offset = _place(message)
+            item = self._intake.take(topic, partition, offset, message.value())
+            if isinstance(item, Refusal):
+                refused.append((self._intake.tenant(topic), item))
+            else:
+                items.append((item, f"{topic}/{partition}/{offset}".encode(), message))
+        labels = [item for item, _, _ in items if isinstance(item, Label)]
+        resolved = iter(self._resolve(labels) if labels else ())
+        applied: list[Applied] = []
+        origins: list[bytes] = []
+        for item, origin, message in items:
+            if isinstance(item, Event):
+                applied.append(item)
+            elif (entities := next(resolved)) is not None:
+                applied.append(ResolvedLabel(item, dict(entities)))
+            else:
+                refused.append((item.tenant, self._unknown(item, message)))
+                continue
+            origins.append(origin)
+        return applied, origins, refused
+
+    def _unknown(self, label: Label, message: Message) -> Refusal:
+        if time.time() - message.timestamp()[1] / 1e3 < LABEL_WAIT_S:
+            raise Unavailable(
+                f"the event {label.target_id!r} of a label is not in the ledger yet", hint="it is waited for"
+            )
+        topic, partition, offset = _place(message)
+        reason = f"label of unknown event {label.target_id!r}: send the event before its label"
+        return Refusal(reason, f"{topic}/{partition}", offset, message.value() or b"", "unknown_event")
+
+    def _count(self, messages: int, duplicates: int, refused: int, conflicted: int) -> None:
+        counts = self.status.counts
+        counts["batches"] += 1
+        counts["decided"] += messages
+        counts["duplicates"] += duplicates
+        counts["refused"] += refused
+        counts["conflicts"] += conflicted
+
+
+def _place(message: Message) -> tuple[str, int, int]:
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    assert topic is not None
+    assert partition is not None
+    assert offset is not None
+    return topic, partition, offset
+
+
+def _tenant(item: Applied) -> str:
+    return item.tenant if isinstance(item, Event) else item.label.tenant
+
+
+def _conflict(item: Applied, origin: bytes) -> Refusal:
+    topic, partition, offset = origin.decode().rsplit("/", 2)
+    id_ = item.event_id if isinstance(item, Event) else item.label.target_id
+    reason = f"event id {id_!r} was seen before with another content"
+    return Refusal(reason, f"{topic}/{partition}", int(offset), b"", "conflict")

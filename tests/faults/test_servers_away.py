@@ -1,0 +1,110 @@
+"""Servers that stop, stall, forget: the service waits, says so, and goes on by itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from support.cluster import WHOLE, Cluster, expected
+
+from servers.launcher import Servers
+
+pytestmark = [pytest.mark.backends, pytest.mark.slow]
+
+
+@pytest.mark.parametrize("name", ["redis", "postgres", "kafka", "neo4j"])
+def test_a_restart_under_load(fault_servers: Servers, lines: list[bytes], folder: Path, name: str) -> None:
+    with Cluster(fault_servers, folder) as cluster:
+        want = expected(lines, cluster.tenant)
+        cluster.start(*WHOLE)
+        sending = threading.Thread(target=cluster.send, args=(lines,), kwargs={"rate": 250})
+        sending.start()
+        time.sleep(3)
+        fault_servers.stop(name)
+        time.sleep(1)
+        fault_servers.start(name)
+        sending.join()
+        cluster.await_all(len(lines))
+        cluster.await_ready()
+        cluster.check_all(want)
+
+
+@pytest.mark.parametrize("name", ["redis", "postgres", "kafka", "neo4j"])
+def test_a_crash_under_load(fault_servers: Servers, lines: list[bytes], folder: Path, name: str) -> None:
+    """SIGKILL of a server: what it acknowledged, it has."""
+    with Cluster(fault_servers, folder) as cluster:
+        want = expected(lines, cluster.tenant)
+        cluster.start(*WHOLE)
+        sending = threading.Thread(target=cluster.send, args=(lines,), kwargs={"rate": 250})
+        sending.start()
+        time.sleep(3)
+        fault_servers.kill(name)
+        fault_servers.start(name)
+        sending.join()
+        cluster.await_all(len(lines))
+        cluster.await_ready()
+        cluster.check_all(want)
+
+
+@pytest.mark.parametrize("name", ["redis", "postgres", "kafka", "neo4j"])
+def test_a_stall_of_the_network(fault_servers: Servers, lines: list[bytes], folder: Path, name: str) -> None:
+    """Connections stand and nothing comes through for a while."""
+    with Cluster(fault_servers, folder) as cluster:
+        want = expected(lines, cluster.tenant)
+        cluster.start(*WHOLE)
+        sending = threading.Thread(target=cluster.send, args=(lines,), kwargs={"rate": 250})
+        sending.start()
+        time.sleep(3)
+        fault_servers.pause(name)
+        time.sleep(6)
+        fault_servers.resume(name)
+        sending.join()
+        cluster.await_all(len(lines))
+        cluster.await_ready()
+        cluster.check_all(want)
+
+
+def test_redis_is_flushed(fault_servers: Servers, lines: list[bytes], folder: Path) -> None:
+    """The state is rebuilt from the decisions; Kafka waits for it, HTTP answers and says what is missing."""
+    with Cluster(fault_servers, folder) as cluster:
+        want = expected(lines, cluster.tenant)
+        cluster.start(*WHOLE)
+        cluster.send(lines[:1500])
+        cluster.eventually(lambda: cluster.decided() >= 1500, 90, "the first 1,500")
+        cluster.redis().flushall()
+        cluster.send(lines[1500:])
+        cluster.await_all(len(lines))
+        cluster.await_ready()
+        cluster.check_all(want)
+
+
+def test_http_answers_while_the_state_is_rebuilt(fault_servers: Servers, lines: list[bytes], folder: Path) -> None:
+    with Cluster(fault_servers, folder) as cluster:
+        cluster.start(*WHOLE)
+        cluster.send(lines[:1500])
+        cluster.eventually(lambda: cluster.decided() >= 1500, 90, "the first 1,500")
+        cluster.redis().flushall()
+        told: list[str] = []
+        for line in lines[1500:1900]:
+            code, answer = cluster.score(line)
+            assert code in (200, 503), answer
+            if code == 503:
+                time.sleep(0.2)
+                code, answer = cluster.score(line)
+            told += answer.get("degraded", [])
+        assert "state_rebuilding" in told
+        cluster.await_ready()
+        sent = {m.event_id for m in cluster.decisions()}
+        cluster.send([line for line in lines[1500:1900] if _id(line) not in sent])
+        cluster.await_all(1900)
+        want = expected(lines[:1900], cluster.tenant)
+        cluster.check_decisions(want, exact=False)
+        cluster.check_graph(want)
+
+
+def _id(line: bytes) -> str:
+    import json
+
+    return str(json.loads(line)["event_id"])
