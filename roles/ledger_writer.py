@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,15 +10,16 @@ from confluent_kafka import Message
 
 from bus.clients import BusSettings
 from bus.decisions import to_decisions
-from bus.messages import DecisionMessage, LabelMessage, decode, decode_alert, decode_ring
+from bus.messages import DecisionMessage, decode, decode_alert, decode_ring
 from bus.topics import Topics
 from features.codec import FeatureCodec
 from features.schema import FeatureSchema
 from ledger.sql_store import SqlLedger
-from ledger.store import KeptRing, LedgerWrite
-from ringwatch.model import Alert
+from ledger.store import KeptRing, LedgerWrite, Progress, Written
+from ringwatch.model import Alert, Label
 from roles.follower import Follower
 
+log = logging.getLogger("ringwatch.ledger")
 SEQ_BITS = 48
 """The running number of a decision: its partition above, its offset below."""
 
@@ -39,14 +41,14 @@ class LedgerWriter(Follower):
         super().open()
 
     def write(self, messages: Sequence[Message]) -> None:
-        """Idempotent: what is there stays, the later state of an alert or ring counts."""
-        decided: list[tuple[int, DecisionMessage | LabelMessage]] = []
+        """Idempotent: what is there stays, the later state of an alert or ring counts. How far a partition was read is written with it."""
+        decided: dict[int, list[tuple[int, bytes]]] = {}
         alerts: dict[str, Alert] = {}
         events: list[tuple[str, str]] = []
         rings: list[KeptRing] = []
         for message in messages:
-            raw, topic, offset = message.value(), message.topic(), message.offset()
-            if raw is None or offset is None:
+            raw, topic, partition, offset = message.value(), message.topic(), message.partition(), message.offset()
+            if raw is None or partition is None or offset is None:
                 continue
             if topic == self.topics.alerts:
                 told = decode_alert(raw)
@@ -56,26 +58,41 @@ class LedgerWriter(Follower):
                 r = decode_ring(raw)
                 rings.append(KeptRing(r.tenant, r.ring_id, r.status, r.risk, r.users, r.last_us, r.content, offset))
             else:
-                decided.append(((message.partition() or 0) << SEQ_BITS | offset, decode(raw)))
-        writes = self._decided(decided)
+                decided.setdefault(partition, []).append((offset, raw))
+        writes = [write for partition, some in sorted(decided.items()) for write in self._decided(partition, some)]
         if alerts:
             writes.append(LedgerWrite(None, alerts=list(alerts.values()), alert_events=events))
         if writes:
-            written = self._ledger.write(*writes, if_known="leave")
-            self.status.counts["decisions"] += written.added
-            self.status.counts["left"] += written.left
-            self.status.counts["refused"] += len(written.refused)
+            self._tell(self._ledger.write(*writes, if_known="leave"))
         if rings:
             self._ledger.write_rings(rings)
 
-    def _decided(self, decided: Sequence[tuple[int, DecisionMessage | LabelMessage]]) -> list[LedgerWrite]:
-        numbered = [(seq, m) for seq, m in decided if isinstance(m, DecisionMessage)]
-        labels = [(seq, m.label) for seq, m in decided if isinstance(m, LabelMessage)]
-        seq = np.array([n for n, _ in numbered], np.int64)
+    def _decided(self, partition: int, records: Sequence[tuple[int, bytes]]) -> list[LedgerWrite]:
+        numbered: list[tuple[int, DecisionMessage]] = []
+        labels: list[tuple[int, Label]] = []
+        for offset, raw in records:
+            seq, message = partition << SEQ_BITS | offset, decode(raw)
+            if isinstance(message, DecisionMessage):
+                numbered.append((seq, message))
+            else:
+                labels.append((seq, message.label))
+        seqs = np.array([seq for seq, _ in numbered], np.int64)
         writes = [
             LedgerWrite(piece, watermark_us=max(e.at_us for e in piece.events))
-            for piece in to_decisions([m for _, m in numbered], self._codec, seq)
+            for piece in to_decisions([m for _, m in numbered], self._codec, seqs)
         ]
-        if labels:
-            writes.append(LedgerWrite(None, labels=labels))
+        writes.append(LedgerWrite(None, labels=labels))
+        topic, last = self.topics.decisions, records[-1][0]
+        writes[-1].progress = Progress(f"kafka:{topic}/{partition}", topic, last + 1, partition << SEQ_BITS | last)
         return writes
+
+    def _tell(self, written: Written) -> None:
+        counts = self.status.counts
+        counts["decisions"] += written.added
+        counts["left"] += written.left
+        counts["refused"] += len(written.refused)
+        for tenant, event_id in written.refused:
+            log.error(
+                "event %r of tenant %r is in the ledger at another time or its number is taken: is the ledger of other topics?",
+                event_id, tenant,
+            )  # fmt: skip

@@ -14,7 +14,7 @@ import numpy as np
 from confluent_kafka import Message
 
 from bus.alone import AloneReader
-from bus.clients import BusSettings, consumer, producer
+from bus.clients import BusSettings, consumer
 from bus.messages import decode
 from bus.topics import Topics
 from bus.transactions import Record, Transactor
@@ -55,10 +55,11 @@ class RingKeeperRole(Role):
         self._touched: set[str] = set()
         self._telling = Pace(_TELL_S)
         self._models = b""
+        self._epoch = b""
 
     def open(self) -> None:
         group = self._topics.group(self.name)
-        self._transactor = Transactor(producer(self._bus, transactional_id=group))
+        self._transactor = Transactor.of(self._bus, group)
         self._transactor.start()
         self._reader = AloneReader(consumer(self._bus, group), self._topics.decisions)
         self.status.counts["replayed"] += bring_back(self.keeper, self._log, self._reader.start())
@@ -71,8 +72,10 @@ class RingKeeperRole(Role):
         self.status.follow(self._reader)
         if messages:
             self._batch(messages)
-        if self._touched and self._telling.due():
-            self._tell()
+        if self._telling.due():
+            self._look_for_a_new_state()
+            if self._touched:
+                self._tell()
         self.keeper.snapshot()
 
     def close(self, *, drained: bool) -> None:
@@ -99,6 +102,14 @@ class RingKeeperRole(Role):
         self._touched |= {ring for ring in followed.decisions.ring_ids if ring is not None}
         self.status.counts["records"] += len(messages)
         self.status.counts["alerts"] += len(followed.alerts)
+
+    def _look_for_a_new_state(self) -> None:
+        """A state that was rebuilt knows no rings: all are told again."""
+        epoch: bytes | None = self._state.wire.ask(b"GET", self._state.globals.epoch)
+        if epoch is not None and epoch != self._epoch:
+            self._epoch = epoch
+            self._published = Published(self.keeper.rings)
+            self._touched = set(self.keeper.rings.registry.by_id)
 
     def _tell(self) -> None:
         """Rings that changed: beside their members in the state, and on their topic."""

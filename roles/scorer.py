@@ -10,11 +10,11 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter
+from time import monotonic, perf_counter, sleep
 
 from confluent_kafka import KafkaError, Message
 
-from bus.clients import BusSettings, admin, consumer, producer
+from bus.clients import BusSettings, consumer, producer, reached
 from bus.reading import Reader
 from bus.topics import Topics
 from bus.transactions import Record, Transactor
@@ -23,7 +23,7 @@ from ingest.shared_scoring import SharedScoring
 from ringwatch.errors import Unavailable
 from ringwatch.model import Event, Label, Refusal
 from roles.outgoing import Outgoing, alert_messages, dead_letters, features_messages
-from roles.role import Role
+from roles.role import Pace, Role
 from roles.taking import TopicIntake
 
 Resolve = Callable[[Sequence[Label]], Sequence[Mapping[str, str] | None]]
@@ -32,6 +32,9 @@ _POLL_S = 0.25
 LABEL_WAIT_S = 60.0
 """A label may come before its event is in the ledger: so long it is waited for."""
 _KEPT_BATCHES = 200
+_LAG_S = 0.5
+PACE_S = 0.012
+"""Batches begin that long after each other at least: a transaction costs the same for one event and for twenty."""
 PRODUCERS = 2
 """Transactions in turn: one begins while the markers of the one before are written."""
 
@@ -71,10 +74,11 @@ class ScorerRole(Role):
         self._reader: Reader | None = None
         self._transactor: Transactor | None = None
         self._placed: dict[int, int] = {}
+        self._began = 0.0
+        self._lag_pace = Pace(_LAG_S)
 
     def open(self) -> None:
-        client = admin(self._bus)
-        self._topics.check(client)
+        self._topics.check(reached(self._bus))
         group = self._topics.group(self.name)
         member = f"{group}.{self._taking.instance}"
         self._placed = {}
@@ -90,7 +94,13 @@ class ScorerRole(Role):
     def step(self) -> None:
         assert self._reader is not None
         messages = self._reader.poll(self._taking.batch_events, _POLL_S)
-        self.status.follow(self._reader)
+        left_s = self._began + PACE_S - monotonic()
+        if messages and left_s > 0.0 and len(messages) < self._taking.batch_events:
+            sleep(left_s)
+            messages += self._reader.poll(self._taking.batch_events - len(messages), 0.0)
+        self._began = monotonic()
+        if self._lag_pace.due():
+            self.status.follow(self._reader)
         if messages:
             self._batch(messages)
         self._scoring.snapshot()

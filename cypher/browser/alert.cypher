@@ -1,4 +1,5 @@
-// This alert: what it is about, what its accounts share, the ring they are in.
+// Alert picture
+// What the alert is about, what its accounts share, the ring they are in.
 // params: tenant, alert
 // returns: a, about, x, l, thing, m, g
 // Drawn: links to things the alert names, or that at least two of its accounts use. Things with more than 200 links are left out.

@@ -1,4 +1,5 @@
-// The latest alerts: where to begin. Give the id of one to alert.
+// Latest alerts
+// Where to begin: copy an alert's id into `alert`.
 // params: tenant
 // returns: alert, level, score, text, accounts, amount_minor, ring, last_at
 MATCH (a:Alert)

@@ -1,4 +1,5 @@
-// The biggest hubs: the devices most users are linked to.
+// Biggest hubs
+// The devices most users are linked to.
 // params: tenant
 // returns: kind, id, users, events, first_at, last_at
 // For another kind write its label in place of Device: Card, Address, Ip, Merchant, ... Looks at each thing of the kind once,

@@ -1,4 +1,5 @@
-// New links of a day to things that make rings: those to things already used by others first.
+// New links of a day
+// To things that make rings; those to things already used by others first.
 // params: tenant, day
 // returns: user, link, thing, users, first_at
 // Day: '2025-01-31' (UTC). By the indexes on a link's first_seen; for a kind of your own add its type.

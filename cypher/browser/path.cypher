@@ -1,4 +1,5 @@
-// How two users hang together: the shortest chains of shared things between them, at most six links long.
+// Path between two users
+// The shortest chains of shared things between them, at most six links long.
 // params: tenant, user, other
 // returns: a picture
 // Through rings and alerts no chain is drawn, nor through a thing with more than 200 links.

@@ -1,4 +1,5 @@
-// This ring: its members, and the things that hold it together.
+// Ring picture
+// Its members, and the things that hold it together.
 // params: tenant, ring
 // returns: g, m, u, l, thing, s
 // The 300 members who joined first. An ended ring is shown alone.

@@ -1,4 +1,5 @@
-// Rings that grew since a day, those with most new members first.
+// Rings that grew
+// Since a day; those with most new members first.
 // params: tenant, day
 // returns: ring, status, risk, users, new_members, newest, last_at
 // Day: '2025-01-31' (UTC).

@@ -1,4 +1,5 @@
-// Who shares something with this user, and how strongly: a row for each other user.
+// Who shares with this user: table
+// How strongly: a row for each other user.
 // params: tenant, user
 // returns: other, shared, kinds, strength, last_at
 // Strength: each shared thing counts 1 / (its users - 1): a device of two weighs 1, an ip of a hundred 0.01.

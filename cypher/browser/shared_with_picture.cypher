@@ -1,4 +1,5 @@
-// Who shares something with this user, drawn: the user, the things, the others.
+// Who shares with this user: picture
+// The user, the things, the others.
 // params: tenant, user
 // returns: a picture
 // The same bounds as shared_with: things of 2 to 500 links, the 200 latest links of others.
