@@ -72,6 +72,8 @@ class AlertDetail(About, kw_only=True):
     alert: Alert
     events: list[AlertEvent]
     """In order of time, at most 100; the first and the highest scored are among them."""
+    query: str
+    """Cypher that opens the alert's picture in Neo4j Browser."""
 
 
 class AssessmentDetail(About, kw_only=True):

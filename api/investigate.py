@@ -16,6 +16,7 @@ from api.answers import AlertDetail, AlertPage, AssessmentDetail, RingDetail, Ri
 from api.openapi import READ_ERRORS, answers_with
 from api.read_route import ReadRoute
 from api.served import Served, caller, served
+from graph.alert_query import alert_query
 from rings.page import content_security_policy, ring_page
 from rings.ring import Ring
 from ringwatch.model import Alert
@@ -54,7 +55,8 @@ async def alert(request: Request, alert_id: Id) -> Response:
     here, who = served(request), caller(request)
     found = await run_in_threadpool(reads.alert_of, here, who.tenant, alert_id)
     stored = await run_in_threadpool(here.ledger.events_of, found, limit=reads.MOST_EVENTS)
-    return _json(AlertDetail(alert=found, events=[reads.alert_event(s) for s in stored], **about(request, here)))
+    events = [reads.alert_event(s) for s in stored]
+    return _json(AlertDetail(alert=found, events=events, query=alert_query(found), **about(request, here)))
 
 
 @router.get(

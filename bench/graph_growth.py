@@ -1,28 +1,34 @@
-"""Cost of a link update as the embedded graph grows, and of a hub's neighbourhood.
+"""Cost of a link update as the graph grows, and of a hub's neighbourhood.
 
     python bench/graph_growth.py [--links 1000000] [--batch 20000] [--repeat-share 0.7] [--json PATH]
+    python bench/graph_growth.py --store neo4j://127.0.0.1:7687 --password-file PATH [--server-pid PID] --batch 2000
 
-A stream of link updates, aggregated in batches as the graph writer does, is applied to a new store. One row of the
-table for each decade: the cost of the updates since the row before, folds and checkpoints included, and the longest
-batch.
+A stream of link updates, aggregated in batches as the graph writer does, is applied to a new store: an embedded one, or
+an empty Neo4j. One row of the table for each decade: the cost of the updates since the row before, folds and checkpoints
+included, the median batch's and the longest batch. `events` are those the updates stand for: five links an event,
+several events may be one update. With the server's process id its CPU time a link is given too; it does not depend
+on what else runs on the machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import shutil
+import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from about import machine, resident_mb
 
 from graph.ladybug_store import LadybugGraph
-from graph.store import EntityRef, EntityUpdate, GraphBatch, LinkUpdate
+from graph.neo4j_store import Neo4jGraph
+from graph.store import EntityRef, EntityUpdate, GraphBatch, GraphStore, LinkUpdate
 from ringwatch.model import BUILTIN_KINDS
 
 HUB_LINKS = 20_000
@@ -32,10 +38,33 @@ HUB_LINKS = 20_000
 class Row:
     updates: int
     us_per_link: float
+    median_us_per_link: float
+    """Of the median batch."""
+    us_per_event: float
     links_per_s: float
     longest_batch_s: float
+    client_cpu_us_per_link: float
+    server_cpu_us_per_link: float
+    """NaN without a server."""
     file_mb: float
     rss_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is measured beside the store: its files, its server."""
+
+    folder: Path | None = None
+    server_pid: int | None = None
+
+    def size_mb(self) -> float:
+        return sum(f.stat().st_size for f in self.folder.iterdir()) / 1e6 if self.folder else float("nan")
+
+    def server_cpu_s(self) -> float:
+        if self.server_pid is None:
+            return float("nan")
+        fields = Path(f"/proc/{self.server_pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def stream(batch: int, repeat_share: float, seed: int = 1) -> Iterator[GraphBatch]:
@@ -86,30 +115,42 @@ class Pending:
         return GraphBatch([self.entities[key] for key in sorted(self.entities)], links, position)
 
 
-def grow(store: LadybugGraph, folder: Path, links: int, batch: int, repeat_share: float) -> list[Row]:
+def grow(store: GraphStore, place: Place, links: int, batch: int, repeat_share: float) -> list[Row]:
     marks = [10**n for n in range(4, 9) if 10**n < links] + [links]
     rows: list[Row] = []
-    done = since = 0
-    spent_s = longest_s = 0.0
+    done = since = events = 0
+    times: list[float] = []
+    per_link: list[float] = []
+    client_s, server_s, clock_s = 0.0, place.server_cpu_s(), time.process_time
     for update in stream(batch, repeat_share):
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), clock_s()
         store.apply(update)
-        took = time.perf_counter() - start
+        times.append(time.perf_counter() - start)
+        client_s += clock_s() - start_cpu
+        per_link.append(times[-1] / len(update.links))
         done, since = done + len(update.links), since + len(update.links)
-        spent_s, longest_s = spent_s + took, max(longest_s, took)
+        events += sum(x.events for x in update.entities if x.ref.kind == "user")
         if done < marks[0]:
             continue
         marks = [mark for mark in marks if mark > done]
-        size = sum(f.stat().st_size for f in folder.iterdir()) / 1e6
-        rows.append(Row(done, spent_s / since * 1e6, since / spent_s, longest_s, size, resident_mb()))
+        spent_s, used_s = sum(times), place.server_cpu_s()
+        rows.append(
+            Row(
+                done, spent_s / since * 1e6, statistics.median(per_link) * 1e6, spent_s / events * 1e6, since / spent_s,
+                max(times), client_s / since * 1e6, (used_s - server_s) / since * 1e6, place.size_mb(), resident_mb(),
+            )
+        )  # fmt: skip
         print(table_row(rows[-1]), flush=True)
-        since, spent_s, longest_s = 0, 0.0, 0.0
+        since = events = 0
+        client_s, server_s = 0.0, used_s
+        times.clear()
+        per_link.clear()
         if not marks:
             break
     return rows
 
 
-def hub_ms(store: LadybugGraph) -> dict[str, float]:
+def hub_ms(store: GraphStore) -> dict[str, float]:
     """Median milliseconds of reading the neighbourhood of an ip with 20,000 users, one and two hops."""
     hub = EntityRef("default", "ip", "hub")
     users = [EntityRef("default", "user", f"hub-user-{i}") for i in range(HUB_LINKS)]
@@ -117,19 +158,50 @@ def hub_ms(store: LadybugGraph) -> dict[str, float]:
     return {f"hub_{hops}_hop_ms": median_ms(lambda h=hops: store.neighbourhood(hub, hops=h)) for hops in (1, 2)}
 
 
-def median_ms(call: object, times: int = 7) -> float:
+def neo4j_reads_ms(store: Neo4jGraph) -> dict[str, float]:
+    """Median milliseconds of the batched read of cold entities, and of adding 2,000 links to a hub of 10^5."""
+    cold = [EntityRef("default", "user", f"user-{i}") for i in range(8)]
+    found = {"cold_8_users_ms": median_ms(lambda: store.cold(cold, deadline_s=10), 101)}
+    hub = EntityRef("default", "merchant", "hub")
+    position = 2 * 10**9
+    for start in range(0, 100_000, 2_000):
+        users = [EntityRef("default", "user", f"hub-user-{i}") for i in range(start, start + 2_000)]
+        position += 1
+        began = time.perf_counter()
+        store.apply(GraphBatch([], [LinkUpdate(u, hub, 1, 1, 1, 0) for u in users], position))
+        if start in (0, 98_000):
+            found[f"hub_of_{start}_us_per_link"] = (time.perf_counter() - began) / 2_000 * 1e6
+    return found
+
+
+def median_ms(call: Callable[[], object], times: int = 7) -> float:
     took = []
     for _ in range(times):
         start = time.perf_counter()
-        call()  # type: ignore[operator]
+        call()
         took.append((time.perf_counter() - start) * 1e3)
     return sorted(took)[times // 2]
 
 
+HEADER = (
+    "updates",
+    "us/link",
+    "median",
+    "us/event",
+    "links/s",
+    "longest s",
+    "client cpu",
+    "server cpu",
+    "file MB",
+    "RSS MB",
+)
+
+
 def table_row(row: Row) -> str:
     return (
-        f"{row.updates:>12,} {row.us_per_link:>10.1f} {row.links_per_s:>10,.0f} {row.longest_batch_s:>10.2f}"
-        f" {row.file_mb:>9.0f} {row.rss_mb:>8.0f}"
+        f"{row.updates:>11,} {row.us_per_link:>10.1f} {row.median_us_per_link:>10.1f} {row.us_per_event:>10.0f}"
+        f" {row.links_per_s:>10,.0f} {row.longest_batch_s:>10.2f} {row.client_cpu_us_per_link:>10.1f}"
+        f" {row.server_cpu_us_per_link:>10.1f} {row.file_mb:>10.0f} {row.rss_mb:>10.0f}"
     )
 
 
@@ -139,22 +211,36 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=20_000, help="distinct links a transaction")
     parser.add_argument("--repeat-share", type=float, default=0.7, help="share of events by users seen before")
     parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--store", default="ladybug:", help="ladybug: or the address of an empty Neo4j")
+    parser.add_argument("--user", default="neo4j")
+    parser.add_argument("--password-file", type=Path)
+    parser.add_argument("--server-pid", type=int, help="process of the Neo4j, on this machine")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ringwatch-bench-"))
     try:
-        store = LadybugGraph(folder / "graph.lbug")
+        store, place = opened(given, folder)
         store.prepare(BUILTIN_KINDS)
-        print(f"{'updates':>12} {'us/link':>10} {'links/s':>10} {'longest s':>10} {'file MB':>9} {'RSS MB':>8}")
-        rows = grow(store, folder, given.links, given.batch, given.repeat_share)
-        reads = hub_ms(store)
+        if store.applied_position() >= 0:
+            raise SystemExit(f"{given.store} is not empty")
+        print(f"{HEADER[0]:>11} " + " ".join(f"{name:>10}" for name in HEADER[1:]))
+        rows = grow(store, place, given.links, given.batch, given.repeat_share)
+        reads = hub_ms(store) | (neo4j_reads_ms(store) if isinstance(store, Neo4jGraph) else {})
         print("  ".join(f"{name} {value:.1f}" for name, value in reads.items()))
         counts = store.counts()
         store.close()
     finally:
         shutil.rmtree(folder)
     if given.json:
-        figures = {"machine": machine(), "batch": given.batch, "repeat_share": given.repeat_share, "counts": counts}
+        figures = {"machine": machine(), "store": given.store.split(":")[0], "batch": given.batch,
+                   "repeat_share": given.repeat_share, "counts": counts}  # fmt: skip
         given.json.write_text(json.dumps({**figures, "growth": [asdict(r) for r in rows], **reads}, indent=2) + "\n")
+
+
+def opened(given: argparse.Namespace, folder: Path) -> tuple[GraphStore, Place]:
+    if given.store == "ladybug:":
+        return LadybugGraph(folder / "graph.lbug"), Place(folder)
+    password = given.password_file.read_text().strip() if given.password_file else ""
+    return Neo4jGraph(given.store, auth=(given.user, password)), Place(server_pid=given.server_pid)
 
 
 if __name__ == "__main__":

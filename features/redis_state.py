@@ -104,14 +104,14 @@ class RedisState:
         keys = self.keys(tenant)
         return self._reader.begin(keys, entries, self._builder.build([entry.item for entry in entries]))
 
-    def settle(self, tenant: str, ids: Sequence[str]) -> None:
-        keys = self.keys(tenant)
+    def settle(self, tenant: str, ids: Sequence[str], *, keep: bool = True) -> None:
+        keys, answer_s = self.keys(tenant), self.lives.answer_s if keep else 0
         for start in range(0, len(ids), _AT_ONCE):
             part = ids[start : start + _AT_ONCE]
             hashes = [id_hash(i) for i in part]
             names = [keys.outbox, *keys.results(hashes), *keys.markers(hashes)]
             fields = [i.encode("utf-8", "surrogatepass") for i in part]
-            self.wire.call(_SETTLE, names, [self.lives.answer_s, self.lives.dedupe_s, *fields])
+            self.wire.call(_SETTLE, names, [answer_s, self.lives.dedupe_s, *fields])
 
     def unsettled(self, tenant: str) -> list[Unsettled]:
         keys = self.keys(tenant)

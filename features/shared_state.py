@@ -136,8 +136,8 @@ class SharedState(Protocol):
         """
         ...
 
-    def settle(self, tenant: str, ids: Sequence[str]) -> None:
-        """Their results were emitted for good: they are kept for `answer_ttl_s` more. Unknown ids are passed over."""
+    def settle(self, tenant: str, ids: Sequence[str], *, keep: bool = True) -> None:
+        """Their results were emitted for good: they are kept for `answer_ttl_s` more, or not at all. Unknown ids are passed over."""
         ...
 
     def unsettled(self, tenant: str) -> list[Unsettled]:

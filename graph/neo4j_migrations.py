@@ -22,7 +22,10 @@ AWAIT_S = 300
 
 
 def migrate(connection: Neo4jConnection, kinds: Sequence[Kind]) -> None:
-    """Run what is missing, in order; index the links of kinds that make rings by their first day. Raises `Conflict` when the graph was made by a newer Ringwatch, `BadInput` for an old server."""
+    """Run what is missing, in order, and index the links of kinds that make rings by their first time.
+
+    Raises `Conflict` when the graph was made by a newer Ringwatch, `BadInput` for an old server.
+    """
     _check_version(connection)
     done = {row["version"] for row in connection.rows("read_migrations")}
     newer = max(done, default=0)

@@ -163,9 +163,10 @@ class SharedScoring:
     def no_features(self) -> NDArray[np.float32]:
         return np.zeros((0, self.state.schema.size), np.float32)
 
-    def settle(self, scored: Scored) -> None:
+    def settle(self, scored: Scored, *, keep: bool) -> None:
+        """The messages are out. `keep` their decisions for a while, for who asks again."""
         for tenant, ids in scored.ids.items():
-            self.state.settle(tenant, ids)
+            self.state.settle(tenant, ids, keep=keep)
 
     def _stretch(self, tenant: str, entries: list[Entry], start: int, scored: Scored, patient: bool) -> None:
         for _ in range(TRIES):

@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     )
     kafka_batch_events: int = Field(100, ge=1, le=2000, description="Most events scored in one Kafka transaction.")
     dedupe_hours: float = Field(
-        48.0, gt=0, le=8760, description="Hours a shared state store remembers event ids, to recognise redeliveries."
+        24.0, gt=0, le=8760, description="Hours a shared state store remembers event ids, to recognise redeliveries."
     )
     answer_minutes: float = Field(
         15.0, gt=0, le=1440, description="Minutes a shared state store keeps whole answers; later the ledger has them."

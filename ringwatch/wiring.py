@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from features.schema import FeatureSchema
 from features.state import StateStore
-from ringwatch.errors import BadInput, Conflict, Corrupt
+from ringwatch.errors import BadInput, Conflict, Corrupt, NotFound
 from ringwatch.model import BUILTIN_KINDS, DAY_US, HOUR_US, Kind, Strength
 from ringwatch.settings import Settings
 from scorers.assess import Assessor
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ingest.mapping import Mapping
     from ingest.pipeline import Pipeline
     from ingest.stream import ScoringStream
+    from ledger.postgres import PostgresAccess
     from ledger.queries import LedgerQueries
     from ledger.store import LedgerStore
     from scorers.rules.book import RuleBook
@@ -80,16 +81,27 @@ def open_ledger(settings: Settings, folder: DataFolder, schema: FeatureSchema) -
             return server
 
 
+def ledger_place(settings: Settings) -> tuple[str, PostgresAccess | None]:
+    """Where the ledger is and how it is reached, for a look into it. Raises NotFound where there is none."""
+    if settings.ledger_url == "sqlite:":
+        path = settings.data_dir / LEDGER_FILE
+        if not path.exists():
+            raise NotFound(
+                f"{settings.data_dir} has no ledger", hint="`ringwatch ingest` makes one, `ringwatch demo` too"
+            )
+        return f"sqlite:///{path}", None
+    from ringwatch.access import postgres_access
+    from ringwatch.secret_files import without_secret
+
+    return without_secret("ledger_url", settings.ledger_url), postgres_access(settings)
+
+
 def open_queries(settings: Settings, schema: FeatureSchema) -> LedgerQueries:
     """The ledger for people's reads, on connections of its own; beside whoever writes it."""
     from ledger.queries import LedgerQueries
 
-    if settings.ledger_url == "sqlite:":
-        return LedgerQueries(f"sqlite:///{settings.data_dir / LEDGER_FILE}", schema)
-    from ringwatch.access import postgres_access
-    from ringwatch.secret_files import without_secret
-
-    return LedgerQueries(without_secret("ledger_url", settings.ledger_url), schema, postgres_access(settings))
+    url, access = ledger_place(settings)
+    return LedgerQueries(url, schema, access)
 
 
 def open_assessor(settings: Settings, schema: FeatureSchema) -> Assessor:

@@ -165,7 +165,7 @@ class HttpScoring:
 
     def _settle(self, scored: Scored) -> None:
         try:
-            self.scoring.settle(scored)
+            self.scoring.settle(scored, keep=True)
         except RingwatchError as error:
             log.warning("decisions that are out could not be settled, the sweep does it: %s", error)
 

@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, Message
 from bus.clients import BusSettings, consumer, producer, reached
 from bus.reading import Reader
 from bus.topics import Topics
-from bus.transactions import Record, Transactor
+from bus.transactions import Part, Record, Transactor
 from features.columns import Applied, ResolvedLabel
 from ingest.shared_scoring import SharedScoring
 from ringwatch.errors import Unavailable
@@ -75,6 +75,7 @@ class ScorerRole(Role):
         self._transactor: Transactor | None = None
         self._placed: dict[int, int] = {}
         self._began = 0.0
+        self._unsettled: set[Part] = set()
         self._lag_pace = Pace(_LAG_S)
 
     def open(self) -> None:
@@ -89,7 +90,18 @@ class ScorerRole(Role):
             )
         )
         self._transactor.start()
-        self._reader = Reader(consumer(self._bus, group, static_member=member), list(self._taking.topics))
+        self._reader = Reader(consumer(self._bus, group, static_member=member), list(self._taking.topics), self)
+
+    def on_assigned(self, parts: Sequence[Part]) -> Mapping[Part, int] | None:
+        """They begin where the group stands; what whoever had them did not settle is settled with the first records."""
+        self._unsettled |= set(parts)
+        return None
+
+    def on_revoked(self, parts: Sequence[Part]) -> None:
+        """Nothing is under way between two polls."""
+
+    def on_lost(self, parts: Sequence[Part]) -> None:
+        """As `on_revoked`."""
 
     def step(self) -> None:
         assert self._reader is not None
@@ -116,6 +128,8 @@ class ScorerRole(Role):
         assert self._reader is not None
         assert self._transactor is not None
         started = perf_counter()
+        if self._unsettled:
+            self._settle_before(messages)
         items, origins, refused = self._taken(messages)
         with self._scoring.lock:
             scored = self._scoring.score(items, origins, patient=True)
@@ -139,12 +153,29 @@ class ScorerRole(Role):
         self._reader.done(offsets)
         self._scoring.ended(self._placed)
         ended = perf_counter()
-        self._scoring.settle(scored)
+        self._scoring.settle(scored, keep=False)
         self._count(len(scored.messages), scored.duplicates, len(refused), scored.conflicted)
         timings = (scored_at - started) * 1e3, (ended - scored_at) * 1e3, (perf_counter() - ended) * 1e3
         self.status.batch_ms = [*self.status.batch_ms[-_KEPT_BATCHES:], sum(timings)]
         for stage, ms in zip(("score", "commit", "settle"), timings, strict=True):
             self.status.counts[f"{stage}_us"] += int(ms * 1e3)
+
+    def _settle_before(self, messages: Sequence[Message]) -> None:
+        """Decisions of records that are read no more: their transaction committed, and their scorer ended before it said so."""
+        first: dict[str, int] = {}
+        for message in messages:
+            topic, partition, offset = _place(message)
+            if (topic, partition) in self._unsettled:
+                first.setdefault(f"{topic}/{partition}", offset)
+        state = self._scoring.state
+        for tenant in {self._intake.tenant(topic) for topic in self._taking.topics}:
+            done = []
+            for left in state.unsettled(tenant):
+                place, _, at = left.origin.decode().rpartition("/")
+                if place in first and int(at) < first[place]:
+                    done.append(left.id)
+            state.settle(tenant, done, keep=False)
+        self._unsettled -= {(m.topic() or "", m.partition() or 0) for m in messages}
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         """Where decisions came to stand; told while the transaction commits."""

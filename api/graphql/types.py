@@ -7,6 +7,7 @@ from typing import NewType
 
 import strawberry
 
+from graph.alert_query import alert_query
 from graph.store import Neighbourhood
 from ledger.store import StoredAssessment
 from rings import ring as rings
@@ -90,6 +91,7 @@ class Alert:
     accounts: list[str]
     ring: str | None
     top_event_id: str
+    query: str = strawberry.field(description="Cypher that opens its picture in Neo4j Browser")
 
 
 @strawberry.type
@@ -204,7 +206,7 @@ def alert_of(a: model.Alert) -> Alert:
         id=a.alert_id, level=a.level, delivery=a.delivery, kind=a.kind, entity=a.entity, reason=a.reason, text=a.text,
         score=a.score, events=a.events, first_at=time(a.first_at_us), last_at=time(a.last_at_us),
         amount_minor=Long(a.amount_minor), patterns=list(a.patterns), accounts=list(a.accounts), ring=a.ring or None,
-        top_event_id=a.top_event_id,
+        top_event_id=a.top_event_id, query=alert_query(a),
     )  # fmt: skip
 
 

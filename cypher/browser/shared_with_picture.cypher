@@ -1,7 +1,7 @@
 // Who shares with this user: picture
 // The user, the things, the others.
 // params: tenant, user
-// returns: a picture
+// returns: u, mine, thing, theirs, other
 // The same bounds as shared_with: things of 2 to 500 links, the 200 latest links of others.
 MATCH (u:Entity {uid: toString(size($tenant)) + ':' + $tenant + '4:user' + $user})
 MATCH (u)-[mine:!MEMBER_OF&!ABOUT&!SHARES]->(thing:Entity)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ringwatch.commands.options import AsJson, DataDir, settings_with
-from ringwatch.errors import BadInput, NotFound
+from ringwatch.errors import BadInput
 
 if TYPE_CHECKING:
     from ringwatch.settings import Settings
@@ -51,16 +51,19 @@ def alerts(
     elif digest:
         _print_digest([alert for alert, _ in found], limit)
     else:
-        print_alerts(found[:limit], f"Alerts in {settings.data_dir}, {'severest' if top else 'newest'} first")
+        print_alerts(found[:limit], f"Alerts in {_place(settings)}, {'severest' if top else 'newest'} first")
+
+
+def _place(settings: Settings) -> str:
+    return str(settings.data_dir) if settings.ledger_url == "sqlite:" else settings.ledger_url
 
 
 def read_ledger_alerts(settings: Settings, *, limit: int, level: str | None, top: bool) -> list[tuple[Any, Any]]:
     from ledger.read import read_alerts
+    from ringwatch.wiring import ledger_place
 
-    path = settings.data_dir / "ledger.sqlite"
-    if not path.exists():
-        raise NotFound(f"{settings.data_dir} has no ledger", hint="`ringwatch ingest` makes one, `ringwatch demo` too")
-    return list(read_alerts(f"sqlite:///{path}", limit=limit, level=level, severest=top))
+    url, access = ledger_place(settings)
+    return list(read_alerts(url, limit=limit, level=level, severest=top, access=access))
 
 
 def _write_alerts(found: list[tuple[Any, Any]]) -> None:

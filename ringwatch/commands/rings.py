@@ -150,14 +150,16 @@ def _check_pattern(pattern: str, every: Sequence[RingSummary]) -> None:
 def alerts_of(ring: Ring, settings: Settings) -> tuple[list[Alert], dict[str, Sequence[Reason]]]:
     """Alerts about the ring or any of its accounts, severest first, and the reasons of each by alert id; none without a ledger."""
     from ledger.read import read_alerts
+    from ringwatch.wiring import ledger_place
 
-    path = settings.data_dir / "ledger.sqlite"
-    if not path.exists():
+    try:
+        url, access = ledger_place(settings)
+    except NotFound:
         return [], {}
     s, users = ring.summary, {m.user for m in ring.members}
     found = [
         (alert, reasons)
-        for alert, reasons in read_alerts(f"sqlite:///{path}", limit=_ALERTS_READ, level=None, severest=True)
+        for alert, reasons in read_alerts(url, limit=_ALERTS_READ, level=None, severest=True, access=access)
         if alert.tenant == s.tenant and (alert.ring == s.ring_id or not users.isdisjoint(alert.accounts) or
                                          (alert.kind == "user" and alert.entity in users))
     ]  # fmt: skip

@@ -94,14 +94,13 @@ def what_if(
     from ledger.sql_store import SqlLedger
     from ringwatch.model import HOUR_US
     from ringwatch.progress import CountBar
+    from ringwatch.wiring import ledger_place
 
     settings = settings_with(data_dir)
-    path = settings.data_dir / "ledger.sqlite"
-    if not path.exists():
-        raise NotFound(f"{settings.data_dir} has no ledger", hint="`ringwatch ingest` makes one, `ringwatch demo` too")
+    url, access = ledger_place(settings)
     schema = _schema(settings)
     rules = _load_or_exit(file, settings)
-    ledger = SqlLedger(f"sqlite:///{path}", schema)
+    ledger = SqlLedger(url, schema, access)
     try:
         total, done = ledger.counts()["assessments"], 0
         with CountBar(Console(stderr=True), "what if", quiet=json) as bar:

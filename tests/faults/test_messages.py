@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.cluster import WHOLE, Cluster, expected
+from support.cluster import ONE, Cluster, expected
 
 from servers.launcher import Servers
 
@@ -36,7 +36,7 @@ def test_duplicates_and_poison(fault_servers: Servers, lines: list[bytes], folde
             stream.append(rng.choice(poison))
     with Cluster(fault_servers, folder) as cluster:
         want = expected(lines, cluster.tenant)
-        cluster.start(*WHOLE)
+        cluster.start(ONE)
         cluster.send(stream)
         cluster.await_all(len(lines))
         cluster.eventually(lambda: len(cluster.dead_letters()) >= conflicts + 30, 60, "the dead letters")
@@ -55,7 +55,7 @@ def test_reordered(fault_servers: Servers, lines: list[bytes], folder: Path) -> 
     lines = [line for _, line in sorted(enumerate(lines[:1500]), key=lambda pair: pair[0] + rng.random() * 300)]
     with Cluster(fault_servers, folder) as cluster:
         want = expected(lines, cluster.tenant)
-        cluster.start(*WHOLE)
+        cluster.start(ONE)
         cluster.send(lines)
         cluster.await_all(len(lines))
         cluster.check_all(want)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.cluster import WHOLE, Cluster, expected
+from support.cluster import ONE, Cluster, expected
 
 from servers.launcher import Servers
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.backends, pytest.mark.slow]
 def test_a_restart_under_load(fault_servers: Servers, lines: list[bytes], folder: Path, name: str) -> None:
     with Cluster(fault_servers, folder) as cluster:
         want = expected(lines, cluster.tenant)
-        cluster.start(*WHOLE)
+        cluster.start(ONE)
         sending = threading.Thread(target=cluster.send, args=(lines,), kwargs={"rate": 250})
         sending.start()
         time.sleep(3)
@@ -36,7 +36,7 @@ def test_a_crash_under_load(fault_servers: Servers, lines: list[bytes], folder: 
     """SIGKILL of a server: what it acknowledged, it has."""
     with Cluster(fault_servers, folder) as cluster:
         want = expected(lines, cluster.tenant)
-        cluster.start(*WHOLE)
+        cluster.start(ONE)
         sending = threading.Thread(target=cluster.send, args=(lines,), kwargs={"rate": 250})
         sending.start()
         time.sleep(3)
@@ -53,7 +53,7 @@ def test_a_stall_of_the_network(fault_servers: Servers, lines: list[bytes], fold
     """Connections stand and nothing comes through for a while."""
     with Cluster(fault_servers, folder) as cluster:
         want = expected(lines, cluster.tenant)
-        cluster.start(*WHOLE)
+        cluster.start(ONE)
         sending = threading.Thread(target=cluster.send, args=(lines,), kwargs={"rate": 250})
         sending.start()
         time.sleep(3)
@@ -70,7 +70,7 @@ def test_redis_is_flushed(fault_servers: Servers, lines: list[bytes], folder: Pa
     """The state is rebuilt from the decisions; Kafka waits for it, HTTP answers and says what is missing."""
     with Cluster(fault_servers, folder) as cluster:
         want = expected(lines, cluster.tenant)
-        cluster.start(*WHOLE)
+        cluster.start(ONE)
         cluster.send(lines[:1500])
         cluster.eventually(lambda: cluster.decided() >= 1500, 90, "the first 1,500")
         cluster.redis().flushall()
@@ -82,17 +82,17 @@ def test_redis_is_flushed(fault_servers: Servers, lines: list[bytes], folder: Pa
 
 def test_http_answers_while_the_state_is_rebuilt(fault_servers: Servers, lines: list[bytes], folder: Path) -> None:
     with Cluster(fault_servers, folder) as cluster:
-        cluster.start(*WHOLE)
+        cluster.start(ONE)
         cluster.send(lines[:1500])
         cluster.eventually(lambda: cluster.decided() >= 1500, 90, "the first 1,500")
         cluster.redis().flushall()
         told: list[str] = []
         for line in lines[1500:1900]:
-            code, answer = cluster.score(line)
+            code, answer = cluster.score(line, ONE)
             assert code in (200, 503), answer
             if code == 503:
                 time.sleep(0.2)
-                code, answer = cluster.score(line)
+                code, answer = cluster.score(line, ONE)
             told += answer.get("degraded", [])
         assert "state_rebuilding" in told
         cluster.await_ready()

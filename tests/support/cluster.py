@@ -53,6 +53,8 @@ from servers.launcher import Servers
 
 WHOLE = ("api,scorer,ring-keeper", "ledger-writer", "graph-writer")
 """One scorer with the rings in step, each writer apart."""
+ONE = "api,scorer,ring-keeper,ledger-writer,graph-writer"
+"""Everything in one process."""
 READY_S, ALL_S = 90.0, 150.0
 
 
@@ -193,10 +195,10 @@ class Cluster:
 
     def await_ready(self) -> None:
         for name, port in self.ports.items():
-            self.eventually(lambda port=port: self._ready(port), READY_S, f"{name} is ready")
+            self.eventually(lambda port=port: self.ready_now(port), READY_S, f"{name} is ready")
 
     @staticmethod
-    def _ready(port: int) -> bool:
+    def ready_now(port: int) -> bool:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
                 return True
