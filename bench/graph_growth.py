@@ -1,7 +1,8 @@
-"""Cost of a link update as the graph grows, and of a hub's neighbourhood.
+r"""Cost of a link update as the graph grows, and of a hub's neighbourhood.
 
     python bench/graph_growth.py [--links 1000000] [--batch 20000] [--repeat-share 0.7] [--json PATH]
-    python bench/graph_growth.py --store neo4j://127.0.0.1:7687 --password-file PATH [--server-pid PID] --batch 2000
+    python bench/graph_growth.py --store neo4j://127.0.0.1:7687 --password-file PATH [--server-pid PID] --batch 2000 \
+        --warm-links 100000
 
 A stream of link updates, aggregated in batches as the graph writer does, is applied to a new store: an embedded one, or
 an empty Neo4j. One row of the table for each decade: the cost of the updates since the row before, folds and checkpoints
@@ -67,7 +68,7 @@ class Place:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def stream(batch: int, repeat_share: float, seed: int = 1) -> Iterator[GraphBatch]:
+def stream(batch: int, repeat_share: float, seed: int = 1, tenant: str = "default") -> Iterator[GraphBatch]:
     """Batches of about `batch` distinct links, as events make them.
 
     An event names a user, device, card, address, ip and merchant, so it touches five links. With `repeat_share` its
@@ -77,7 +78,7 @@ def stream(batch: int, repeat_share: float, seed: int = 1) -> Iterator[GraphBatc
     rng = random.Random(seed)
     users = position = 0
     while True:
-        pending = Pending()
+        pending = Pending(tenant)
         while len(pending.links) < batch:
             if users and rng.random() < repeat_share:
                 user = rng.randrange(users)
@@ -93,14 +94,15 @@ def stream(batch: int, repeat_share: float, seed: int = 1) -> Iterator[GraphBatc
 class Pending:
     """Updates of one batch, merged."""
 
-    def __init__(self) -> None:
+    def __init__(self, tenant: str) -> None:
+        self._tenant = tenant
         self.refs: dict[tuple[str, int], EntityRef] = {}
         self.entities: dict[tuple[str, int], EntityUpdate] = {}
         self.links: dict[tuple[int, str, int], LinkUpdate] = {}
 
     def event(self, user: int, things: dict[str, int], at: int) -> None:
         for kind, number in (("user", user), *things.items()):
-            ref = self.refs.setdefault((kind, number), EntityRef("default", kind, f"{kind}-{number}"))
+            ref = self.refs.setdefault((kind, number), EntityRef(self._tenant, kind, f"{kind}-{number}"))
             entity = self.entities.setdefault((kind, number), EntityUpdate(ref, at, at, 0, 0))
             entity.events += 1
             entity.amount_minor += 1999
@@ -148,6 +150,16 @@ def grow(store: GraphStore, place: Place, links: int, batch: int, repeat_share: 
         if not marks:
             break
     return rows
+
+
+def warm_up(store: GraphStore, links: int, batch: int) -> None:
+    """Until a server's code is compiled: a tenant and a partition of its own."""
+    done = 0
+    for update in stream(batch, 0.7, seed=2, tenant="warm-up"):
+        if done >= links:
+            return
+        store.apply(GraphBatch(update.entities, update.links, update.position, "warm-up"))
+        done += len(update.links)
 
 
 def hub_ms(store: GraphStore) -> dict[str, float]:
@@ -214,6 +226,9 @@ def main() -> None:
     parser.add_argument("--store", default="ladybug:", help="ladybug: or the address of an empty Neo4j")
     parser.add_argument("--user", default="neo4j")
     parser.add_argument("--password-file", type=Path)
+    parser.add_argument(
+        "--warm-links", type=int, default=0, help="links written first and not counted, to warm a server up"
+    )
     parser.add_argument("--server-pid", type=int, help="process of the Neo4j, on this machine")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ringwatch-bench-"))
@@ -223,6 +238,7 @@ def main() -> None:
         if store.applied_position() >= 0:
             raise SystemExit(f"{given.store} is not empty")
         print(f"{HEADER[0]:>11} " + " ".join(f"{name:>10}" for name in HEADER[1:]))
+        warm_up(store, given.warm_links, given.batch)
         rows = grow(store, place, given.links, given.batch, given.repeat_share)
         reads = hub_ms(store) | (neo4j_reads_ms(store) if isinstance(store, Neo4jGraph) else {})
         print("  ".join(f"{name} {value:.1f}" for name, value in reads.items()))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any, Literal
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -26,6 +27,8 @@ MAX_MESSAGE_BYTES = 2_000_000
 """Room for the longest record (RINGWATCH_MAX_RECORD_BYTES) with its features and reasons."""
 Lag = dict[tuple[str, int], int]
 """(topic, partition) -> records not yet committed by the group."""
+_SELDOM_S, _REMEMBERED = 10.0, 1000
+_COUNTED = re.compile(r"\d+ ?ms|producer-\d+|consumer-\d+")
 _HOST = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:]+\])(?::(\d{1,5}))?")
 
 
@@ -247,6 +250,26 @@ def lag_of(statistics: str) -> Lag:
         for number, partition in topic.get("partitions", {}).items()
         if int(number) >= 0 and partition.get("consumer_lag", -1) >= 0
     }
+
+
+class _Seldom(logging.Filter):
+    """The same words once in ten seconds: while brokers are away librdkafka says so many times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        words, now = _COUNTED.sub("", record.getMessage()), monotonic()
+        if now - self._said.get(words, -_SELDOM_S) < _SELDOM_S:
+            return False
+        if len(self._said) > _REMEMBERED:
+            self._said.clear()
+        self._said[words] = now
+        return True
+
+
+log.addFilter(_Seldom())
 
 
 def _told(error: KafkaError) -> None:

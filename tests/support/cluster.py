@@ -26,11 +26,11 @@ import neo4j
 import numpy as np
 import psycopg
 import redis
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, Producer, TopicPartition
 from psycopg import sql
 
 from bus.clients import BusSettings, admin, consumer, producer
-from bus.messages import AlertMessage, DeadLetter, DecisionMessage, decode_alert, decode_dead_letter, key_of
+from bus.messages import AlertMessage, DeadLetter, DecisionMessage, decode_alert, decode_dead_letter
 from bus.topics import Topics
 from features.codec import FeatureCodec
 from features.memory_state import MemoryState
@@ -226,21 +226,35 @@ class Cluster:
     # -- the bus
 
     def send(self, lines: Sequence[bytes], rate: float | None = None) -> None:
-        """Events to their topic, keyed; at a rate a second where one is given."""
-        client = producer(self.bus, more={"delivery.timeout.ms": 120_000})
+        """Events to their topic, keyed. At a rate a second each waits until the brokers have it, and is sent again if they have not:
+        so the order stays, whatever happens to them."""
+        client = producer(self.bus)
+        failed: list[KafkaError] = []
         began = time.monotonic()
         for i, line in enumerate(lines):
             if rate is not None:
                 time.sleep(max(0.0, began + i / rate - time.monotonic()))
-            client.produce(self.topics.events, line, self._key(line))
-            client.poll(0)
-        assert client.flush(130) == 0
+            self._produce(client, line, failed)
+            while rate is not None:
+                client.flush(15)
+                if not failed:
+                    break
+                failed.clear()
+                self._produce(client, line, failed)
+        assert client.flush(60) == 0
+        assert not failed
+
+    def _produce(self, client: Producer, line: bytes, failed: list[KafkaError]) -> None:
+        def told(error: KafkaError | None, message: object) -> None:
+            if error is not None:
+                failed.append(error)
+
+        client.produce(self.topics.events, line, self._key(line), on_delivery=told)
+        client.poll(0)
 
     def _key(self, line: bytes) -> bytes:
-        try:
-            return key_of(events_of([line], self.tenant)[0])
-        except Exception:  # noqa: BLE001 - poison has no key
-            return b"poison"
+        found = re.search(rb'"(?:user|session|card|device|sku)":"([^"]+)"', line)
+        return self.tenant.encode() + b"/" + (found[1] if found else b"poison")
 
     def read(self, topic: str) -> list[bytes]:
         """All committed records, partition by partition."""
