@@ -6,7 +6,7 @@ DATA ?= ringwatch-demo
 EVENTS ?= 60000
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run demo servers servers-down faults test check fast format lock audit bench docs clean
+.PHONY: help install install-dev run demo servers servers-down faults test check fast format lock audit bench bench-servers docs clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,8 +76,13 @@ bench: install ## Throughput and latency of the embedded pipeline
 	$(BIN)/python bench/api_load.py --rate 100 300 500
 	$(BIN)/python bench/patterns.py
 
+bench-servers: install ## Load and growth on the four real servers (tens of minutes)
+	$(BIN)/python bench/kafka_load.py
+	$(BIN)/python bench/state_redis.py
+
 docs: install-dev ## Write the documents that are generated from code
 	$(BIN)/python -m features.document > docs/features.md
+	$(BIN)/python -m bus.schema
 
 clean: ## Remove the environment and the demo's data
 	rm -rf $(VENV) ringwatch-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -15,6 +15,7 @@ from bus.clients import BusSettings, consumer
 from bus.reading import Reader
 from bus.topics import Topics
 from bus.transactions import Part
+from ringwatch.errors import Unavailable
 from roles.role import Role
 
 _POLL_S = 0.25
@@ -65,6 +66,8 @@ class Follower(Role):
     def step(self) -> None:
         reader = self._reader
         assert reader is not None
+        if self.waits(reader):
+            return
         self._gathered = reader.poll(self._most, _POLL_S)
         until = monotonic() + self._gather_s
         while self._gathered and len(self._gathered) < self._most and (left := until - monotonic()) > 0.0:
@@ -75,8 +78,13 @@ class Follower(Role):
         if not messages:
             return
         started = perf_counter()
-        self.write(messages)
-        reader.commit()
+        try:
+            self.write(messages)
+            reader.commit()
+            self.went_on()
+        except Unavailable as error:
+            self.wait(reader, error)
+            return
         self.status.batch_ms = [*self.status.batch_ms[-200:], (perf_counter() - started) * 1e3]
         self.status.counts["batches"] += 1
         self.status.counts["records"] += len(messages)

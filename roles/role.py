@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 from ringwatch.errors import RingwatchError, Unavailable
 
 if TYPE_CHECKING:
-    from bus.alone import AloneReader
     from bus.reading import Reader
 
 log = logging.getLogger("ringwatch.roles")
-_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+_PAUSE_S, _LONGEST_PAUSE_S, _WAIT_POLL_S = 0.1, 5.0, 0.25
 
 
 @dataclass(slots=True)
@@ -34,7 +33,7 @@ class Status:
     batch_ms: list[float] = field(default_factory=list)
     """Of the last batches."""
 
-    def follow(self, reader: Reader | AloneReader) -> None:
+    def follow(self, reader: Reader) -> None:
         self.lag = {f"{topic}/{partition}": n for (topic, partition), n in reader.lag().items()}
         self.counts["rebalances"] = reader.rebalances.get("assigned", 0)
 
@@ -42,7 +41,8 @@ class Status:
 class Role(ABC):
     """One thread. `open` connects, `step` does a piece of work and returns within a second or so, `close` lets go of everything.
 
-    An error of a store closes the role; it pauses, opens again and goes on from what the stores say.
+    While a store is away a role that reads waits, as a member of its group (`wait`). Any other error closes the role; it pauses, opens
+    again and goes on from what the stores say.
     """
 
     name: str
@@ -50,6 +50,10 @@ class Role(ABC):
     def __init__(self) -> None:
         self.status = Status()
         self.ended = threading.Event()
+        self.waiting = ""
+        """For what it waits; empty when it does not."""
+        self._wait_s = 0.0
+        self._resume_at = 0.0
 
     @abstractmethod
     def open(self) -> None: ...
@@ -70,7 +74,7 @@ class Role(ABC):
                     self.open()
                     while not stop.is_set():
                         self.step()
-                        self.status.ready, self.status.trouble, pause_s = True, "", _PAUSE_S
+                        self.status.ready, self.status.trouble, pause_s = not self.waiting, self.waiting, _PAUSE_S
                     self.close(drained=True)
                 except Exception as error:  # noqa: BLE001 - a top: the role must go on, and say what is wrong
                     self._trouble(error)
@@ -79,6 +83,34 @@ class Role(ABC):
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         finally:
             self.ended.set()
+
+    def wait(self, reader: Reader, error: Unavailable) -> None:
+        """What was polled and not done comes again after a while; until then nothing is fetched (back-pressure)."""
+        if not self.waiting:
+            log.warning("%s waits: %s", self.name, error)
+            self.status.counts["waits"] += 1
+        reader.rewind()
+        reader.pause()
+        self.waiting = str(error)
+        self._wait_s = min(max(2 * self._wait_s, _PAUSE_S), _LONGEST_PAUSE_S)
+        self._resume_at = monotonic() + self._wait_s
+
+    def waits(self, reader: Reader) -> bool:
+        """Whether it goes on waiting; membership is kept meanwhile."""
+        if not reader.paused:
+            return False
+        left = self._resume_at - monotonic()
+        if left > 0.0:
+            reader.poll(1, min(left, _WAIT_POLL_S))
+            return True
+        reader.resume()
+        return False
+
+    def went_on(self) -> None:
+        """What it waited for is there."""
+        if self.waiting:
+            log.warning("%s goes on", self.name)
+        self.waiting, self._wait_s = "", 0.0
 
     def _trouble(self, error: Exception) -> None:
         text = str(error) if isinstance(error, RingwatchError) else f"{type(error).__name__}: {error}"

@@ -105,6 +105,8 @@ class ScorerRole(Role):
 
     def step(self) -> None:
         assert self._reader is not None
+        if self.waits(self._reader):
+            return
         messages = self._reader.poll(self._taking.batch_events, _POLL_S)
         left_s = self._began + PACE_S - monotonic()
         if messages and left_s > 0.0 and len(messages) < self._taking.batch_events:
@@ -114,7 +116,13 @@ class ScorerRole(Role):
         if self._lag_pace.due():
             self.status.follow(self._reader)
         if messages:
-            self._batch(messages)
+            try:
+                self._batch(messages)
+                self.went_on()
+            except Unavailable as error:
+                if self._transactor is None or self._transactor.broken:
+                    raise
+                self.wait(self._reader, error)
         self._scoring.snapshot()
 
     def close(self, *, drained: bool) -> None:
