@@ -5,6 +5,8 @@ There is no rebalance: whoever writes with the group's transactional id last fen
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from bus.failures import explained
@@ -16,8 +18,13 @@ _TIMEOUT_S = 10.0
 class AloneReader(Reader):
     """As `Reader`, without a group's membership. Begins where the group stands. Not thread-safe."""
 
-    def __init__(self, consumer: Consumer, topic: str) -> None:
-        super().__init__(consumer, [topic])
+    def __init__(
+        self,
+        consumer: Consumer,
+        topic: str,
+        settled: Callable[[list[TopicPartition]], list[TopicPartition]] | None = None,
+    ) -> None:
+        super().__init__(consumer, [topic], None, settled)
         self._topic = topic
 
     def _join(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from bus.failures import explained
@@ -27,6 +27,7 @@ MAX_MESSAGE_BYTES = 2_000_000
 """Room for the longest record (RINGWATCH_MAX_RECORD_BYTES) with its features and reasons."""
 Lag = dict[tuple[str, int], int]
 """(topic, partition) -> records not yet committed by the group."""
+_ASK_S = 10.0
 _SELDOM_S, _REMEMBERED = 10.0, 1000
 _COUNTED = re.compile(r"\d+ ?ms|producer-\d+|consumer-\d+")
 _HOST = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:]+\])(?::(\d{1,5}))?")
@@ -186,6 +187,19 @@ def consumer(
         config["statistics.interval.ms"] = int(lag_interval_s * 1000)
         config["stats_cb"] = lambda text: on_lag(lag_of(text))
     return Consumer(config | dict(more))
+
+
+def settled_offsets(settings: BusSettings, group: str) -> Callable[[list[TopicPartition]], list[TopicPartition]]:
+    """What a group committed, offsets of transactions that have not ended aside."""
+
+    def ask(parts: list[TopicPartition]) -> list[TopicPartition]:
+        client = Consumer(settings.config() | {"group.id": group, "isolation.level": "read_uncommitted"})
+        try:
+            return client.committed(parts, timeout=_ASK_S)
+        finally:
+            client.close()
+
+    return ask
 
 
 def producer(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from bus.failures import explained, is_fatal, retried
 from bus.transactions import Part
-from ringwatch.errors import Conflict, Corrupt, Denied, RingwatchError
+from ringwatch.errors import Conflict, Corrupt, Denied, RingwatchError, Unavailable
 
 log = logging.getLogger("ringwatch.kafka")
 _TIMEOUT_S = 10.0
+PENDING_S = 12.0
+"""Longer than a transaction may take (`clients.producer`)."""
 
 
 class Listener(Protocol):
@@ -36,7 +38,15 @@ class Reader:
     A record is done when the offset after it was committed, in a transaction (`Transactor.write`, then `done`) or by `commit`.
     """
 
-    def __init__(self, consumer: Consumer, topics: Sequence[str], listener: Listener | None = None) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        topics: Sequence[str],
+        listener: Listener | None = None,
+        settled: Callable[[list[TopicPartition]], list[TopicPartition]] | None = None,
+    ) -> None:
+        """`settled`: what the group committed, transactions that have not ended aside (`clients.settled_offsets`)."""
+        self._settled = settled
         self._consumer = consumer
         self._listener = listener
         self._topics = tuple(topics)
@@ -199,7 +209,7 @@ class Reader:
         """Where the group stands: its committed offset, else that of the oldest record. Raises Unavailable, Denied."""
         what, starts = "the committed offsets cannot be asked", {}
         asked = _listed(dict.fromkeys(parts, OFFSET_STORED))
-        found = retried(lambda: self._consumer.committed(asked, timeout=_TIMEOUT_S), what, _TIMEOUT_S) if asked else []
+        found = self._committed(asked, what) if asked else []
         for stored in found:
             if stored.error is not None:
                 raise explained(stored.error, what)
@@ -210,6 +220,18 @@ class Reader:
                 log.error("%s/%d: %d records were deleted unread", *part, first - stored.offset)
             starts[part] = max(stored.offset, first)
         return starts
+
+    def _committed(self, asked: list[TopicPartition], what: str) -> list[TopicPartition]:
+        """What the group committed. Offsets of a transaction that has not ended hold the answer back. One that the broker lost track of
+        (seen after restarts of a broker) holds it back for good: past the time a transaction may take, what was committed before counts."""
+        try:
+            return retried(lambda: self._consumer.committed(asked, timeout=PENDING_S), what, PENDING_S)
+        except Unavailable as error:
+            if self._settled is None:
+                raise
+            log.warning("%s; what was committed before the pending transaction counts", error)
+            settled = self._settled
+            return retried(lambda: settled(asked), what, _TIMEOUT_S)
 
     def _revoked(self, consumer: Consumer, given: list[TopicPartition]) -> None:
         self._leave(consumer, given, "revoked")

@@ -230,7 +230,7 @@ def _add_http(here: Shared, tenants: Callable[[], Iterable[str]]) -> None:
 
     assert here.scoring is not None
     settings = here.settings
-    emitter = Emitter(producer(here.bus), here.topics.decisions)
+    emitter = Emitter(lambda: producer(here.bus), here.topics.decisions)
     here.http = HttpScoring(
         here.scoring, emitter, here.ledger, here.topics,
         instance=settings.instance, features_share=settings.features_share,

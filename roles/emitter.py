@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -18,10 +18,15 @@ _POLL_S = 0.05
 
 
 class Emitter:
-    """Owns a producer and the thread that listens for its answers. `emit` may be called from one thread at a time."""
+    """Owns a producer and the thread that listens for its answers. `emit` may be called from one thread at a time.
 
-    def __init__(self, producer: Producer, decisions: str) -> None:
-        self._producer = producer
+    After a failure another producer is made: one that came out of a broker's restart wrong stays so.
+    """
+
+    def __init__(self, make: Callable[[], Producer], decisions: str) -> None:
+        self._make = make
+        self._producer = make()
+        self._failed = False
         self._decisions = decisions
         self._stopped = False
         self._thread = threading.Thread(target=self._listen, name="emitter", daemon=True)
@@ -29,13 +34,20 @@ class Emitter:
 
     def emit(self, messages: Sequence[Outgoing]) -> Future[Placed]:
         """Queue messages; the future is done on the listening thread once all are written, or has `Unavailable`."""
+        if self._failed:
+            self._failed, self._producer = False, self._make()
         batch = _Batch(len(messages), self._decisions)
+        batch.future.add_done_callback(self._ended)
         for topic, key, value in messages:
             try:
                 self._producer.produce(topic, value, key, on_delivery=batch.delivered)
             except (BufferError, KafkaException) as error:
                 batch.failed(error)
         return batch.future
+
+    def _ended(self, batch: Future[Placed]) -> None:
+        if batch.exception() is not None:
+            self._failed = True
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Wait for what is on its way, then stop listening."""

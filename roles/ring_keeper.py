@@ -14,7 +14,7 @@ import numpy as np
 from confluent_kafka import Message
 
 from bus.alone import AloneReader
-from bus.clients import BusSettings, consumer
+from bus.clients import BusSettings, consumer, settled_offsets
 from bus.messages import decode
 from bus.topics import Topics
 from bus.transactions import Record, Transactor
@@ -61,7 +61,9 @@ class RingKeeperRole(Role):
         group = self._topics.group(self.name)
         self._transactor = Transactor.of(self._bus, group)
         self._transactor.start()
-        self._reader = AloneReader(consumer(self._bus, group), self._topics.decisions)
+        self._reader = AloneReader(
+            consumer(self._bus, group), self._topics.decisions, settled_offsets(self._bus, group)
+        )
         self.status.counts["replayed"] += bring_back(self.keeper, self._log, self._reader.start())
         self._published = Published(self.keeper.rings)
         self._touched = set(self.keeper.rings.registry.by_id)

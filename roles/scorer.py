@@ -14,7 +14,7 @@ from time import monotonic, perf_counter, sleep
 
 from confluent_kafka import KafkaError, Message
 
-from bus.clients import BusSettings, consumer, producer, reached
+from bus.clients import BusSettings, consumer, producer, reached, settled_offsets
 from bus.reading import Reader
 from bus.topics import Topics
 from bus.transactions import Part, Record, Transactor
@@ -33,6 +33,8 @@ LABEL_WAIT_S = 60.0
 """A label may come before its event is in the ledger: so long it is waited for."""
 _KEPT_BATCHES = 200
 _LAG_S = 0.5
+ANEW = 4
+"""After so many failures in a row clients are made anew: one that came out of a broker's restart wrong stays so."""
 PACE_S = 0.012
 """Batches begin that long after each other at least: a transaction costs the same for one event and for twenty."""
 PRODUCERS = 2
@@ -76,6 +78,7 @@ class ScorerRole(Role):
         self._placed: dict[int, int] = {}
         self._began = 0.0
         self._unsettled: set[Part] = set()
+        self._failures = 0
         self._lag_pace = Pace(_LAG_S)
 
     def open(self) -> None:
@@ -90,7 +93,8 @@ class ScorerRole(Role):
             )
         )
         self._transactor.start()
-        self._reader = Reader(consumer(self._bus, group, static_member=member), list(self._taking.topics), self)
+        client = consumer(self._bus, group, static_member=member)
+        self._reader = Reader(client, list(self._taking.topics), self, settled_offsets(self._bus, group))
 
     def on_assigned(self, parts: Sequence[Part]) -> Mapping[Part, int] | None:
         """They begin where the group stands; what whoever had them did not settle is settled with the first records."""
@@ -105,6 +109,7 @@ class ScorerRole(Role):
 
     def step(self) -> None:
         assert self._reader is not None
+        assert self._transactor is not None
         if self.waits(self._reader):
             return
         messages = self._reader.poll(self._taking.batch_events, _POLL_S)
@@ -119,8 +124,10 @@ class ScorerRole(Role):
             try:
                 self._batch(messages)
                 self.went_on()
+                self._failures = 0
             except Unavailable as error:
-                if self._transactor is None or self._transactor.broken:
+                self._failures += 1
+                if self._transactor.broken or self._failures % ANEW == 0:
                     raise
                 self.wait(self._reader, error)
         self._scoring.snapshot()

@@ -240,6 +240,7 @@ class Cluster:
                 if not failed:
                     break
                 failed.clear()
+                client = producer(self.bus)
                 self._produce(client, line, failed)
         assert client.flush(60) == 0
         assert not failed
