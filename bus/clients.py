@@ -165,8 +165,8 @@ def consumer(
         # Only partitions that move stop while members come and go.
         "partition.assignment.strategy": "cooperative-sticky",
         # A killed member's partitions move on after this; the broker's least is 6 s.
-        "session.timeout.ms": 10_000,
-        "heartbeat.interval.ms": 2_000,
+        "session.timeout.ms": 6_000,
+        "heartbeat.interval.ms": 1_500,
         # A role that has not polled for so long is stuck, and another member takes over.
         "max.poll.interval.ms": 120_000,
         # The broker answers once a byte is there, else after this: a resumed partition waits no longer than that.

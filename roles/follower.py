@@ -59,8 +59,7 @@ class Follower(Role):
         self._gathered = [m for m in self._gathered if (m.topic(), m.partition()) not in parts]
 
     def open(self) -> None:
-        group = self.topics.group(self.name)
-        client = consumer(self._bus, group, static_member=f"{group}.{self._instance}")
+        client = consumer(self._bus, self.topics.group(self.name))
         self._reader = Reader(client, list(self.read_topics()), self)
 
     def step(self) -> None:

@@ -93,7 +93,7 @@ class ScorerRole(Role):
             )
         )
         self._transactor.start()
-        client = consumer(self._bus, group, static_member=member)
+        client = consumer(self._bus, group)
         self._reader = Reader(client, list(self._taking.topics), self, settled_offsets(self._bus, group))
 
     def on_assigned(self, parts: Sequence[Part]) -> Mapping[Part, int] | None:

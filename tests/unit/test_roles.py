@@ -1,0 +1,156 @@
+"""The parts of roles that need no server."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from ringwatch.errors import BadInput, Unavailable
+from ringwatch.model import BUILTIN_KINDS, Event, Label, Refusal
+from ringwatch.settings import Settings
+from ringwatch.shared_wiring import event_topics, open_shared
+from ringwatch.wiring import open_decoder
+from roles.health import health_app
+from roles.metrics import registry_of_roles, troubles_of
+from roles.role import Role
+from roles.taking import TopicIntake
+
+NOW_S = 1_767_300_000.0
+
+
+class Falling(Role):
+    """Fails some times, then works."""
+
+    name = "falling"
+
+    def __init__(self, failures: int, stop: threading.Event) -> None:
+        super().__init__()
+        self.left, self.opened, self.closed, self.stop = failures, 0, [], stop
+
+    def open(self) -> None:
+        self.opened += 1
+
+    def step(self) -> None:
+        if self.left:
+            self.left -= 1
+            raise Unavailable("the store is away")
+        self.status.counts["steps"] += 1
+        if self.status.counts["steps"] == 3:
+            self.stop.set()
+        time.sleep(0.001)
+
+    def close(self, *, drained: bool) -> None:
+        self.closed.append(drained)
+
+
+def test_a_role_opens_again_until_it_works() -> None:
+    stop = threading.Event()
+    role = Falling(2, stop)
+    role.run(stop)
+    assert (role.opened, role.closed) == (3, [False, False, True])
+    assert role.status.ready
+    assert role.status.counts["failures"] == 2
+    assert role.ended.is_set()
+
+
+def test_what_is_wrong_is_told_until_it_is_over() -> None:
+    stop = threading.Event()
+    role = Falling(0, stop)
+    assert troubles_of([role]) == {"falling": "starting"}
+    role.run(stop)
+    assert troubles_of([role]) == {}
+    text = {m.name for m in registry_of_roles([role]).collect()}
+    assert "ringwatch_role_ready" in text
+
+
+async def _get(path: str, roles: list[Role]) -> int:
+    codes: list[int] = []
+
+    async def send(message: dict[str, object]) -> None:
+        if "status" in message:
+            codes.append(int(str(message["status"])))
+
+    await health_app(roles)({"type": "http", "path": path, "method": "GET"}, None, send)  # type: ignore[arg-type]
+    return codes[0]
+
+
+def test_probes_of_a_process_without_the_api() -> None:
+    import asyncio
+
+    stop = threading.Event()
+    role = Falling(0, stop)
+    ask = {path: asyncio.run(_get(path, [role])) for path in ("/healthz", "/readyz", "/metrics", "/v1/alerts")}
+    assert ask == {"/healthz": 200, "/readyz": 503, "/metrics": 200, "/v1/alerts": 404}
+    role.run(stop)
+    assert asyncio.run(_get("/readyz", [role])) == 200
+
+
+@pytest.fixture
+def intake() -> TopicIntake:
+    decoders = {
+        t: open_decoder(Settings(tenant=tenant), BUILTIN_KINDS, tenant) for t, tenant in (("a", "acme"), ("b", "bank"))
+    }
+    return TopicIntake(decoders, Event, lambda: NOW_S)
+
+
+def test_the_tenant_is_that_of_the_topic(intake: TopicIntake) -> None:
+    raw = b'{"event_id":"1","type":"payment","at":"2026-01-01T00:00:00Z","user":"u","amount":1}'
+    for topic, tenant in (("a", "acme"), ("b", "bank")):
+        found = intake.take(topic, 0, 5, raw)
+        assert isinstance(found, Event)
+        assert found.tenant == tenant == intake.tenant(topic)
+    other = intake.take("a", 0, 6, raw.replace(b'"user"', b'"tenant":"bank","user"'))
+    assert isinstance(other, Refusal)
+    assert (other.source, other.position) == ("a/0", 6)
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (None, "empty"), (b"", "invalid"), (b"\xff", "invalid"), (b"[]", "invalid"), (b"[" * 100_000, "invalid"),
+        (b'{"event_id":"1","type":"payment","at":"2030-01-01T00:00:00Z","user":"u"}', "time"),
+        (b'{"event_id":"1","type":"payment","at":"2026-01-01T00:00:00Z","user":"4539578763621486"}', "card_number"),
+        (b'{"type":"label","label_of":{"event":"1"},"label":"fraud","known_at":"2026-01-01T00:00:00Z"}', "invalid"),
+    ],
+)  # fmt: skip
+def test_poison_is_refused_with_place_and_reason(intake: TopicIntake, raw: bytes | None, code: str) -> None:
+    found = intake.take("a", 3, 7, raw)
+    assert isinstance(found, Refusal)
+    assert (found.code, found.source, found.position) == (code, "a/3", 7)
+    assert found.reason
+    assert b"4539578763621486" not in found.raw
+
+
+def test_labels_have_a_topic_of_their_own() -> None:
+    decoder = open_decoder(Settings(tenant="acme"), BUILTIN_KINDS, "acme")
+    intake = TopicIntake({"l": decoder}, Label, lambda: NOW_S)
+    raw = b'{"type":"label","label_of":{"event":"1"},"label":"fraud","known_at":"2026-01-01T00:00:00Z"}'
+    assert isinstance(intake.take("l", 0, 0, raw), Label)
+    event = b'{"event_id":"1","type":"payment","at":"2026-01-01T00:00:00Z","user":"u"}'
+    assert isinstance(intake.take("l", 0, 1, event), Refusal)
+
+
+def test_topics_of_events_and_their_tenants() -> None:
+    assert event_topics(Settings(tenant="acme")) == {"fraud.events": "acme"}
+    assert event_topics(Settings(event_topics="a=acme, b=bank,c")) == {"a": "acme", "b": "bank", "c": "default"}
+    with pytest.raises(BadInput, match="RINGWATCH_EVENT_TOPICS"):
+        event_topics(Settings(event_topics="a=acme,a=bank"))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "RINGWATCH_GRAPH_URL"), ({"graph_url": "none:"}, "RINGWATCH_STATE_URL"),
+        ({"graph_url": "none:", "state_url": "redis://h:1/0"}, "RINGWATCH_LEDGER_URL"),
+    ],
+)  # fmt: skip
+def test_settings_that_do_not_go_together_are_refused(given: dict[str, object], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        open_shared(Settings(bus_url="kafka://h:1", **given), ["scorer"])  # type: ignore[arg-type]
+
+
+def test_an_unknown_role_is_named() -> None:
+    with pytest.raises(BadInput, match="there is no role 'scorerr'"):
+        open_shared(Settings(bus_url="kafka://h:1"), ["scorerr"])
