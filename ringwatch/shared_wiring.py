@@ -132,9 +132,9 @@ def _add_roles(here: Shared, names: Sequence[str], tenants: Callable[[], Iterabl
 
         here.roles.append(RingKeeperRole(here.keeper, here.state, here.bus, here.topics))
     if "ledger-writer" in names:
-        here.roles.append(LedgerWriter(here.ledger, here.schema, here.bus, here.topics, instance=instance))
+        here.roles.append(LedgerWriter(here.ledger, here.schema, here.bus, here.topics))
     if "graph-writer" in names and here.graph is not None:
-        here.roles.append(GraphWriterRole(here.graph, here.kinds, here.bus, here.topics, instance=instance))
+        here.roles.append(GraphWriterRole(here.graph, here.kinds, here.bus, here.topics))
     if "api" in names:
         _add_http(here, tenants)
 

@@ -24,14 +24,11 @@ _POLL_S = 0.25
 class Follower(Role):
     """`gather_s`: how long records may gather to be written together; at most `most` of them."""
 
-    def __init__(
-        self, name: str, bus: BusSettings, topics: Topics, *, instance: str, gather_s: float, most: int
-    ) -> None:
+    def __init__(self, name: str, bus: BusSettings, topics: Topics, *, gather_s: float, most: int) -> None:
         super().__init__()
         self.name = name
         self.topics = topics
         self._bus = bus
-        self._instance = instance
         self._gather_s = gather_s
         self._most = most
         self._reader: Reader | None = None
@@ -79,11 +76,11 @@ class Follower(Role):
         started = perf_counter()
         try:
             self.write(messages)
-            reader.commit()
-            self.went_on()
         except Unavailable as error:
             self.wait(reader, error)
             return
+        reader.commit()
+        self.went_on()
         self.status.batch_ms = [*self.status.batch_ms[-200:], (perf_counter() - started) * 1e3]
         self.status.counts["batches"] += 1
         self.status.counts["records"] += len(messages)

@@ -25,10 +25,10 @@ _ALERTED = frozenset(level.name for level in Level if level >= Level.HIGH)
 
 class GraphWriterRole(Follower):
     def __init__(
-        self, graph: Neo4jGraph, kinds: Sequence[Kind], bus: BusSettings, topics: Topics, *, instance: str = "0",
+        self, graph: Neo4jGraph, kinds: Sequence[Kind], bus: BusSettings, topics: Topics, *,
         gather_s: float = 0.5, most: int = 2000,
     ) -> None:  # fmt: skip
-        super().__init__("graph-writer", bus, topics, instance=instance, gather_s=gather_s, most=most)
+        super().__init__("graph-writer", bus, topics, gather_s=gather_s, most=most)
         self._graph = graph
         self._kinds = kinds
         self._applied: dict[str, int] = {}

@@ -26,10 +26,10 @@ SEQ_BITS = 48
 
 class LedgerWriter(Follower):
     def __init__(
-        self, ledger: SqlLedger, schema: FeatureSchema, bus: BusSettings, topics: Topics, *, instance: str = "0",
+        self, ledger: SqlLedger, schema: FeatureSchema, bus: BusSettings, topics: Topics, *,
         gather_s: float = 0.2, most: int = 1000,
     ) -> None:  # fmt: skip
-        super().__init__("ledger-writer", bus, topics, instance=instance, gather_s=gather_s, most=most)
+        super().__init__("ledger-writer", bus, topics, gather_s=gather_s, most=most)
         self._ledger = ledger
         self._codec = FeatureCodec(schema)
 

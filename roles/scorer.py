@@ -33,8 +33,6 @@ LABEL_WAIT_S = 60.0
 """A label may come before its event is in the ledger: so long it is waited for."""
 _KEPT_BATCHES = 200
 _LAG_S = 0.5
-ANEW = 4
-"""After so many failures in a row clients are made anew: one that came out of a broker's restart wrong stays so."""
 PACE_S = 0.012
 """Batches begin that long after each other at least: a transaction costs the same for one event and for twenty."""
 PRODUCERS = 2
@@ -78,14 +76,15 @@ class ScorerRole(Role):
         self._placed: dict[int, int] = {}
         self._began = 0.0
         self._unsettled: set[Part] = set()
-        self._failures = 0
+        self._going_out = False
+        """A batch is in its transaction: what fails there has the clients made anew, since the brokers may have lost them."""
         self._lag_pace = Pace(_LAG_S)
 
     def open(self) -> None:
         self._topics.check(reached(self._bus))
         group = self._topics.group(self.name)
         member = f"{group}.{self._taking.instance}"
-        self._placed = {}
+        self._placed, self._going_out = {}, False
         self._transactor = Transactor(
             *(
                 producer(self._bus, transactional_id=f"{member}.{turn}", more={"on_delivery": self._delivered})
@@ -124,10 +123,8 @@ class ScorerRole(Role):
             try:
                 self._batch(messages)
                 self.went_on()
-                self._failures = 0
             except Unavailable as error:
-                self._failures += 1
-                if self._transactor.broken or self._failures % ANEW == 0:
+                if self._going_out:
                     raise
                 self.wait(self._reader, error)
         self._scoring.snapshot()
@@ -159,6 +156,7 @@ class ScorerRole(Role):
             out += dead_letters(self._topics, refused, now_us)
             self._scoring.begun()
         scored_at = perf_counter()
+        self._going_out = True
         try:
             offsets = self._reader.offsets()
             self._transactor.write(itertools.starmap(Record, out), offsets, self._reader.group())
@@ -166,6 +164,7 @@ class ScorerRole(Role):
             self._scoring.failed(under_way=True)
             raise
         self._reader.done(offsets)
+        self._going_out = False
         self._scoring.ended(self._placed)
         ended = perf_counter()
         self._scoring.settle(scored, keep=False)
