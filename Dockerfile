@@ -1,22 +1,28 @@
 # One image for every role: `docker build -t ringwatch:local .`
-FROM python:3.11.14-slim-bookworm AS build
+FROM python:3.11.14-slim-bookworm AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-RUN python -m venv /opt/ringwatch
+RUN python -m venv /opt/packages
+COPY requirements.lock /
+RUN /opt/packages/bin/pip install -q --require-hashes -r /requirements.lock
+
+FROM packages AS build
 WORKDIR /source
-COPY requirements.lock ./
-RUN /opt/ringwatch/bin/pip install -q --require-hashes -r requirements.lock
 COPY . .
-RUN /opt/ringwatch/bin/pip install -q --no-deps --no-build-isolation . \
- && cd / && /opt/ringwatch/bin/python -m scorers.warm
+RUN /opt/packages/bin/pip install -q --no-deps --no-build-isolation --target /opt/ringwatch .
+ENV PYTHONPATH=/opt/ringwatch
+WORKDIR /
+RUN /opt/packages/bin/python -m scorers.warm
 
 FROM python:3.11.14-slim-bookworm
 LABEL org.opencontainers.image.title="Ringwatch" org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin ringwatch \
  && install -d -o ringwatch -g ringwatch /data
+COPY --from=packages /opt/packages /opt/packages
 COPY --from=build /opt/ringwatch /opt/ringwatch
 # Compiled loops are kept there; a processor unlike the building one compiles them anew.
-RUN chown -R ringwatch:ringwatch /opt/ringwatch/lib/python3.11/site-packages/features/__pycache__
-ENV PATH=/opt/ringwatch/bin:$PATH PYTHONUNBUFFERED=1 RINGWATCH_DATA_DIR=/data RINGWATCH_HOST=0.0.0.0 RINGWATCH_PORT=8000
+RUN chown -R ringwatch:ringwatch /opt/ringwatch/features/__pycache__
+ENV PATH=/opt/ringwatch/bin:/opt/packages/bin:$PATH PYTHONPATH=/opt/ringwatch PYTHONUNBUFFERED=1 \
+  RINGWATCH_DATA_DIR=/data RINGWATCH_HOST=0.0.0.0 RINGWATCH_PORT=8000
 USER ringwatch
 WORKDIR /data
 VOLUME /data

@@ -13,13 +13,9 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from graph.store import EntityRef, GraphBatch, LinkUpdate
+from graph.uid import uid_of
 
 _FIRST, _LAST, _EVENTS, _AMOUNT, _ALERTS = range(5)
-
-
-def uid_of(ref: EntityRef) -> str:
-    """Unambiguous key of an entity: tenant and kind carry their lengths, the id takes the rest."""
-    return f"{len(ref.tenant)}:{ref.tenant}{len(ref.kind)}:{ref.kind}{ref.id}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cypher.load import load
-from graph.ladybug_rows import rows_of, uid_of
+from graph.ladybug_rows import rows_of
 from graph.store import EntityRef, GraphBatch, Neighbourhood
 from graph.traverse import LinksOf, StoredEntity, StoredLink, most_recent, walk
+from graph.uid import uid_of
 from ringwatch.errors import BadInput, Conflict, Corrupt, NotFound, Unavailable
 from ringwatch.model import Kind
 
@@ -85,7 +86,7 @@ class LadybugGraph:
 
     def apply(self, batch: GraphBatch) -> bool:
         with self._lock:
-            if batch.position <= self.applied_position(batch.partition):
+            if not batch.missing_at(self.applied_position(batch.partition)):
                 return False
             rows = rows_of(batch)
             with self._transaction():

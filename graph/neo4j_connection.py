@@ -84,8 +84,8 @@ class Neo4jConnection:
     def read(self, name: str, work: Callable[[Statements], T], *, timeout_s: float | None = None) -> T:
         return self._transact(name, work, timeout_s or self.limits.read_s, write=False)
 
-    def write(self, name: str, work: Callable[[Statements], T]) -> T:
-        return self._transact(name, work, self.limits.write_s, write=True)
+    def write(self, name: str, work: Callable[[Statements], T], *, timeout_s: float | None = None) -> T:
+        return self._transact(name, work, timeout_s or self.limits.write_s, write=True)
 
     def rows(self, name: str, /, **params: Any) -> list[neo4j.Record]:
         """One read statement in a transaction of its own."""

@@ -28,6 +28,8 @@ Tell = Callable[[str, str], None]
 """Takes the name of a server and one line about it."""
 _READY_S = 300.0
 _STOP_S = 60.0
+_FREED_S = 10.0
+"""A process that was killed gives its ports back within that; `start` would take others else."""
 _SAY_EVERY_S = 10.0
 _TAIL = 15
 
@@ -117,6 +119,10 @@ class Servers:
         proc = self._proc(name)
         if proc is not None:
             proc.wait(_STOP_S)
+        ports = record.load(self.folder).servers[name].ports.values()
+        until = time.monotonic() + _FREED_S
+        while not all(port_is_free(port) for port in ports) and time.monotonic() < until:
+            time.sleep(0.05)
 
     def pause(self, name: str) -> None:
         """Freeze it, connections kept: to its clients the network stalls."""

@@ -27,6 +27,7 @@ def serve_roles(settings: Settings, names: Sequence[str], *, local_key: bool) ->
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    logging.getLogger("neo4j").setLevel(logging.ERROR)  # it tells each retry; what comes of them is told by the roles
     key_file = key_file_of(settings) if "api" in names else None
     if key_file is not None:
         check_keys(settings, key_file, local_key=local_key)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,16 @@ def test_of_two_that_apply_the_same_batch_one_does(open_graph: Callable[..., Neo
             assert sorted(applied) == [False, False, True]
     (only,) = graphs[0].neighbourhood(U1).links
     assert (only.events, only.amount_minor) == (15, 150)
+
+
+def test_a_batch_that_goes_on_from_elsewhere_is_a_conflict(graph: Neo4jGraph) -> None:
+    first = batch(10, link(U1, D1))
+    assert graph.apply(replace(first, after=-1)) is True
+    with pytest.raises(Conflict, match="is at 10, its batch up to 12 goes on from 5"):
+        graph.apply(replace(first, position=12, after=5))
+    assert graph.apply(replace(first, after=-1)) is False
+    assert graph.apply(replace(first, position=12, after=10)) is True
+    assert graph.neighbourhood(U1).links[0].events == 2
 
 
 def test_a_deadlock_is_tried_again(graph: Neo4jGraph) -> None:
@@ -170,7 +181,14 @@ def test_migrations_that_start_at_once_are_recorded_once(open_graph: Callable[..
     assert ["USED_DEVICE"] in indexes
     assert len(indexes) == 6
     names = {row["name"] for row in cypher.rows("SHOW CONSTRAINTS YIELD name")}
-    assert names == {"entity_uid", "applied_partition", "migration_version", "ring_uid", "alert_uid"}
+    assert names == {
+        "entity_uid",
+        "applied_partition",
+        "migration_version",
+        "ring_uid",
+        "alert_uid",
+        "schema_lock_name",
+    }
 
 
 def test_a_graph_of_a_newer_program_is_refused(graph: Neo4jGraph, cypher: Cypher) -> None:

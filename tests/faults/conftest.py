@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.cluster import market
+from support.expected import market
 
 from servers.launcher import Servers
 from tests.support import backends as real

@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.cluster import WHOLE, Cluster, expected
+from support.cluster import WHOLE, Cluster
+from support.expected import expected
 
 from servers.launcher import Servers
 

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support.cluster import WHOLE, Cluster, expected
+from support.cluster import WHOLE, Cluster
+from support.expected import expected
 
 from servers.launcher import Servers
 

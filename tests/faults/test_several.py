@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.cluster import Cluster, expected
+from support.cluster import Cluster
+from support.expected import expected
 
 from features.codec import FeatureCodec
 from features.schema import FeatureSchema

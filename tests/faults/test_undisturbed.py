@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.cluster import WHOLE, Cluster, expected
+from support.cluster import WHOLE, Cluster
+from support.expected import expected
 
 from servers.launcher import Servers
 

@@ -16,7 +16,6 @@ import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,27 +27,18 @@ import psycopg
 import redis
 from confluent_kafka import KafkaError, Producer, TopicPartition
 from psycopg import sql
+from support.expected import Expected
 
 from bus.clients import BusSettings, admin, consumer, producer
 from bus.messages import AlertMessage, DeadLetter, DecisionMessage, decode_alert, decode_dead_letter
 from bus.topics import Topics
 from features.codec import FeatureCodec
-from features.memory_state import MemoryState
 from features.packed import unpack
 from features.schema import FeatureSchema
-from graph.aggregate import Aggregator
-from graph.store import GraphBatch
-from ingest.simulate.simulate import SimulationConfig, write_simulation
-from ingest.stream import ScoringStream
-from ledger.alerting import AlertGrouper
 from ledger.sql_store import SqlLedger
-from rings.keeper import RingKeeper
-from ringwatch.model import DAY_US, HOUR_US, Alert, Event
 from ringwatch.settings import Settings
 from ringwatch.shared_wiring import postgres_access
-from ringwatch.wiring import open_assessor, open_decoder
 from roles.decisions_log import DecisionsLog
-from scorers.decision import Decisions
 from servers.launcher import Servers
 
 WHOLE = ("api,scorer,ring-keeper", "ledger-writer", "graph-writer")
@@ -56,43 +46,6 @@ WHOLE = ("api,scorer,ring-keeper", "ledger-writer", "graph-writer")
 ONE = "api,scorer,ring-keeper,ledger-writer,graph-writer"
 """Everything in one process."""
 READY_S, ALL_S = 90.0, 150.0
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What an undisturbed run leaves, computed in this process by the embedded parts."""
-
-    decisions: Decisions
-    alerts: dict[str, Alert]
-    state: MemoryState
-    graph: GraphBatch
-
-
-def market(folder: Path, events: int, seed: int = 11) -> list[bytes]:
-    """Native events, without labels."""
-    write_simulation(SimulationConfig(events=events, seed=seed, days=20), folder)
-    lines = (folder / "events.jsonl").read_bytes().splitlines()
-    return [line for line in lines if b'"type":"label"' not in line]
-
-
-def events_of(lines: Sequence[bytes], tenant: str) -> list[Event]:
-    schema = FeatureSchema()
-    decoder = open_decoder(Settings(tenant=tenant), schema.kinds, tenant)
-    found = [decoder.decode(line) for line in lines]
-    return [item for item in found if isinstance(item, Event)]
-
-
-def expected(lines: Sequence[bytes], tenant: str) -> Expected:
-    schema, settings = FeatureSchema(), Settings()
-    events = events_of(lines, tenant)
-    state = MemoryState(schema, max_entities=100_000)
-    stream = ScoringStream(state, open_assessor(settings, schema), RingKeeper(schema))
-    decisions = stream.feed(list(enumerate(events)))
-    grouper = AlertGrouper(int(settings.alert_window_h * HOUR_US), int(settings.ring_alert_window_days * DAY_US))
-    alerts, _ = grouper.add(decisions)
-    aggregator = Aggregator(schema.kinds)
-    aggregator.add(decisions)
-    return Expected(decisions, {a.alert_id: a for a in alerts}, state, aggregator.take(len(events)))
 
 
 class Cluster:
