@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= ringwatch-demo
 EVENTS ?= 60000
+FAULTS ?= tests/faults
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run demo servers servers-down faults test check fast format lock audit bench bench-servers docs clean
@@ -24,10 +25,10 @@ servers-down: install ## Stop them
 	@$(BIN)/ringwatch servers down
 
 faults: install-dev ## The fault tests against real servers (minutes)
-	$(BIN)/pytest -q tests/faults
+	$(BIN)/pytest -q $(FAULTS)
 
-test: install-dev ## All tests, with coverage (at least 80 %)
-	$(BIN)/pytest -q -n auto --dist loadfile --cov --cov-report=term --cov-fail-under=80
+test: install-dev ## All tests but the fault tests, with coverage (at least 80 %)
+	$(BIN)/pytest -q -n auto --dist loadfile --ignore=tests/faults --cov --cov-report=term --cov-fail-under=80
 
 check: install-dev ## Format, lint, types, architecture and fast tests: under a minute
 	$(BIN)/ruff format --check .
@@ -78,6 +79,7 @@ bench: install ## Throughput and latency of the embedded pipeline
 
 bench-servers: install ## Load and growth on the four real servers (tens of minutes)
 	$(BIN)/python bench/kafka_load.py
+	$(BIN)/python bench/http_load.py
 	$(BIN)/python bench/state_redis.py
 
 docs: install-dev ## Write the documents that are generated from code
