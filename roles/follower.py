@@ -86,6 +86,6 @@ class Follower(Role):
         self.status.counts["records"] += len(messages)
 
     def close(self, *, drained: bool) -> None:
-        if self._reader is not None:
-            self._reader.close()
-        self._reader = None
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()

@@ -9,6 +9,7 @@ import io
 import itertools
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import numpy as np
 from confluent_kafka import Message
@@ -81,14 +82,15 @@ class RingKeeperRole(Role):
         self.keeper.snapshot()
 
     def close(self, *, drained: bool) -> None:
-        if drained and self._touched:
-            self._tell()
-            self.keeper.snapshot(wait=True)
-        if self._reader is not None:
-            self._reader.close()
-        if self._transactor is not None:
-            self._transactor.close()
-        self._reader = self._transactor = None
+        with ExitStack() as closing:
+            if self._transactor is not None:
+                closing.callback(self._transactor.close)
+            if self._reader is not None:
+                closing.callback(self._reader.close)
+            if drained and self._touched:
+                self._tell()
+                self.keeper.snapshot(wait=True)
+            self._reader = self._transactor = None
 
     def _batch(self, messages: Sequence[Message]) -> None:
         assert self._reader is not None

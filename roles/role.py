@@ -63,7 +63,7 @@ class Role(ABC):
 
     @abstractmethod
     def close(self, *, drained: bool) -> None:
-        """With `drained` what was begun has been finished, and it may be said that this member leaves. Raises nothing."""
+        """With `drained` what was begun has been finished, and it may be said that this member leaves. What it raises is told, no more."""
 
     def run(self, stop: threading.Event) -> None:
         """Until told to stop."""
@@ -75,14 +75,22 @@ class Role(ABC):
                     while not stop.is_set():
                         self.step()
                         self.status.ready, self.status.trouble, pause_s = not self.waiting, self.waiting, _PAUSE_S
-                    self.close(drained=True)
+                    self._let_go(drained=True)
                 except Exception as error:  # noqa: BLE001 - a top: the role must go on, and say what is wrong
                     self._trouble(error)
-                    self.close(drained=False)
+                    self._let_go(drained=False)
                     stop.wait(pause_s if isinstance(error, Unavailable) else _LONGEST_PAUSE_S)
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         finally:
             self.ended.set()
+
+    def _let_go(self, *, drained: bool) -> None:
+        """Clients whose brokers are gone may not even close well; the role goes on without them."""
+        self.waiting = ""
+        try:
+            self.close(drained=drained)
+        except Exception as error:
+            log.warning("%s: what it had open did not close well: %s", self.name, error)
 
     def wait(self, reader: Reader, error: Unavailable) -> None:
         """What was polled and not done comes again after a while; until then nothing is fetched (back-pressure)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from time import monotonic, perf_counter, sleep
 
@@ -130,11 +131,13 @@ class ScorerRole(Role):
         self._scoring.snapshot()
 
     def close(self, *, drained: bool) -> None:
-        if self._reader is not None:
-            self._reader.close()
-        if self._transactor is not None:
-            self._transactor.close()
+        reader, transactor = self._reader, self._transactor
         self._reader = self._transactor = None
+        with ExitStack() as closing:
+            if transactor is not None:
+                closing.callback(transactor.close)
+            if reader is not None:
+                closing.callback(reader.close)
 
     def _batch(self, messages: Sequence[Message]) -> None:
         assert self._reader is not None

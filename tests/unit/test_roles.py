@@ -55,6 +55,19 @@ def test_a_role_opens_again_until_it_works() -> None:
     assert role.ended.is_set()
 
 
+def test_a_role_whose_clients_do_not_close_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = threading.Event()
+    role = Falling(2, stop)
+
+    def close(*, drained: bool) -> None:
+        raise RuntimeError("the broker is gone")
+
+    monkeypatch.setattr(role, "close", close)
+    role.run(stop)
+    assert role.opened == 3
+    assert role.status.counts["steps"] == 3
+
+
 def test_what_is_wrong_is_told_until_it_is_over() -> None:
     stop = threading.Event()
     role = Falling(0, stop)
