@@ -89,7 +89,7 @@ class Role(ABC):
         self.waiting = ""
         try:
             self.close(drained=drained)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a top: what closes badly is left, and said
             log.warning("%s: what it had open did not close well: %s", self.name, error)
 
     def wait(self, reader: Reader, error: Unavailable) -> None:
