@@ -35,6 +35,8 @@ from bus.topics import Topics
 from ingest.simulate.simulate import SimulationConfig, write_simulation
 from servers.launcher import Servers
 
+LINGER_MS = 2.0
+"""Of the generator; counts in the latency, as all of its waiting does."""
 _EVENT_ID = re.compile(rb'"event_id":"([^"]+)"')
 _KEY = re.compile(rb'"(?:user|session|card|device|sku)":"([^"]+)"')
 
@@ -47,7 +49,8 @@ def listen(url: str, topic: str, expected: int, ready: Any, results: Any) -> Non
     quiet = time.monotonic()
     ready.set()
     while len(seen) < expected and time.monotonic() - quiet < 60.0:
-        for message in client.consume(1000, 0.005):
+        first = client.poll(0.5)
+        for message in [] if first is None else [first, *client.consume(1000, 0)]:
             if message.error() is None and (found := _EVENT_ID.search(message.value() or b"")):
                 seen.setdefault(found[1], time.monotonic_ns())
                 quiet = time.monotonic()
@@ -93,7 +96,7 @@ def await_ready(roles: str, port: int) -> None:
 
 def send(url: str, topic: str, lines: list[bytes], rate: float | None) -> tuple[dict[bytes, int], list[float]]:
     """Event id -> when it should have gone out (ns); how late each did (ms). As fast as it goes without a rate."""
-    client = producer(BusSettings.from_url(url))
+    client = producer(BusSettings.from_url(url), linger_ms=LINGER_MS)
     rng, at = random.Random(5), 0.0
     due: dict[bytes, int] = {}
     late: list[float] = []
@@ -104,9 +107,9 @@ def send(url: str, topic: str, lines: list[bytes], rate: float | None) -> tuple[
         if rate is not None:
             at += rng.expovariate(rate)
             planned = began + int(at * 1e9)
-            while (left := planned - time.monotonic_ns()) > 0:
+            if planned > time.monotonic_ns():
                 client.poll(0)
-                time.sleep(min(left / 1e9, 0.002))
+                time.sleep(max(0, planned - time.monotonic_ns()) / 1e9)
             due[found[1]] = planned
             late.append((time.monotonic_ns() - planned) / 1e6)
         while True:
@@ -124,10 +127,16 @@ def metrics(port: int) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"^(ringwatch_(?:role|lag)\S+) (\S+)$", text, re.M)}
 
 
-def caught_up(ports: dict[str, int], timeout_s: float) -> float:
-    """Seconds until no role lags behind."""
+def caught_up(ports: dict[str, int], timeout_s: float, events: int = 0) -> float:
+    """Seconds until so many events are decided and no role lags behind."""
     began = time.monotonic()
     while time.monotonic() - began < timeout_s:
+        decided = sum(
+            metrics(port).get('ringwatch_role_total{role="scorer",what="decided"}', 0.0) for port in ports.values()
+        )
+        if decided < events:
+            time.sleep(0.25)
+            continue
         lag = [v for port in ports.values() for name, v in metrics(port).items() if name.startswith("ringwatch_lag")]
         if lag and max(lag) < 50:
             break
@@ -165,7 +174,7 @@ def measure(args: argparse.Namespace, servers: Servers, folder: Path, rate: floa
     started, ports = start_roles(args.process, env, folder)
     try:
         send(url, topics.events, before, None)
-        loaded_s = caught_up(ports, 300)
+        loaded_s = caught_up(ports, 300, len(before))
         context = multiprocessing.get_context("spawn")
         ready, results = context.Event(), context.Queue()
         listener = context.Process(target=listen, args=(url, topics.decisions, len(before) + len(rest), ready, results))
@@ -213,7 +222,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--before", type=int, default=20_000, help="events loaded before the measured ones")
     parser.add_argument("--partitions", type=int, default=1)
-    parser.add_argument("--features-share", type=float, default=1.0)
+    parser.add_argument("--features-share", type=float, default=0.1)
     parser.add_argument("--process", nargs="+", default=["scorer", "ring-keeper,ledger-writer,graph-writer"])
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

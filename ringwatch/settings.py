@@ -130,7 +130,7 @@ class Settings(BaseSettings):
         description="Name of this process among those of its role; the same after a restart, so that it takes over from itself.",
     )
     features_share: float = Field(
-        1.0,
+        0.1,
         ge=0.0,
         le=1.0,
         description="Share of the events, by a hash of their id, whose named features go to PREFIX.features.",

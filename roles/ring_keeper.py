@@ -10,6 +10,7 @@ import itertools
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from time import sleep
 
 import numpy as np
 from confluent_kafka import Message
@@ -29,6 +30,8 @@ from roles.role import Pace, Role
 
 _POLL_S = 0.25
 _TELL_S = 1.0
+_GATHER_S = 0.1
+"""Decisions gather that long before they are followed: each batch is a transaction."""
 
 
 class RingKeeperRole(Role):
@@ -72,6 +75,9 @@ class RingKeeperRole(Role):
     def step(self) -> None:
         assert self._reader is not None
         messages = self._reader.poll(self._most, _POLL_S)
+        if messages and len(messages) < self._most:
+            sleep(_GATHER_S)
+            messages += self._reader.poll(self._most - len(messages), 0.0)
         self.status.follow(self._reader)
         if messages:
             self._batch(messages)

@@ -34,7 +34,7 @@ LABEL_WAIT_S = 60.0
 """A label may come before its event is in the ledger: so long it is waited for."""
 _KEPT_BATCHES = 200
 _LAG_S = 0.5
-PACE_S = 0.012
+PACE_S = 0.015
 """Batches begin that long after each other at least: a transaction costs the same for one event and for twenty."""
 PRODUCERS = 2
 """Transactions in turn: one begins while the markers of the one before are written."""

@@ -36,7 +36,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from ringwatch.errors import NotFound, RingwatchError
+from ringwatch.errors import NotFound, RingwatchError, Unavailable
 from servers import record
 from servers.launcher import NAMES, Servers
 from servers.process import Proc, began
@@ -209,8 +209,10 @@ def find(name: str) -> Backend:
     with _prepared(folder) as servers:
         missing = "no Docker engine answers"
         if engine_answers():
-            containers = Containers(folder / "containers")
-            return _CLASSES[name](name, "container", containers.up(name), folder)
+            try:
+                return _CLASSES[name](name, "container", Containers(folder / "containers").up(name), folder)
+            except Unavailable as error:
+                missing = error.message
         try:
             servers.up([name], Sizing(quick_start=True))
         except NotFound as error:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import docker
+import docker.errors
+import yaml
+
+from ringwatch.errors import Unavailable
 from servers.kafka_server import KafkaServer
 from servers.launcher import KINDS
 from servers.neo4j_server import Neo4jServer
@@ -20,12 +25,7 @@ from servers.server import Place, Server, Sizing, write_private
 
 _PASSWORD = "only-for-tests-on-loopback"
 _READY_S = 240.0
-IMAGES = {
-    "redis": "redis:7.4.7-alpine",
-    "postgres": "postgres:17.7-alpine",
-    "kafka": "apache/kafka:4.1.1",
-    "neo4j": "neo4j:5.26.18-community",
-}
+_COMPOSE = Path(__file__).parents[2] / "docker-compose.yml"
 
 
 def engine_answers() -> bool:
@@ -49,24 +49,31 @@ class Containers:
         self._folder = folder
 
     def up(self, name: str) -> dict[str, str]:
-        """Start it unless another worker did; settings that lead to it. Raises TimeoutError when it does not answer."""
+        """Start it unless another worker did; settings that lead to it.
+
+        Raises Unavailable when its image cannot be had or it does not answer.
+        """
         kind: Server = next(k for k in KINDS if k.name == name)()
         kept = self._folder / f"{name}.json"
         ports: dict[str, int] = json.loads(kept.read_text())["ports"] if kept.exists() else {}
         place = self._place(name, ports or dict(zip(kind.ports, free_ports(len(kind.ports)), strict=True)))
         if not ports:
-            started = _start(kind, place)
+            try:
+                started = _start(kind, place)
+            except docker.errors.DockerException as error:
+                raise Unavailable(f"Docker does not run {image(name)}: {error}") from error
             write_private(kept, json.dumps({"ports": dict(place.ports), "id": started}))
         until = time.monotonic() + _READY_S
         while (trouble := kind.trouble(place, 2.0)) is not None:
             if time.monotonic() > until:
-                raise TimeoutError(f"the container of {name} does not answer: {trouble}")
+                raise Unavailable(f"the container of {name} does not answer: {trouble}")
             time.sleep(0.3)
         return dict(kind.settings(place))
 
     def down(self) -> None:
         for kept in self._folder.glob("*.json"):
-            subprocess.run(["docker", "rm", "-f", "-v", json.loads(kept.read_text())["id"]], capture_output=True)
+            with suppress(docker.errors.DockerException):
+                docker.from_env().containers.get(json.loads(kept.read_text())["id"]).remove(force=True, v=True)
             kept.unlink()
 
     def _place(self, name: str, ports: dict[str, int]) -> Place:
@@ -81,16 +88,20 @@ def _start(kind: Server, place: Place) -> str:
     from testcontainers.core.container import DockerContainer
 
     testcontainers_config.ryuk_disabled = True
-    container = DockerContainer(IMAGES[kind.name])
-    inside = dict(zip(kind.ports, _PORTS[kind.name], strict=True))
-    for port, number in inside.items():
-        container.with_bind_ports(number, ("127.0.0.1", place.ports[port]))
+    container = DockerContainer(image(kind.name))
+    for port, inside in zip(kind.ports, _PORTS[kind.name], strict=True):
+        container.ports[f"{inside}/tcp"] = ("127.0.0.1", place.ports[port])
     for name, value in _environment(kind, place).items():
         container.with_env(name, value)
     if isinstance(kind, RedisServer):
         container.with_command(f"redis-server --requirepass {place.password} --appendonly yes --databases 256")
     container.start()
     return str(container.get_wrapped_container().id)
+
+
+def image(name: str) -> str:
+    """The one docker-compose.yml pins."""
+    return str(yaml.safe_load(_COMPOSE.read_text())["services"][name]["image"])
 
 
 _PORTS = {"redis": (6379,), "postgres": (5432,), "kafka": (9092, 9093), "neo4j": (7687, 7474)}
