@@ -14,8 +14,8 @@ from ringwatch.errors import Conflict, Corrupt, Denied, RingwatchError, Unavaila
 
 log = logging.getLogger("ringwatch.kafka")
 _TIMEOUT_S = 10.0
-PENDING_S = 12.0
-"""Longer than a transaction may take (`clients.producer`)."""
+PENDING_S = 25.0
+"""Longer than a transaction may take (10 s, `clients.producer`) and until the broker has looked (every 10 s)."""
 
 
 class Listener(Protocol):

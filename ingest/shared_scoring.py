@@ -28,6 +28,7 @@ from ingest.keeper import Keeper
 from ingest.redelivery import body_hash
 from ingest.stream import Numbered, ScoringStream
 from rings.elsewhere import RingsElsewhere
+from rings.published import Published, RingChange
 from ringwatch.errors import Conflict, Unavailable
 from ringwatch.model import Event
 from scorers.decision import Decisions
@@ -88,6 +89,9 @@ class SharedScoring:
         self._under_way = 0
         """Batches scored whose messages are not out yet."""
         self._placed: dict[int, int] = {}
+        self._published: Published | None = None
+        self._touched: set[str] = set()
+        """Rings of events scored since they were last told."""
         self._counting = threading.Lock()
         """Of the three above: who says that a batch is out does not wait for the next to be scored."""
 
@@ -128,7 +132,7 @@ class SharedScoring:
             )
         if behind:
             self.recover()
-            self._behind = False
+            self._behind, self._published = False, None
             self._placed = {}
 
     def begun(self) -> None:
@@ -159,6 +163,15 @@ class SharedScoring:
                     return
                 self.keeper.positions |= self._placed
             self.keeper.snapshot(wait=wait)
+
+    def changed_rings(self) -> list[RingChange]:
+        """Rings of the keeper that changed since this was last asked. Call with the lock."""
+        if self.keeper is None or self._behind:
+            return []
+        if self._published is None:
+            self._published, self._touched = Published(self.keeper.rings), set(self.keeper.rings.registry.by_id)
+        touched, self._touched = self._touched, set()
+        return self._published.changes(touched) if touched else []
 
     def no_features(self) -> NDArray[np.float32]:
         return np.zeros((0, self.state.schema.size), np.float32)
@@ -204,6 +217,8 @@ class SharedScoring:
             return False
         if len(decisions):
             scored.decisions.append(decisions)
+            if self.keeper is not None:
+                self._touched |= {ring for ring in decisions.ring_ids if ring is not None}
         ids = scored.ids.setdefault(tenant, [])
         for i, (entry, what) in enumerate(zip(entries, found, strict=True)):
             if (message := message_of.get(i)) is not None:

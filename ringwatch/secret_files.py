@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from ringwatch.errors import BadInput
 from ringwatch.settings import Settings
@@ -46,10 +46,12 @@ def without_secret(name: str, url: str) -> str:
     """The URL; refused when it holds a password, which environment listings and logs would show."""
     try:
         parts = urlsplit(url)
-        held = parts.password
+        held = parts.password or any(
+            "password" in name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)
+        )
     except ValueError as error:
         raise BadInput(f"{_name(name)} is no URL: {error}", hint="for example scheme://host:port") from None
-    if held is not None:
+    if held:
         raise BadInput(
             f"{_name(name)} holds a password",
             hint=f"put it into a file and name that: RINGWATCH_..._PASSWORD_FILE ({parts.scheme}://user@host:port)",

@@ -176,14 +176,14 @@ def _scoring(here: Shared, keeper: Keeper | None) -> SharedScoring:
 
 
 def _scorers(here: Shared) -> list[Role]:
-    from roles.scorer import ScorerRole, Taking
+    from roles.scorer import EVENTS, LABELS, ScorerRole, Taking
     from roles.taking import TopicIntake
 
     settings, scoring = here.settings, here.scoring
     assert scoring is not None
     found: list[Role] = []
     topics = event_topics(settings)
-    everything = (("scorer", Event, topics), ("labels", Label, {here.topics.labels: settings.tenant}))
+    everything = ((EVENTS, Event, topics), (LABELS, Label, {here.topics.labels: settings.tenant}))
     for name, wanted, of in everything:
         decoders = {topic: open_decoder(settings, here.kinds, tenant) for topic, tenant in of.items()}
         taking = Taking(
@@ -226,7 +226,7 @@ def _add_http(here: Shared, tenants: Callable[[], Iterable[str]]) -> None:
     from bus.clients import producer
     from roles.emitter import Emitter
     from roles.http_scoring import HttpScoring, Sweeper
-    from roles.ring_shelf import RingShelf
+    from roles.ring_shelf import LockedRings, RingShelf
 
     assert here.scoring is not None
     settings = here.settings
@@ -234,7 +234,7 @@ def _add_http(here: Shared, tenants: Callable[[], Iterable[str]]) -> None:
     here.http = HttpScoring(
         here.scoring, emitter, here.ledger, here.topics,
         instance=settings.instance, features_share=settings.features_share,
-        rings=here.keeper.rings if here.keeper is not None else RingShelf(here.ledger),
+        rings=LockedRings(here.keeper.rings, here.scoring.lock) if here.keeper is not None else RingShelf(here.ledger),
     )  # fmt: skip
     here.sweeper = Sweeper(
         here.http, lambda: sorted({*tenants(), settings.tenant, *here.state.tenants()}), here.log.present

@@ -32,6 +32,11 @@ class DecisionsLog:
         with _Open(self._bus, self._topic) as reader:
             yield from reader.read({p: positions.get(p, OFFSET_BEGINNING) for p in reader.partitions()})
 
+    def read_since(self, since_us: int) -> Iterator[Logged]:
+        """From what was written at a time by the wall clock (microseconds) to the end as of now."""
+        with _Open(self._bus, self._topic) as reader:
+            yield from reader.read(reader.offsets_at(since_us))
+
     def present(self, since_us: int, wanted: set[tuple[str, str]]) -> set[tuple[str, str]]:
         """Which of the (tenant, id) pairs have a message that was written since then; a label's id is that of its message."""
         found: set[tuple[str, str]] = set()

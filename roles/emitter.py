@@ -26,6 +26,8 @@ class Emitter:
     def __init__(self, make: Callable[[], Producer], decisions: str) -> None:
         self._make = make
         self._producer = make()
+        self._before: list[Producer] = []
+        """Producers that failed, until what they still hold has failed or gone out, too."""
         self._failed = False
         self._decisions = decisions
         self._stopped = False
@@ -35,6 +37,7 @@ class Emitter:
     def emit(self, messages: Sequence[Outgoing]) -> Future[Placed]:
         """Queue messages; the future is done on the listening thread once all are written, or has `Unavailable`."""
         if self._failed:
+            self._before = [*self._before, self._producer]
             self._failed, self._producer = False, self._make()
         batch = _Batch(len(messages), self._decisions)
         batch.future.add_done_callback(self._ended)
@@ -58,6 +61,9 @@ class Emitter:
     def _listen(self) -> None:
         while not self._stopped:
             self._producer.poll(_POLL_S)
+            for producer in self._before:
+                producer.poll(0)
+            self._before = [producer for producer in self._before if len(producer)]
 
 
 class _Batch:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 
 import msgspec
 
@@ -21,9 +21,8 @@ from features.memory_state import MemoryState
 from features.redis_rebuild import Rebuild
 from features.redis_state import RedisState
 from features.schema import FeatureSchema
-from features.shared_state import Entry
 from ingest.shared_scoring import entry_of
-from ringwatch.errors import Conflict, Corrupt, Unavailable
+from ringwatch.errors import BadInput, Conflict, Corrupt, Unavailable
 from roles.decisions_log import DecisionsLog, Logged, batches
 
 log = logging.getLogger("ringwatch.rebuild")
@@ -87,29 +86,53 @@ class Replayed:
         shutil.rmtree(self._folder, ignore_errors=True)
         part.rename(self._folder)
 
-    def take(self, batch: list[Logged]) -> dict[str, list[Entry]]:
-        """Apply messages in order; tenant -> what was applied, with ids."""
-        taken: dict[str, list[Entry]] = {}
+    def take(self, batch: list[Logged]) -> None:
+        """Apply messages in order. Raises BadInput when there is no room for all entities."""
+        taken: dict[str, list[Applied]] = {}
         for _, _, message in batch:
-            entry = _entry(message)
-            taken.setdefault(_tenant(message), []).append(entry)
-        for tenant, entries in taken.items():
+            taken.setdefault(_tenant(message), []).append(_item(message))
+        for tenant, items in taken.items():
             state = self.states.get(tenant)
             if state is None:
                 state = self.states[tenant] = self._new()
-            state.apply([e.item for e in entries])
+            state.apply(items)
+            if state.stats()["evicted"]:
+                raise BadInput(
+                    f"tenant {tenant!r} has more entities than RINGWATCH_MAX_ENTITIES: {state.stats()['capacity']:,}",
+                    hint="raise it where the state is rebuilt: it is memory for the time of the rebuild, 1 KB each",
+                )
         self.positions |= {partition: offset + 1 for partition, offset, _ in batch}
         self.messages += len(batch)
-        return taken
 
-    def catch_up(self, decisions: DecisionsLog, told: Progress = lambda n: None) -> dict[str, list[Entry]]:
-        """To the end of the topic; what was applied, by tenant."""
-        taken: dict[str, list[Entry]] = {}
+    def catch_up(self, decisions: DecisionsLog, told: Progress = lambda n: None, marks: Marks | None = None) -> int:
+        """To the end of the topic; how many messages that was. Their ids go to `marks`."""
+        before = self.messages
         for batch in batches(decisions.read(self.positions), 2000):
-            for tenant, entries in self.take(batch).items():
-                taken.setdefault(tenant, []).extend(entries)
+            self.take(batch)
+            if marks is not None:
+                marks.add(batch)
             told(self.messages)
-        return taken
+        return self.messages - before
+
+
+class Marks:
+    """Ids that were decided since some time, by the wall clock: what a rebuilt state must recognise."""
+
+    def __init__(self, since_us: int) -> None:
+        self.since_us = since_us
+        self.of: dict[str, list[tuple[str, bytes, bytes]]] = {}
+        """tenant -> (id, hash of the content, origin)"""
+
+    def add(self, batch: list[Logged]) -> None:
+        for _, _, message in batch:
+            if message.decided_us >= self.since_us:
+                entry = entry_of(_item(message), message.origin.encode())
+                self.of.setdefault(_tenant(message), []).append((entry.id, entry.body, entry.origin))
+
+    def add_before(self, decisions: DecisionsLog, positions: Mapping[int, int]) -> None:
+        """Those of before what is replayed."""
+        for batch in batches(decisions.read_since(self.since_us), 2000):
+            self.add([(p, offset, m) for p, offset, m in batch if offset < positions.get(p, 0)])
 
 
 def rebuild(
@@ -120,15 +143,18 @@ def rebuild(
     if not work.begin_rebuild(owner, ttl_s=_CLAIM_S):
         return False
     renewing = _Renewing(work, told)
+    marks = Marks(int((time() - state.lives.dedupe_s) * 1e6))
     try:
         if not replayed.positions:
             replayed.load()
-        marks = replayed.catch_up(decisions, renewing)
+        if replayed.positions:
+            marks.add_before(decisions, replayed.positions)
+        replayed.catch_up(decisions, renewing, marks)
         work.hold(sorted({*replayed.states, *state.tenants()}))
         _settled(decisions, replayed, marks, renewing)
         for tenant, memory in sorted(replayed.states.items()):
             work.load(tenant, memory)
-            work.mark(tenant, ((e.id, e.body, e.origin) for e in marks.get(tenant, ())))
+            work.mark(tenant, marks.of.get(tenant, ()))
         work.finish()
     except BaseException:
         with suppress(Unavailable, Conflict):
@@ -138,14 +164,11 @@ def rebuild(
     return True
 
 
-def _settled(decisions: DecisionsLog, replayed: Replayed, marks: dict[str, list[Entry]], told: Progress) -> None:
+def _settled(decisions: DecisionsLog, replayed: Replayed, marks: Marks, told: Progress) -> None:
     """Replay until nothing more comes from what was written before the writers were held."""
     began = quiet = monotonic()
     while monotonic() - quiet < _QUIET_S and monotonic() - began < _MOST_QUIET_S:
-        more = replayed.catch_up(decisions, told)
-        for tenant, entries in more.items():
-            marks.setdefault(tenant, []).extend(entries)
-        if more:
+        if replayed.catch_up(decisions, told, marks):
             quiet = monotonic()
         sleep(0.2)
 
@@ -164,11 +187,8 @@ class _Renewing:
             self._due = monotonic() + 10.0
 
 
-def _entry(message: DecisionMessage | LabelMessage) -> Entry:
-    item: Applied = (
-        message.event if isinstance(message, DecisionMessage) else ResolvedLabel(message.label, message.entities)
-    )
-    return entry_of(item, message.origin.encode())
+def _item(message: DecisionMessage | LabelMessage) -> Applied:
+    return message.event if isinstance(message, DecisionMessage) else ResolvedLabel(message.label, message.entities)
 
 
 def _tenant(message: DecisionMessage | LabelMessage) -> str:

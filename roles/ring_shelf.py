@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from ledger.store import RingStore
+from rings.keeper import RingKeeper
 from rings.published import decode_whole
 from rings.ring import Ring, RingSummary
 
@@ -23,3 +26,23 @@ class RingShelf:
     def ring(self, tenant: str, ring_id: str) -> Ring | None:
         kept = self._store.ring(tenant, ring_id)
         return None if kept is None or not kept.content else decode_whole(kept.content)
+
+
+class LockedRings:
+    """Rings that this process keeps, read while nobody changes them."""
+
+    def __init__(self, keeper: RingKeeper, lock: AbstractContextManager[object]) -> None:
+        self._keeper = keeper
+        self._lock = lock
+
+    def stats(self) -> dict[str, int | float]:
+        with self._lock:
+            return self._keeper.stats()
+
+    def rings(self, tenant: str | None = None, *, least_users: int = 2) -> list[RingSummary]:
+        with self._lock:
+            return self._keeper.rings(tenant, least_users=least_users)
+
+    def ring(self, tenant: str, ring_id: str) -> Ring | None:
+        with self._lock:
+            return self._keeper.ring(tenant, ring_id)

@@ -20,20 +20,23 @@ from bus.reading import Reader
 from bus.topics import Topics
 from bus.transactions import Part, Record, Transactor
 from features.columns import Applied, ResolvedLabel
+from ingest.file_source import safe_bytes
 from ingest.shared_scoring import SharedScoring
 from ringwatch.errors import Unavailable
 from ringwatch.model import Event, Label, Refusal
-from roles.outgoing import Outgoing, alert_messages, dead_letters, features_messages
+from roles.outgoing import Outgoing, alert_messages, dead_letters, features_messages, ring_messages
 from roles.role import Pace, Role
 from roles.taking import TopicIntake
 
+EVENTS, LABELS = "scorer", "labels"
+"""The two of them: one reads events, one labels."""
 Resolve = Callable[[Sequence[Label]], Sequence[Mapping[str, str] | None]]
 """Labels -> the entities each is about (kind -> id); None for an event nobody knows."""
 _POLL_S = 0.25
-LABEL_WAIT_S = 60.0
-"""A label may come before its event is in the ledger: so long it is waited for."""
+LABEL_WAIT_S = 120.0
+"""A label may come before its event is in the ledger: so long it is waited for, from when it is first seen."""
 _KEPT_BATCHES = 200
-_LAG_S = 0.5
+_LAG_S, _TELL_S = 0.5, 1.0
 PACE_S = 0.015
 """Batches begin that long after each other at least: a transaction costs the same for one event and for twenty."""
 PRODUCERS = 2
@@ -76,6 +79,8 @@ class ScorerRole(Role):
         self._transactor: Transactor | None = None
         self._placed: dict[int, int] = {}
         self._began = 0.0
+        self._unknown_since: dict[tuple[str, int, int], float] = {}
+        self._telling = Pace(_TELL_S)
         self._unsettled: set[Part] = set()
         self._going_out = False
         """A batch is in its transaction: what fails there has the clients made anew, since the brokers may have lost them."""
@@ -93,6 +98,8 @@ class ScorerRole(Role):
             )
         )
         self._transactor.start()
+        with self._scoring.lock:
+            self._scoring.ready()  # a long replay must not happen between two polls
         client = consumer(self._bus, group)
         self._reader = Reader(client, list(self._taking.topics), self, settled_offsets(self._bus, group))
 
@@ -117,6 +124,8 @@ class ScorerRole(Role):
         if messages and left_s > 0.0 and len(messages) < self._taking.batch_events:
             sleep(left_s)
             messages += self._reader.poll(self._taking.batch_events - len(messages), 0.0)
+            mine = set(self._reader.parts)  # those that moved meanwhile are their next owner's
+            messages = [m for m in messages if (m.topic(), m.partition()) in mine]
         self._began = monotonic()
         if self._lag_pace.due():
             self.status.follow(self._reader)
@@ -128,7 +137,19 @@ class ScorerRole(Role):
                 if self._going_out:
                     raise
                 self.wait(self._reader, error)
+        if self.name == EVENTS and self._scoring.keeper is not None and self._telling.due():
+            self._tell_rings()
         self._scoring.snapshot()
+
+    def _tell_rings(self) -> None:
+        """Rings kept here that changed, to their topic."""
+        assert self._transactor is not None
+        with self._scoring.lock:
+            changes = self._scoring.changed_rings()
+        told = ring_messages(self._topics, changes, time.time_ns() // 1000)
+        if told:
+            self._transactor.write(itertools.starmap(Record, told))
+            self.status.counts["rings_told"] += len(told)
 
     def close(self, *, drained: bool) -> None:
         reader, transactor = self._reader, self._transactor
@@ -148,7 +169,12 @@ class ScorerRole(Role):
         items, origins, refused = self._taken(messages)
         with self._scoring.lock:
             scored = self._scoring.score(items, origins, patient=True)
-            refused += [(_tenant(items[i]), _conflict(items[i], origins[i])) for i in scored.conflicts]
+            raw = (
+                {f"{m.topic()}/{m.partition()}/{m.offset()}": m.value() or b"" for m in messages}
+                if scored.conflicts
+                else {}
+            )
+            refused += [(_tenant(items[i]), _conflict(items[i], origins[i].decode(), raw)) for i in scored.conflicts]
             out: list[Outgoing] = [(self._topics.decisions, key, message) for key, message in scored.messages]
             now_us = time.time_ns() // 1000
             for decisions in scored.decisions:
@@ -227,11 +253,13 @@ class ScorerRole(Role):
         return applied, origins, refused
 
     def _unknown(self, label: Label, message: Message) -> Refusal:
-        if time.time() - message.timestamp()[1] / 1e3 < LABEL_WAIT_S:
+        topic, partition, offset = _place(message)
+        first = self._unknown_since.setdefault((topic, partition, offset), monotonic())
+        if monotonic() - first < LABEL_WAIT_S:
             raise Unavailable(
                 f"the event {label.target_id!r} of a label is not in the ledger yet", hint="it is waited for"
             )
-        topic, partition, offset = _place(message)
+        del self._unknown_since[topic, partition, offset]
         reason = f"label of unknown event {label.target_id!r}: send the event before its label"
         return Refusal(reason, f"{topic}/{partition}", offset, message.value() or b"", "unknown_event")
 
@@ -256,8 +284,8 @@ def _tenant(item: Applied) -> str:
     return item.tenant if isinstance(item, Event) else item.label.tenant
 
 
-def _conflict(item: Applied, origin: bytes) -> Refusal:
-    topic, partition, offset = origin.decode().rsplit("/", 2)
+def _conflict(item: Applied, origin: str, raw: Mapping[str, bytes]) -> Refusal:
+    topic, partition, offset = origin.rsplit("/", 2)
     id_ = item.event_id if isinstance(item, Event) else item.label.target_id
     reason = f"event id {id_!r} was seen before with another content"
-    return Refusal(reason, f"{topic}/{partition}", int(offset), b"", "conflict")
+    return Refusal(reason, f"{topic}/{partition}", int(offset), safe_bytes(raw[origin], "conflict"), "conflict")

@@ -40,9 +40,9 @@ def serve_roles(settings: Settings, names: Sequence[str], *, local_key: bool) ->
         ending.callback(here.closing.close)
         if key_file is not None:
             ending.callback(key_file.note_use)
-        _start(here.roles, ending)
         if here.scoring is not None:
             ending.callback(here.scoring.snapshot, wait=True)
+        _start(here.roles, ending)
         if here.http is None or key_file is None:
             from roles.health import health_app
 

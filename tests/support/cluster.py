@@ -353,11 +353,23 @@ class Cluster:
         )
         return {(user, kind, id_): tuple(rest) for user, kind, id_, *rest in rows}
 
+    def check_rings(self, want: Expected) -> None:
+        """The rings as they are in the end: in the ledger, and as nodes with their members."""
+
+        def kept() -> bool:
+            found = self.ledger().rings(self.tenant, limit=10_000, least_users=0)
+            return {r.ring_id: r.users for r in found if r.status != "ended"} == want.rings
+
+        self.eventually(kept, 30.0, "the ledger has the rings")
+        text = "MATCH (r:Ring {tenant: $tenant})<-[:MEMBER_OF]-(u:User) RETURN r.ring_id, count(u)"
+        self.eventually(lambda: dict(self._cypher(text)) == want.rings, 60.0, "the graph has the rings")  # type: ignore[arg-type]
+
     def check_all(self, want: Expected) -> None:
         self.check_decisions(want)
         self.check_alerts(want)
         self.check_state(want)
         self.check_graph(want)
+        self.check_rings(want)
 
 
 def _same(one: Any, other: Any) -> bool:

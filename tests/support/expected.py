@@ -28,6 +28,8 @@ class Expected:
     alerts: dict[str, Alert]
     state: MemoryState
     graph: GraphBatch
+    rings: dict[str, int]
+    """Ring -> its users."""
 
 
 def market(folder: Path, events: int, seed: int = 11) -> list[bytes]:
@@ -48,10 +50,17 @@ def expected(lines: Sequence[bytes], tenant: str) -> Expected:
     schema, settings = FeatureSchema(), Settings()
     events = events_of(lines, tenant)
     state = MemoryState(schema, max_entities=100_000)
-    stream = ScoringStream(state, open_assessor(settings, schema), RingKeeper(schema))
+    rings = RingKeeper(schema)
+    stream = ScoringStream(state, open_assessor(settings, schema), rings)
     decisions = stream.feed(list(enumerate(events)))
     grouper = AlertGrouper(int(settings.alert_window_h * HOUR_US), int(settings.ring_alert_window_days * DAY_US))
     alerts, _ = grouper.add(decisions)
     aggregator = Aggregator(schema.kinds)
     aggregator.add(decisions)
-    return Expected(decisions, {a.alert_id: a for a in alerts}, state, aggregator.take(len(events)))
+    return Expected(
+        decisions,
+        {a.alert_id: a for a in alerts},
+        state,
+        aggregator.take(len(events)),
+        {r.ring_id: r.users for r in rings.rings(tenant)},
+    )

@@ -41,6 +41,8 @@ def test_a_url_with_a_password_is_refused_without_repeating_it() -> None:
     with pytest.raises(BadInput, match="RINGWATCH_LEDGER_URL holds a password") as refused:
         without_secret("ledger_url", "postgresql://me:hunter2@host/db")
     assert "hunter2" not in str(refused.value)
+    with pytest.raises(BadInput, match="RINGWATCH_STATE_URL holds a password"):
+        without_secret("state_url", "redis://h:1/0?Password=hunter2")
     assert without_secret("ledger_url", "postgresql://me@host/db") == "postgresql://me@host/db"
 
 
