@@ -97,12 +97,14 @@ class RedisPending:
     ids: list[tuple[str, bytes, bytes]] = field(repr=False)
     """(id, hash, value of its marker) of new entries: the events in order, then the labels."""
 
-    def commit(self, results: Sequence[bytes]) -> bool:
+    def commit(self, results: Sequence[bytes], labels: Sequence[bytes] = ()) -> bool:
         if len(results) != len(self.rows):
             raise ValueError(f"{len(results)} results for {len(self.rows)} new events")
+        if len(labels) not in (0, len(self.ids) - len(self.rows)):
+            raise ValueError(f"{len(labels)} results for {len(self.ids) - len(self.rows)} new labels")
         if not self.ids and not len(self.table.records):
             return True
-        return self.write(results)
+        return self.write([*results, *labels])
 
     def write(self, results: Sequence[bytes]) -> bool:
         records = self.table.records[: int(self.table.meta[USED])]

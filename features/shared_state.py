@@ -53,7 +53,7 @@ class Found(NamedTuple):
     """Of the entry that was applied first; of this one when NEW."""
     result: bytes | None
     """SAME: what was stored when it was applied. None when its time has passed since it was settled, when its first is in
-    this very batch, and for labels."""
+    this very batch, and for labels that were given none."""
 
 
 class Unsettled(NamedTuple):
@@ -117,8 +117,8 @@ class Pending(Protocol):
         """Per new event: `state_rebuilding`, `cold:<kind>` (seeded from the graph), `cold_unread:<kind>` (it did not answer)."""
         ...
 
-    def commit(self, results: Sequence[bytes]) -> bool:
-        """Write everything in one atomic step, `results` one per row. Once only.
+    def commit(self, results: Sequence[bytes], labels: Sequence[bytes] = ()) -> bool:
+        """Write everything in one atomic step, `results` one per row, `labels` one per new label or none. Once only.
 
         False, and nothing is written, when somebody else applied one of the ids or changed a record that was read: begin
         again. Raises `Unavailable` (whether it was written is then unknown: begin again, and the ids tell) and `StateLost`.

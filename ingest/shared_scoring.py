@@ -210,10 +210,10 @@ class SharedScoring:
         message_of = dict(zip(numbers, made, strict=True))
         for i in again:
             message_of[i] = found[i].result or self._label_message(entries[i])
-        for i, entry in enumerate(entries):
-            if found[i].status == NEW and i not in fresh:
-                message_of[i] = self._label_message(entry)
-        if not pending.commit([message_of[i] for i in pending.rows]):
+        labels = [i for i, what in enumerate(found) if what.status == NEW and i not in fresh]
+        for i in labels:
+            message_of[i] = self._label_message(entries[i])
+        if not pending.commit([message_of[i] for i in pending.rows], [message_of[i] for i in labels]):
             return False
         if len(decisions):
             scored.decisions.append(decisions)
