@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
-from graph.alert_query import alert_query
 
 from bus.messages import AlertMessage, FeaturesMessage, Place, RingMessage, dead_letter, encode, key_of
 from bus.topics import Topics
+from graph.alert_query import alert_query
 from rings.published import RingChange
 from ringwatch.model import Alert, Refusal
 from scorers.decision import Decisions
