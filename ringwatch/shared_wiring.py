@@ -78,6 +78,11 @@ def open_shared(settings: Settings, names: Sequence[str], tenants: Callable[[], 
     unknown = [name for name in names if name not in ROLES]
     if unknown:
         raise BadInput(f"there is no role {unknown[0]!r}", hint=f"one or more of {', '.join(ROLES)}, with commas")
+    if {"api", "ring-keeper"} <= set(names) and "scorer" not in names:
+        raise BadInput(
+            "the roles api and ring-keeper are in one process without scorer",
+            hint="a process that scores and keeps the rings is the only scorer: add scorer, or take them apart",
+        )
     with ExitStack() as opened:
         whole = set(names) == set(ROLES)
         folder = DataFolder(settings.data_dir) if whole or "ring-keeper" in names else None

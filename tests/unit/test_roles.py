@@ -167,3 +167,8 @@ def test_settings_that_do_not_go_together_are_refused(given: dict[str, object], 
 def test_an_unknown_role_is_named() -> None:
     with pytest.raises(BadInput, match="there is no role 'scorerr'"):
         open_shared(Settings(bus_url="kafka://h:1"), ["scorerr"])
+
+
+def test_roles_that_do_not_go_together_are_refused() -> None:
+    with pytest.raises(BadInput, match="without scorer"):
+        open_shared(Settings(bus_url="kafka://h:1"), ["api", "ring-keeper"])
