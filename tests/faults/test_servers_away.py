@@ -102,7 +102,7 @@ def test_http_answers_while_the_state_is_rebuilt(fault_servers: Servers, lines: 
         cluster.await_all(1900)
         want = expected(lines[:1900], cluster.tenant)
         cluster.check_decisions(want, exact=False)
-        cluster.check_graph(want)
+        cluster.check_graph(want, exact=False)
 
 
 def _id(line: bytes) -> str:

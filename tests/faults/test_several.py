@@ -53,7 +53,7 @@ def test_two_scorers_and_a_rebalance(fault_servers: Servers, lines: list[bytes],
         sending.join()
         cluster.await_all(len(lines))
         cluster.check_decisions(want, exact=False)
-        cluster.check_graph(want)
+        cluster.check_graph(want, exact=False)
         replays(cluster)
 
 
@@ -71,7 +71,7 @@ def test_http_and_kafka_at_once(fault_servers: Servers, lines: list[bytes], fold
         sending.join()
         cluster.await_all(len(lines))
         cluster.check_decisions(want, exact=False)
-        cluster.check_graph(want)
+        cluster.check_graph(want, exact=False)
         code, again = cluster.score(lines[1])
         assert code == 200
         first = next(m for m in cluster.decisions() if m.event_id == again["event_id"])
