@@ -89,7 +89,7 @@ class SharedScoring:
         self._under_way = 0
         """Batches scored whose messages are not out yet."""
         self._placed: dict[int, int] = {}
-        self._published: Published | None = None
+        self.published = Published(keeper.rings) if keeper is not None else None
         self._touched: set[str] = set()
         """Rings of events scored since they were last told."""
         self._counting = threading.Lock()
@@ -131,8 +131,12 @@ class SharedScoring:
                 "a batch failed, and another is on its way out", hint="it is tried again", retry_after_s=0.1
             )
         if behind:
+            if self.keeper is not None:
+                self.published = Published(self.keeper.rings)
             self.recover()
-            self._behind, self._published = False, None
+            self._behind = False
+            if self.published is not None:
+                self._touched = self.published.everything()
             self._placed = {}
 
     def begun(self) -> None:
@@ -166,12 +170,10 @@ class SharedScoring:
 
     def changed_rings(self) -> list[RingChange]:
         """Rings of the keeper that changed since this was last asked. Call with the lock."""
-        if self.keeper is None or self._behind:
+        if self.keeper is None or self._behind or self.published is None:
             return []
-        if self._published is None:
-            self._published, self._touched = Published(self.keeper.rings), set(self.keeper.rings.registry.by_id)
         touched, self._touched = self._touched, set()
-        return self._published.changes(touched) if touched else []
+        return self.published.changes(touched) if touched else []
 
     def no_features(self) -> NDArray[np.float32]:
         return np.zeros((0, self.state.schema.size), np.float32)

@@ -45,6 +45,18 @@ class Published:
         self._told: dict[str, tuple[str, bytes, tuple[str, ...]]] = {}
         self._settled_us = 0
 
+    def note(self) -> None:
+        """Rings there are now may have been told by whoever ended before: they are told again, or that they ended."""
+        keeper = self._keeper
+        for ring_id, state in keeper.registry.by_id.items():
+            if ring_id not in self._told:
+                members = tuple(sorted(keeper.links.user_name[u] for u in state.members))
+                self._told[ring_id] = keeper.links.tenant_list[state.tenant].name, b"", members
+
+    def everything(self) -> set[str]:
+        """Rings there are, and those noted."""
+        return {*self._told, *self._keeper.registry.by_id}
+
     def changes(self, ring_ids: Iterable[str]) -> list[RingChange]:
         """Of the rings named, and after a mark of all."""
         keeper = self._keeper

@@ -169,7 +169,8 @@ def _scoring(here: Shared, keeper: Keeper | None) -> SharedScoring:
         scoring = SharedScoring(here.state, keeper.stream, keeper=keeper)
 
         def recover() -> None:
-            bring_back(keeper, here.log)
+            assert scoring.published is not None
+            bring_back(keeper, here.log, note=scoring.published.note)
 
         scoring.recover = recover
         return scoring

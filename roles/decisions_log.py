@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from time import monotonic
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -135,14 +135,18 @@ def batches(log: Iterator[Logged], most: int = 500) -> Iterator[list[Logged]]:
         yield batch
 
 
-def bring_back(keeper: Keeper, log: DecisionsLog, until: Mapping[int, int] | None = None) -> int:
+def bring_back(
+    keeper: Keeper, log: DecisionsLog, until: Mapping[int, int] | None = None, note: Callable[[], None] = lambda: None
+) -> int:
     """The keeper's memory as of the end of the topic, or of the next offsets `until`: its newest snapshot, and what was decided
-    since. Returns how many messages that was."""
+    since. Returns how many messages that was. `note` is called on the way."""
     keeper.restore()
+    note()
     n = 0
     for batch in batches(log.read(keeper.positions)):
         mine = [(p, offset, m) for p, offset, m in batch if until is None or offset < until.get(p, 0)]
         keeper.follow([message for _, _, message in mine])
         keeper.positions |= {partition: offset + 1 for partition, offset, _ in mine}
+        note()
         n += len(mine)
     return n

@@ -68,9 +68,9 @@ class RingKeeperRole(Role):
         self._reader = AloneReader(
             consumer(self._bus, group), self._topics.decisions, settled_offsets(self._bus, group)
         )
-        self.status.counts["replayed"] += bring_back(self.keeper, self._log, self._reader.start())
         self._published = Published(self.keeper.rings)
-        self._touched = set(self.keeper.rings.registry.by_id)
+        self.status.counts["replayed"] += bring_back(self.keeper, self._log, self._reader.start(), self._published.note)
+        self._touched = self._published.everything()
 
     def step(self) -> None:
         assert self._reader is not None
