@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,56 +16,55 @@ from servers.launcher import Servers
 pytestmark = [pytest.mark.backends, pytest.mark.slow]
 
 
-@pytest.mark.parametrize("name", ["redis", "postgres", "kafka", "neo4j"])
-def test_a_restart_under_load(fault_servers: Servers, lines: list[bytes], folder: Path, name: str) -> None:
-    with Cluster(fault_servers, folder) as cluster:
+SERVERS = pytest.mark.parametrize("name", ["redis", "postgres", "kafka", "neo4j"])
+
+
+def under_load(servers: Servers, lines: list[bytes], folder: Path, happens: Callable[[], None]) -> None:
+    """Something happens three seconds into a stream; afterwards all stores are as without it."""
+    with Cluster(servers, folder) as cluster:
         want = expected(lines, cluster.tenant)
         cluster.start(ONE)
         sending = threading.Thread(target=cluster.send, args=(lines,), kwargs={"rate": 250})
         sending.start()
         time.sleep(3)
+        happens()
+        sending.join()
+        cluster.await_all(len(lines))
+        cluster.await_ready()
+        cluster.check_all(want)
+
+
+@SERVERS
+def test_a_restart_under_load(fault_servers: Servers, lines: list[bytes], folder: Path, name: str) -> None:
+    def restart() -> None:
         fault_servers.stop(name)
         time.sleep(1)
         fault_servers.start(name)
-        sending.join()
-        cluster.await_all(len(lines))
-        cluster.await_ready()
-        cluster.check_all(want)
+
+    under_load(fault_servers, lines, folder, restart)
 
 
-@pytest.mark.parametrize("name", ["redis", "postgres", "kafka", "neo4j"])
+@SERVERS
 def test_a_crash_under_load(fault_servers: Servers, lines: list[bytes], folder: Path, name: str) -> None:
     """SIGKILL of a server: what it acknowledged, it has."""
-    with Cluster(fault_servers, folder) as cluster:
-        want = expected(lines, cluster.tenant)
-        cluster.start(ONE)
-        sending = threading.Thread(target=cluster.send, args=(lines,), kwargs={"rate": 250})
-        sending.start()
-        time.sleep(3)
+
+    def crash() -> None:
         fault_servers.kill(name)
         fault_servers.start(name)
-        sending.join()
-        cluster.await_all(len(lines))
-        cluster.await_ready()
-        cluster.check_all(want)
+
+    under_load(fault_servers, lines, folder, crash)
 
 
-@pytest.mark.parametrize("name", ["redis", "postgres", "kafka", "neo4j"])
+@SERVERS
 def test_a_stall_of_the_network(fault_servers: Servers, lines: list[bytes], folder: Path, name: str) -> None:
     """Connections stand and nothing comes through for a while."""
-    with Cluster(fault_servers, folder) as cluster:
-        want = expected(lines, cluster.tenant)
-        cluster.start(ONE)
-        sending = threading.Thread(target=cluster.send, args=(lines,), kwargs={"rate": 250})
-        sending.start()
-        time.sleep(3)
+
+    def stall() -> None:
         fault_servers.pause(name)
         time.sleep(6)
         fault_servers.resume(name)
-        sending.join()
-        cluster.await_all(len(lines))
-        cluster.await_ready()
-        cluster.check_all(want)
+
+    under_load(fault_servers, lines, folder, stall)
 
 
 def test_redis_is_flushed(fault_servers: Servers, lines: list[bytes], folder: Path) -> None:
