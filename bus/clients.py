@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -25,8 +24,6 @@ MECHANISMS: tuple[Mechanism, ...] = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 DEFAULT_PORT = 9092
 MAX_MESSAGE_BYTES = 2_000_000
 """Room for the longest record (RINGWATCH_MAX_RECORD_BYTES) with its features and reasons."""
-Lag = dict[tuple[str, int], int]
-"""(topic, partition) -> records not yet committed by the group."""
 _ASK_S = 10.0
 _SELDOM_S, _REMEMBERED = 10.0, 1000
 _COUNTED = re.compile(r"\d+ ?ms|producer-\d+|consumer-\d+")
@@ -138,22 +135,8 @@ def _shown(url: str) -> str:
     return url.rpartition("@")[2][:80] if "@" in url else url[:80]
 
 
-def consumer(
-    settings: BusSettings,
-    group: str,
-    *,
-    transactional_read: bool = True,
-    static_member: str | None = None,
-    queued_kbytes: int = 16_384,
-    on_lag: Callable[[Lag], None] | None = None,
-    lag_interval_s: float = 5.0,
-    more: Mapping[str, Any] = {},
-) -> Consumer:
-    """A member of a group, not subscribed yet. It commits nothing by itself.
-
-    `static_member`: a name that stays over restarts; a restart within the session timeout then moves no partition.
-    `queued_kbytes` bounds what is fetched ahead. `on_lag` is called while polling, every `lag_interval_s`.
-    """
+def consumer(settings: BusSettings, group: str, *, more: Mapping[str, Any] = {}) -> Consumer:
+    """A member of a group, not subscribed yet. It commits nothing by itself. Members are dynamic: a broker's restart fences static ones."""
     config = settings.config() | {
         "group.id": group,
         # Offsets are committed with what was made of the records, never by a timer.
@@ -161,7 +144,7 @@ def consumer(
         "enable.auto.offset.store": False,
         # A new group reads everything there is.
         "auto.offset.reset": "earliest",
-        "isolation.level": "read_committed" if transactional_read else "read_uncommitted",
+        "isolation.level": "read_committed",
         # Only partitions that move stop while members come and go.
         "partition.assignment.strategy": "cooperative-sticky",
         # A killed member's partitions move on after this; the broker's least is 6 s.
@@ -175,17 +158,12 @@ def consumer(
         # The local queue is looked at again after this once it was full; a second is the default.
         "fetch.queue.backoff.ms": 5,
         # Back-pressure: no more is fetched ahead than this, of all partitions together.
-        "queued.max.messages.kbytes": queued_kbytes,
+        "queued.max.messages.kbytes": 16_384,
         "queued.min.messages": 10_000,
         "fetch.message.max.bytes": 1_048_576,
         # The end of a partition is told: with transactions, the last offset cannot be known otherwise.
         "enable.partition.eof": True,
     }
-    if static_member is not None:
-        config["group.instance.id"] = static_member
-    if on_lag is not None:
-        config["statistics.interval.ms"] = int(lag_interval_s * 1000)
-        config["stats_cb"] = lambda text: on_lag(lag_of(text))
     return Consumer(config | dict(more))
 
 
@@ -253,17 +231,6 @@ def reached(settings: BusSettings, *, timeout_s: float = 5.0) -> AdminClient:
         found = next(telling, heard[-1] if heard else error)
         raise explained(found, f"Kafka at {', '.join(settings.brokers)} cannot be reached") from None
     return client
-
-
-def lag_of(statistics: str) -> Lag:
-    """Of a consumer's statistics (JSON): records between the group's offset and the last committed record."""
-    topics: dict[str, Any] = json.loads(statistics).get("topics", {})
-    return {
-        (name, int(number)): partition["consumer_lag"]
-        for name, topic in topics.items()
-        for number, partition in topic.get("partitions", {}).items()
-        if int(number) >= 0 and partition.get("consumer_lag", -1) >= 0
-    }
 
 
 class _Seldom(logging.Filter):

@@ -26,7 +26,7 @@ from bus.lag import group_states, topic_states
 from bus.reading import Reader
 from bus.topics import KEYED, Topics
 from bus.transactions import Part, Record, Transactor
-from ringwatch.errors import Conflict, Unavailable
+from ringwatch.errors import Unavailable
 
 pytestmark = pytest.mark.backends
 bus, client, unmade, topics, closing = given.bus, given.client, given.unmade, given.topics, given.closing
@@ -130,36 +130,6 @@ def test_partitions_that_come_to_a_paused_member_are_paused(
     assert len(reader.parts) == PARTITIONS
     reader.resume()
     assert poll_until(reader, 1) == ["e"]
-
-
-def test_a_static_member_that_restarts_moves_nothing_and_its_double_is_fenced(bus: BusSettings, topics: Topics) -> None:
-    values = [f"e{n}" for n in range(20)]
-    send(bus, topics.events, values)
-
-    def member(name: str) -> Reader:
-        return Reader(consumer(bus, topics.group("x"), static_member=name), [topics.events])
-
-    stays, goes = member("stays"), member("goes")
-    wait_until(
-        lambda: (
-            [stays.poll(1, 0.05), goes.poll(1, 0.05)]
-            and bool(stays.parts)
-            and bool(goes.parts)
-            and len(stays.parts + goes.parts) == PARTITIONS
-        )
-    )
-    before, had = dict(stays.rebalances), goes.parts
-    goes.close()
-    back = member("goes")
-    wait_until(lambda: [stays.poll(1, 0.05), back.poll(1, 0.05)] and bool(back.parts))
-    assert back.parts == had
-    assert stays.rebalances == before
-    double = member("goes")
-    wait_until(lambda: [double.poll(1, 0.05)] and bool(double.parts))
-    with pytest.raises(Conflict, match="took over"):
-        wait_until(lambda: bool(back.poll(1, 0.05)) and False)
-    for reader in (stays, double):
-        reader.close()
 
 
 def test_rewound_records_come_again_from_where_they_were_done(

@@ -69,7 +69,9 @@ def send(bus: BusSettings, topic: str, values: list[str]) -> None:
 
 def read(bus: BusSettings, topic: str, *, committed: bool = True) -> list[str]:
     """All there is, by a reader without a group's help."""
-    client = consumer(bus, f"read.{uuid4().hex}", transactional_read=committed)
+    client = consumer(
+        bus, f"read.{uuid4().hex}", more={"isolation.level": "read_committed" if committed else "read_uncommitted"}
+    )
     partitions = client.list_topics(topic, timeout=10).topics[topic].partitions
     client.assign([TopicPartition(topic, p, 0) for p in partitions])
     found, ended, until = [], set(), time.monotonic() + DEADLINE_S

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from bus.clients import BusSettings, consumer, lag_of, producer, reached
+from bus.clients import BusSettings, consumer, producer, reached
 from bus.failures import explained
 from bus.topics import KEYED, NAMES, SINGLE, Topics, config_of
 from ringwatch.errors import BadInput, Conflict, Corrupt, Denied, Unavailable
@@ -88,7 +88,7 @@ def test_whole_settings_reach_the_clients_and_the_password_is_not_shown(tmp_path
 def test_clients_are_made_without_a_broker() -> None:
     """librdkafka knows every name and value that is set."""
     bus = BusSettings.from_url("kafka://127.0.0.1:1")
-    consumer(bus, "g", static_member="a", on_lag=lambda lag: None).close()
+    consumer(bus, "g").close()
     producer(bus)
     producer(bus, transactional_id="t", linger_ms=0.5)
 
@@ -125,15 +125,6 @@ def test_errors_are_ours_and_in_words(code: int, kind: type[Exception], told: st
 def test_an_old_epoch_after_a_time_out_is_no_other_process() -> None:
     timed_out = KafkaError(KafkaError.INVALID_PRODUCER_EPOCH, "timed out", txn_requires_abort=True)
     assert type(explained(timed_out, "x")) is Unavailable
-
-
-def test_lag_is_read_from_the_statistics() -> None:
-    text = (
-        '{"topics": {"a": {"partitions": {"0": {"consumer_lag": 5}, "1": {"consumer_lag": -1}, "-1": {"consumer_lag": 3}}},'
-        ' "b": {}}}'
-    )
-    assert lag_of(text) == {("a", 0): 5}
-    assert lag_of("{}") == {}
 
 
 def test_topics_are_named_and_only_rings_are_compacted() -> None:
