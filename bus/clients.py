@@ -24,7 +24,7 @@ MECHANISMS: tuple[Mechanism, ...] = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 DEFAULT_PORT = 9092
 MAX_MESSAGE_BYTES = 2_000_000
 """Room for the longest record (RINGWATCH_MAX_RECORD_BYTES) with its features and reasons."""
-_ASK_S = 10.0
+_ASK_S, _PROBE_S = 10.0, 3.0
 _SELDOM_S, _REMEMBERED = 10.0, 1000
 _COUNTED = re.compile(r"\d+ ?ms|producer-\d+|consumer-\d+")
 _HOST = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:]+\])(?::(\d{1,5}))?")
@@ -231,6 +231,19 @@ def reached(settings: BusSettings, *, timeout_s: float = 5.0) -> AdminClient:
         found = next(telling, heard[-1] if heard else error)
         raise explained(found, f"Kafka at {', '.join(settings.brokers)} cannot be reached") from None
     return client
+
+
+def probe(settings: BusSettings) -> Callable[[], None]:
+    """Whether brokers answer, asked again and again of one client. What it gives raises Unavailable where they do not."""
+    client = admin(settings)
+
+    def ask() -> None:
+        try:
+            client.list_topics(timeout=_PROBE_S)
+        except KafkaException as error:
+            raise explained(error, f"{', '.join(settings.brokers)} cannot be asked") from None
+
+    return ask
 
 
 class _Seldom(logging.Filter):

@@ -117,8 +117,10 @@ def _add_roles(here: Shared, names: Sequence[str], tenants: Callable[[], Iterabl
     from roles.graph_writer import GraphWriterRole
     from roles.ledger_writer import LedgerWriter
     from roles.state_keeper import StateKeeper
+    from roles.store_watch import StoreWatch
 
     settings, instance = here.settings, here.settings.instance
+    here.roles.append(StoreWatch(_probes(here, names)))
     scores = bool({"scorer", "api"} & set(names))
     if "ring-keeper" in names:
         here.keeper = _keeper(here)
@@ -142,6 +144,18 @@ def _add_roles(here: Shared, names: Sequence[str], tenants: Callable[[], Iterabl
         here.roles.append(GraphWriterRole(here.graph, here.kinds, here.bus, here.topics))
     if "api" in names:
         _add_http(here, tenants)
+
+
+def _probes(here: Shared, names: Sequence[str]) -> dict[str, Callable[[], object]]:
+    """Of the stores that these roles need; the state is looked at by its own keeper."""
+    from bus.clients import probe
+
+    probes: dict[str, Callable[[], object]] = {"Kafka": probe(here.bus)}
+    if {"api", "ledger-writer"} & set(names):
+        probes["ledger"] = lambda: here.ledger.progress("")
+    if here.graph is not None and {"api", "graph-writer"} & set(names):
+        probes["graph"] = here.graph.applied_position
+    return probes
 
 
 def _keeper(here: Shared) -> Keeper:

@@ -15,6 +15,7 @@ from ringwatch.wiring import open_decoder
 from roles.health import health_app
 from roles.metrics import registry_of_roles, troubles_of
 from roles.role import Role
+from roles.store_watch import StoreWatch
 from roles.taking import TopicIntake
 
 NOW_S = 1_767_300_000.0
@@ -172,3 +173,22 @@ def test_an_unknown_role_is_named() -> None:
 def test_roles_that_do_not_go_together_are_refused() -> None:
     with pytest.raises(BadInput, match="without scorer"):
         open_shared(Settings(bus_url="kafka://h:1"), ["api", "ring-keeper"])
+
+
+def test_readiness_follows_the_stores() -> None:
+    """A store that does not answer makes the process not ready, by name; it is ready again once it does."""
+    away, stop, seen = {"Kafka"}, threading.Event(), []
+
+    def probe() -> None:
+        if away:
+            seen.append(dict(troubles_of([watch])))
+            if len(seen) == 3:
+                away.clear()
+            raise Unavailable("nobody listens")
+        stop.set()
+
+    watch = StoreWatch({"ledger": lambda: None, "Kafka": probe})
+    watch.run(stop)
+    assert seen[0] == {"stores": "starting"}
+    assert seen[-1]["stores"].startswith("Kafka: nobody listens")
+    assert troubles_of([watch]) == {}

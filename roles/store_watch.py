@@ -1,0 +1,43 @@
+"""Looks whether the stores answer, so that readiness follows them also where nothing is read or written at the moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import monotonic, sleep
+
+from ringwatch.errors import RingwatchError, Unavailable
+from roles.role import Role
+
+Probe = Callable[[], object]
+"""Raises what is wrong."""
+_EVERY_S, _NAP_S = 2.0, 0.25
+
+
+class StoreWatch(Role):
+    """`probes` by the name of the store; each must answer within a few seconds."""
+
+    def __init__(self, probes: Mapping[str, Probe]) -> None:
+        super().__init__()
+        self.name = "stores"
+        self._probes = probes
+        self._due = 0.0
+
+    def open(self) -> None:
+        """Nothing is held open."""
+
+    def step(self) -> None:
+        if monotonic() < self._due:
+            sleep(_NAP_S)
+            return
+        away = []
+        for name, probe in self._probes.items():
+            try:
+                probe()
+            except RingwatchError as error:
+                away.append(f"{name}: {error}")
+        if away:
+            raise Unavailable("; ".join(away), hint="it goes on by itself once they answer")
+        self._due = monotonic() + _EVERY_S
+
+    def close(self, *, drained: bool) -> None:
+        """Nothing is held open."""
