@@ -27,6 +27,8 @@ _CONFIG = {
     "default.replication.factor": "1",
     "group.initial.rebalance.delay.ms": "0",
     "offsets.topic.num.partitions": "4",
+    # As long as decisions are kept: a group that was away longer would begin anew, and so count twice.
+    "offsets.retention.minutes": "44640",
     "offsets.topic.replication.factor": "1",
     "transaction.state.log.num.partitions": "4",
     "transaction.state.log.replication.factor": "1",

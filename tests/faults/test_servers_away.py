@@ -109,3 +109,20 @@ def _id(line: bytes) -> str:
     import json
 
     return str(json.loads(line)["event_id"])
+
+
+@pytest.mark.parametrize("name", ["postgres", "kafka", "neo4j", "redis"])
+def test_readiness_follows_the_stores(fault_servers: Servers, folder: Path, name: str) -> None:
+    """Also while nothing is read or written; and a process that starts before its stores waits for them."""
+    with Cluster(fault_servers, folder) as cluster:
+        fault_servers.stop(name)
+        cluster.start(ONE, wait=False)
+        port = cluster.ports[f"{ONE}/0"]
+        time.sleep(3)
+        assert not cluster.ready_now(port)
+        fault_servers.start(name)
+        cluster.await_ready()
+        fault_servers.pause(name)
+        cluster.eventually(lambda: not cluster.ready_now(port), 40, f"not ready without {name}")
+        fault_servers.resume(name)
+        cluster.await_ready()
