@@ -44,6 +44,10 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Beside).decode
 
 
+Grouped = tuple[Sequence[Alert], Mapping[str, tuple[str, ...]], frozenset[str]]
+"""Alerts new and changed, whole; alert id -> the events that were added; the alerts founded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Followed:
     """What came of some messages."""
@@ -89,7 +93,7 @@ class Keeper:
         self.seq += 1
         return self.seq
 
-    def group(self, decisions: Decisions) -> tuple[list[Alert], dict[str, tuple[str, ...]], frozenset[str]]:
+    def group(self, decisions: Decisions) -> Grouped:
         """Alerts of decisions that `stream` made."""
         alerts, pairs = self._grouper.add(decisions)
         joined: dict[str, tuple[str, ...]] = {}
@@ -115,7 +119,7 @@ class Keeper:
         new: frozenset[str] = frozenset()
         for decisions in found:
             some, added, founded = self.group(decisions)
-            alerts, new = [a for a in alerts if a.alert_id not in added] + some, new | founded
+            alerts, new = [*(a for a in alerts if a.alert_id not in added), *some], new | founded
             joined |= {alert_id: (*joined.get(alert_id, ()), *events) for alert_id, events in added.items()}
         return Followed(Decisions.concatenate(found), alerts, joined, new)
 

@@ -24,7 +24,7 @@ from bus.messages import DecisionMessage, LabelMessage, decode, encode, key_of, 
 from features.codec import FeatureCodec
 from features.columns import Applied, ResolvedLabel
 from features.shared_state import CONFLICT, NEW, REBUILDING, Entry, Found, Pending, SharedState
-from ingest.keeper import Keeper
+from ingest.keeper import Grouped, Keeper
 from ingest.redelivery import body_hash
 from ingest.stream import Numbered, ScoringStream
 from rings.elsewhere import RingsElsewhere
@@ -49,6 +49,8 @@ class Scored:
 
     decisions: list[Decisions] = field(default_factory=list)
     """Of the events that were new (alone: and of those taken up again), in order."""
+    alerts: list[Grouped] = field(default_factory=list)
+    """Theirs, where the rings are kept here."""
     messages: list[tuple[bytes, bytes]] = field(default_factory=list)
     """(key, message) for the decisions topic, in order."""
     ids: dict[str, list[str]] = field(default_factory=dict)
@@ -96,13 +98,14 @@ class SharedScoring:
         """Of the three above: who says that a batch is out does not wait for the next to be scored."""
 
     def score(self, items: Sequence[Applied], origins: Sequence[bytes], *, patient: bool) -> Scored:
-        """Apply in order and decide. `origins` say where each came from. With `patient`, raises `Rebuilding` while the state is
-        not whole, before anything is changed.
+        """Apply in order and decide; the batch is then on its way out, and `ended` or `failed` follows. `origins` say where each
+        came from. With `patient`, raises `Rebuilding` while the state is not whole, before anything is changed.
 
         Raises Unavailable and StateLost as the state does; with a keeper its memory may then be ahead: bring it back.
         """
         with self.lock:
             self.ready()
+            self._begun()
             try:
                 return self._score(items, origins, patient)
             except BaseException:
@@ -139,8 +142,17 @@ class SharedScoring:
                 self._touched = self.published.everything()
             self._placed = {}
 
-    def begun(self) -> None:
-        """A batch was scored and goes out; `ended` or `failed` follows."""
+    def follow(self, messages: Sequence[DecisionMessage | LabelMessage]) -> list[Grouped]:
+        """Decisions that were made before and go out only now, for the keeper; they are on their way then, as after `score`. Call
+        with the lock."""
+        self.ready()
+        self._begun()
+        if self.keeper is None:
+            return []
+        followed = self.keeper.follow(messages)
+        return [(followed.alerts, followed.joined, followed.new)]
+
+    def _begun(self) -> None:
         with self._counting:
             self._under_way += 1
 
@@ -151,10 +163,10 @@ class SharedScoring:
             for partition, offset in placed.items():
                 self._placed[partition] = max(self._placed.get(partition, 0), offset)
 
-    def failed(self, *, under_way: bool = False) -> None:
-        """Memory may be ahead of the topic. `under_way`: of a batch that had begun to go out."""
+    def failed(self) -> None:
+        """It is not out, and memory may be ahead of the topic."""
         with self._counting:
-            self._under_way -= under_way
+            self._under_way -= 1
             self._behind = self.keeper is not None
 
     def snapshot(self, *, wait: bool = False) -> None:
@@ -185,10 +197,12 @@ class SharedScoring:
 
     def _stretch(self, tenant: str, entries: list[Entry], start: int, scored: Scored, patient: bool) -> None:
         for _ in range(TRIES):
+            began = perf_counter()
             pending = self.state.begin(tenant, entries)
+            read_us = (perf_counter() - began) * 1e6
             if patient and any(REBUILDING in why for why in pending.degraded):
                 raise Rebuilding("the state is being rebuilt", hint="it goes on by itself")
-            if self._attempt(tenant, entries, pending, start, scored):
+            if self._attempt(tenant, entries, pending, start, scored, read_us):
                 return
             scored.conflicted += 1
             if self.keeper is not None:
@@ -202,12 +216,15 @@ class SharedScoring:
         self._stretch(tenant, entries[:half], start, scored, patient)
         self._stretch(tenant, entries[half:], start + half, scored, patient)
 
-    def _attempt(self, tenant: str, entries: list[Entry], pending: Pending, start: int, scored: Scored) -> bool:
+    def _attempt(
+        self, tenant: str, entries: list[Entry], pending: Pending, start: int, scored: Scored, read_us: float
+    ) -> bool:
         """Score what was read and write it; False when somebody was faster. Nothing is noted then."""
         found = pending.found
         fresh = set(pending.rows)
         again = {i for i, (e, f) in enumerate(zip(entries, found, strict=True)) if _again(e, f)}
         decisions, numbers = self._decide(entries, pending, again)
+        decisions = replace(decisions, timing_us={"state": read_us / max(1, len(decisions)), **decisions.timing_us})
         made = self._messages(decisions, [entries[i] for i in numbers])
         message_of = dict(zip(numbers, made, strict=True))
         for i in again:
@@ -221,6 +238,7 @@ class SharedScoring:
             scored.decisions.append(decisions)
             if self.keeper is not None:
                 self._touched |= {ring for ring in decisions.ring_ids if ring is not None}
+                scored.alerts.append(self.keeper.group(decisions))
         ids = scored.ids.setdefault(tenant, [])
         for i, (entry, what) in enumerate(zip(entries, found, strict=True)):
             if (message := message_of.get(i)) is not None:
@@ -237,7 +255,6 @@ class SharedScoring:
     def _decide(self, entries: list[Entry], pending: Pending, again: set[int]) -> tuple[Decisions, list[int]]:
         """Decisions of the new events, and which entries they are. A keeper takes in what comes again, too, in its place: it was
         brought back without it."""
-        started = perf_counter()
         rows = list(pending.rows)
         features = pending.features
         if self.keeper is None:
@@ -256,8 +273,7 @@ class SharedScoring:
         if any(extra.values()):
             told = [(*d, *extra.get(i, ())) for i, d in zip(numbers, decisions.degraded, strict=True)]
             decisions = replace(decisions, degraded=told)
-        state_us = (perf_counter() - started) * 1e6 / max(1, len(decisions))
-        return replace(decisions, timing_us={"scored": state_us, **decisions.timing_us}), numbers
+        return decisions, numbers
 
     def _with_stored(self, pending: Pending, numbers: list[int], again: set[int]) -> NDArray[np.float32]:
         features = np.full((len(numbers), self.state.schema.size), np.nan, np.float32)

@@ -88,7 +88,7 @@ def open_shared(settings: Settings, names: Sequence[str], tenants: Callable[[], 
         folder = DataFolder(settings.data_dir) if whole or "ring-keeper" in names else None
         if folder is not None:
             opened.callback(folder.close)
-        kinds = folder_kinds(folder, None) if folder is not None else _kinds(settings.data_dir)
+        kinds = folder_kinds(folder, None) if folder is not None else kinds_of(settings.data_dir)
         schema = FeatureSchema(kinds)
         bus, topics = open_bus(settings), Topics(settings.topic_prefix)
         graph = open_neo4j(settings)
@@ -106,7 +106,8 @@ def open_shared(settings: Settings, names: Sequence[str], tenants: Callable[[], 
         return here
 
 
-def _kinds(data_dir: Path) -> tuple[Kind, ...]:
+def kinds_of(data_dir: Path) -> tuple[Kind, ...]:
+    """Those of a data folder, else the built-in ones."""
     from ringwatch.model import BUILTIN_KINDS
     from ringwatch.wiring import stored_kinds
 

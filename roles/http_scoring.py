@@ -28,7 +28,7 @@ from ledger.store import LedgerStore
 from ringwatch.errors import RingwatchError, Unavailable
 from ringwatch.model import Assessment, Event, Label, Refusal
 from roles.emitter import Emitter, Placed
-from roles.outgoing import Outgoing, alert_messages, features_messages
+from roles.outgoing import Outgoing, alert_messages, decided
 from scorers.decision import Decisions
 
 log = logging.getLogger("ringwatch.http")
@@ -74,8 +74,8 @@ class HttpScoring:
     def stats(self) -> dict[str, int]:
         try:
             return self.scoring.state.stats()
-        except Unavailable as error:
-            return {"unavailable": 1} if error else {}
+        except Unavailable:
+            return {}
 
     def flush(self) -> None:
         if self._last is not None:
@@ -90,10 +90,12 @@ class HttpScoring:
         origins = [f"{self._origin}{next(self._numbers)}".encode() for _ in items]
         with self.scoring.lock:
             scored = self.scoring.score(items, origins, patient=False)
-            messages = self._outgoing(scored)
-            self.scoring.begun()
             started = perf_counter()
-            placed = self._emitter.emit(messages)
+            try:
+                placed = self._emitter.emit(decided(self._topics, scored, self._share, time.time_ns() // 1000))
+            except BaseException:
+                self.scoring.failed()
+                raise
         written: Future[Spent] = Future()
         placed.add_done_callback(lambda done: self._placed(scored, done, written, started))
         self._last = written
@@ -142,22 +144,12 @@ class HttpScoring:
             places.append(position)
         return items, places, refused
 
-    def _outgoing(self, scored: Scored) -> list[Outgoing]:
-        topics, now_us = self._topics, time.time_ns() // 1000
-        out: list[Outgoing] = [(topics.decisions, key, message) for key, message in scored.messages]
-        for decisions in scored.decisions:
-            if self.scoring.keeper is not None:
-                out += alert_messages(topics, *self.scoring.keeper.group(decisions), now_us)
-            if self._share > 0.0:
-                out += features_messages(topics, decisions, self._share)
-        return out
-
     def _placed(self, scored: Scored, placed: Future[Placed], written: Future[Spent], started: float) -> None:
         """On the emitter's thread."""
         try:
             self.scoring.ended(placed.result())
         except Exception as error:  # noqa: BLE001 - a top: whoever waits must be told
-            self.scoring.failed(under_way=True)
+            self.scoring.failed()
             written.set_exception(error)
             return
         written.set_result({"kafka": perf_counter() - started})
@@ -211,18 +203,15 @@ class HttpScoring:
         return emitted
 
     def _emit_left(self, missing: Sequence[tuple[bytes, DecisionMessage | LabelMessage]]) -> None:
-        messages = [(self._topics.decisions, _key(m), raw) for raw, m in missing]
+        messages: list[Outgoing] = [(self._topics.decisions, _key(m), raw) for raw, m in missing]
         with self.scoring.lock:
-            self.scoring.ready()
-            self.scoring.begun()
+            grouped = self.scoring.follow([m for _, m in missing])
             try:
-                if self.scoring.keeper is not None:
-                    followed = self.scoring.keeper.follow([m for _, m in missing])
-                    now_us = time.time_ns() // 1000
-                    messages += alert_messages(self._topics, followed.alerts, followed.joined, followed.new, now_us)
+                for some in grouped:
+                    messages += alert_messages(self._topics, *some, time.time_ns() // 1000)
                 self.scoring.ended(self._emitter.emit(messages).result())
-            except Exception:
-                self.scoring.failed(under_way=True)
+            except BaseException:
+                self.scoring.failed()
                 raise
 
     def close(self) -> None:

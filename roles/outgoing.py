@@ -11,6 +11,7 @@ import numpy as np
 from bus.messages import AlertMessage, FeaturesMessage, Place, RingMessage, dead_letter, encode, key_of
 from bus.topics import Topics
 from graph.alert_query import alert_query
+from ingest.shared_scoring import Scored
 from rings.published import RingChange
 from ringwatch.model import Alert, Refusal
 from scorers.decision import Decisions
@@ -19,6 +20,17 @@ Outgoing = tuple[str, bytes, bytes]
 """topic, key, message."""
 _pack = msgspec.msgpack.Encoder().encode
 _SHARES = 10_000
+
+
+def decided(topics: Topics, scored: Scored, features_share: float, now_us: int) -> list[Outgoing]:
+    """What a scored batch says: decisions, alerts where they are grouped here, features of the share."""
+    out: list[Outgoing] = [(topics.decisions, key, message) for key, message in scored.messages]
+    for grouped in scored.alerts:
+        out += alert_messages(topics, *grouped, now_us)
+    if features_share > 0.0:
+        for decisions in scored.decisions:
+            out += features_messages(topics, decisions, features_share)
+    return out
 
 
 def alert_messages(

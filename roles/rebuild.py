@@ -55,6 +55,10 @@ class Replayed:
         self.positions: dict[int, int] = {}
         self.messages = 0
 
+    def entities(self) -> dict[str, int]:
+        """tenant -> entities known."""
+        return {tenant: state.stats()["entities"] for tenant, state in self.states.items()}
+
     def load(self) -> None:
         """The last snapshot; empty without one, or where it is of another feature schema. Raises Corrupt for a damaged one."""
         try:

@@ -24,7 +24,7 @@ from ingest.file_source import safe_bytes
 from ingest.shared_scoring import SharedScoring
 from ringwatch.errors import Unavailable
 from ringwatch.model import Event, Label, Refusal
-from roles.outgoing import Outgoing, alert_messages, dead_letters, features_messages, ring_messages
+from roles.outgoing import dead_letters, decided, ring_messages
 from roles.role import Pace, Role
 from roles.taking import TopicIntake
 
@@ -167,34 +167,24 @@ class ScorerRole(Role):
         if self._unsettled:
             self._settle_before(messages)
         items, origins, refused = self._taken(messages)
-        with self._scoring.lock:
-            scored = self._scoring.score(items, origins, patient=True)
-            raw = (
-                {f"{m.topic()}/{m.partition()}/{m.offset()}": m.value() or b"" for m in messages}
-                if scored.conflicts
-                else {}
-            )
-            refused += [(_tenant(items[i]), _conflict(items[i], origins[i].decode(), raw)) for i in scored.conflicts]
-            out: list[Outgoing] = [(self._topics.decisions, key, message) for key, message in scored.messages]
-            now_us = time.time_ns() // 1000
-            for decisions in scored.decisions:
-                if self._scoring.keeper is not None:
-                    out += alert_messages(self._topics, *self._scoring.keeper.group(decisions), now_us)
-                if self._taking.features_share > 0.0:
-                    out += features_messages(self._topics, decisions, self._taking.features_share)
-            out += dead_letters(self._topics, refused, now_us)
-            self._scoring.begun()
+        scored = self._scoring.score(items, origins, patient=True)
         scored_at = perf_counter()
         self._going_out = True
         try:
+            raw = {f"{m.topic()}/{m.partition()}/{m.offset()}": m.value() or b"" for m in messages}
+            refused += [(_tenant(items[i]), _conflict(items[i], origins[i].decode(), raw)) for i in scored.conflicts]
+            now_us = time.time_ns() // 1000
+            out = decided(self._topics, scored, self._taking.features_share, now_us)
+            out += dead_letters(self._topics, refused, now_us)
             offsets = self._reader.offsets()
             self._transactor.write(itertools.starmap(Record, out), offsets, self._reader.group())
         except BaseException:
-            self._scoring.failed(under_way=True)
+            self._scoring.failed()
             raise
         self._reader.done(offsets)
         self._going_out = False
         self._scoring.ended(self._placed)
+        self._unknown_since.clear()
         ended = perf_counter()
         self._scoring.settle(scored, keep=False)
         self._count(len(scored.messages), scored.duplicates, len(refused), scored.conflicted)

@@ -74,7 +74,7 @@ def snapshot(data_dir: DataDir = None, json: AsJson = False) -> None:
     with _progress(log, replayed, quiet=json) as told:
         replayed.catch_up(log, told)
     replayed.save()
-    _say(replayed.messages, {t: s.stats()["entities"] for t, s in replayed.states.items()}, began, json=json)
+    _say(replayed.messages, replayed.entities(), began, json=json)
 
 
 @state_app.command()
@@ -99,18 +99,17 @@ def rebuild(data_dir: DataDir = None, json: AsJson = False) -> None:
         raise Conflict(
             "another process rebuilds the state already", hint="`ringwatch state status` says when it is whole"
         )
-    _say(replayed.messages, {t: s.stats()["entities"] for t, s in replayed.states.items()}, began, json=json)
+    _say(replayed.messages, replayed.entities(), began, json=json)
 
 
 def _parts(settings: Settings) -> Any:
     from bus.topics import Topics
     from features.schema import FeatureSchema
     from ringwatch.access import open_bus, open_shared_state
-    from ringwatch.model import BUILTIN_KINDS
-    from ringwatch.wiring import stored_kinds
+    from ringwatch.shared_wiring import kinds_of
     from roles.decisions_log import DecisionsLog
 
-    schema = FeatureSchema(stored_kinds(settings.data_dir) or BUILTIN_KINDS)
+    schema = FeatureSchema(kinds_of(settings.data_dir))
     log = DecisionsLog(open_bus(settings), Topics(settings.topic_prefix).decisions)
     return open_shared_state(settings, schema), log, schema
 
