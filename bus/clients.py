@@ -25,6 +25,7 @@ DEFAULT_PORT = 9092
 MAX_MESSAGE_BYTES = 2_000_000
 """Room for the longest record (RINGWATCH_MAX_RECORD_BYTES) with its features and reasons."""
 _ASK_S, _PROBE_S = 10.0, 3.0
+_GATHERED_BYTES = 524_288
 _SELDOM_S, _REMEMBERED = 10.0, 1000
 _COUNTED = re.compile(r"\d+ ?ms|producer-\d+|consumer-\d+")
 _HOST = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:]+\])(?::(\d{1,5}))?")
@@ -135,8 +136,12 @@ def _shown(url: str) -> str:
     return url.rpartition("@")[2][:80] if "@" in url else url[:80]
 
 
-def consumer(settings: BusSettings, group: str, *, more: Mapping[str, Any] = {}) -> Consumer:
-    """A member of a group, not subscribed yet. It commits nothing by itself. Members are dynamic: a broker's restart fences static ones."""
+def consumer(settings: BusSettings, group: str, *, gather_s: float = 0.0, more: Mapping[str, Any] = {}) -> Consumer:
+    """A member of a group, not subscribed yet. It commits nothing by itself. Members are dynamic: a broker's restart fences static ones.
+
+    With `gather_s` records gather at the brokers for so long, or until there are half a megabyte: for who writes many at a time, and
+    spares the brokers an answer for every few records.
+    """
     config = settings.config() | {
         "group.id": group,
         # Offsets are committed with what was made of the records, never by a timer.
@@ -152,9 +157,9 @@ def consumer(settings: BusSettings, group: str, *, more: Mapping[str, Any] = {})
         "heartbeat.interval.ms": 1_500,
         # A role that has not polled for so long is stuck, and another member takes over.
         "max.poll.interval.ms": 120_000,
-        # The broker answers once a byte is there, else after this: a resumed partition waits no longer than that.
-        "fetch.min.bytes": 1,
-        "fetch.wait.max.ms": 100,
+        # The broker answers once so much is there, else after this: a resumed partition waits no longer than that.
+        "fetch.min.bytes": _GATHERED_BYTES if gather_s else 1,
+        "fetch.wait.max.ms": round(gather_s * 1e3) or 100,
         # The local queue is looked at again after this once it was full; a second is the default.
         "fetch.queue.backoff.ms": 5,
         # Back-pressure: no more is fetched ahead than this, of all partitions together.

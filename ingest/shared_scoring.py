@@ -28,7 +28,7 @@ from ingest.keeper import Grouped, Keeper
 from ingest.redelivery import body_hash
 from ingest.stream import Numbered, ScoringStream
 from rings.elsewhere import RingsElsewhere
-from rings.published import Published, RingChange
+from rings.published import Published, RingChange, Told
 from ringwatch.errors import Conflict, Unavailable
 from ringwatch.model import Event
 from scorers.decision import Decisions
@@ -81,8 +81,8 @@ class SharedScoring:
         self.keeper = keeper
         self.lock = threading.RLock()
         self.codec = FeatureCodec(state.schema)
-        self.recover: Callable[[], None] = lambda: None
-        """Brings the keeper's memory to where the decisions topic is."""
+        self.recover: Callable[[], Told] = dict
+        """Brings the keeper's memory to where the decisions topic is, and says which rings were told (`Published`)."""
         self.refresh: Callable[[], None] = lambda: None
         """Takes over what others learned; called before each batch."""
         self._clock = clock
@@ -134,11 +134,10 @@ class SharedScoring:
                 "a batch failed, and another is on its way out", hint="it is tried again", retry_after_s=0.1
             )
         if behind:
-            if self.keeper is not None:
-                self.published = Published(self.keeper.rings)
-            self.recover()
+            told = self.recover()
             self._behind = False
-            if self.published is not None:
+            if self.keeper is not None:
+                self.published = Published(self.keeper.rings, told)
                 self._touched = self.published.everything()
             self._placed = {}
 
@@ -185,7 +184,7 @@ class SharedScoring:
         if self.keeper is None or self._behind or self.published is None:
             return []
         touched, self._touched = self._touched, set()
-        return self.published.changes(touched) if touched else []
+        return self.published.changes(touched)
 
     def no_features(self) -> NDArray[np.float32]:
         return np.zeros((0, self.state.schema.size), np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 
 import msgspec
@@ -15,6 +15,8 @@ from ringwatch.errors import Corrupt
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Ring).decode
 LEAST_USERS = 2
+Told = Mapping[str, tuple[str, tuple[str, ...]]]
+"""ring id -> tenant, members: of rings that were told and not that they ended."""
 
 
 def decode_whole(content: bytes) -> Ring:
@@ -40,27 +42,31 @@ class RingChange(msgspec.Struct, frozen=True):
 class Published:
     """Remembers what was told: a hash and the members of each ring."""
 
-    def __init__(self, keeper: RingKeeper) -> None:
+    def __init__(self, keeper: RingKeeper, told: Told | None = None) -> None:
+        """`told` by whoever kept the rings before: ring id -> tenant, members. They are told again, or that they ended."""
         self._keeper = keeper
-        self._told: dict[str, tuple[str, bytes, tuple[str, ...]]] = {}
+        self._told: dict[str, tuple[str, bytes, tuple[str, ...]]] = {
+            ring_id: (tenant, b"", members) for ring_id, (tenant, members) in (told or {}).items()
+        }
         self._settled_us = 0
 
-    def note(self) -> None:
-        """Rings there are now may have been told by whoever ended before: they are told again, or that they ended."""
-        keeper = self._keeper
-        for ring_id, state in keeper.registry.by_id.items():
-            if ring_id not in self._told:
-                members = tuple(sorted(keeper.links.user_name[u] for u in state.members))
-                self._told[ring_id] = keeper.links.tenant_list[state.tenant].name, b"", members
+    @property
+    def marked(self) -> bool:
+        """Whether a mark has passed since changes were last asked for: all rings may have changed."""
+        return self._keeper.settled_us != self._settled_us
 
     def everything(self) -> set[str]:
-        """Rings there are, and those noted."""
+        """Rings there are, and those told."""
         return {*self._told, *self._keeper.registry.by_id}
+
+    def forget(self) -> None:
+        """What was told counts no more: who heard it lost it."""
+        self._told = {ring_id: (tenant, b"", members) for ring_id, (tenant, _, members) in self._told.items()}
 
     def changes(self, ring_ids: Iterable[str]) -> list[RingChange]:
         """Of the rings named, and after a mark of all."""
         keeper = self._keeper
-        marked = keeper.settled_us != self._settled_us
+        marked = self.marked
         self._settled_us = keeper.settled_us
         wanted = set(ring_ids)
         if marked:

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from ingest.keeper import Keeper
     from ingest.shared_scoring import SharedScoring
     from ledger.sql_store import SqlLedger
-    from roles.decisions_log import DecisionsLog
+    from rings.published import Told
     from roles.http_scoring import HttpScoring, Sweeper
+    from roles.logs import DecisionsLog
     from roles.rebuild import Replayed
     from roles.role import Role
 
@@ -98,7 +99,7 @@ def open_shared(settings: Settings, names: Sequence[str], tenants: Callable[[], 
         opened.callback(state.close)
         ledger = ledger_of(settings, folder if whole else None, schema)
         opened.callback(ledger.close)
-        from roles.decisions_log import DecisionsLog
+        from roles.logs import DecisionsLog
 
         here = Shared(settings, kinds, schema, bus, topics, state, ledger, graph, DecisionsLog(bus, topics.decisions))
         _add_roles(here, names, tenants)
@@ -177,15 +178,16 @@ def _scoring(here: Shared, keeper: Keeper | None) -> SharedScoring:
     from ingest.shared_scoring import SharedScoring
     from ingest.stream import ScoringStream
     from rings.elsewhere import RingsElsewhere
-    from roles.decisions_log import bring_back
+    from roles.logs import RingsLog, bring_back
     from roles.models import Models
 
     if keeper is not None:
         scoring = SharedScoring(here.state, keeper.stream, keeper=keeper)
+        rings_log = RingsLog(here.bus, here.topics.rings)
 
-        def recover() -> None:
-            assert scoring.published is not None
-            bring_back(keeper, here.log, note=scoring.published.note)
+        def recover() -> Told:
+            bring_back(keeper, here.log)
+            return rings_log.told()
 
         scoring.recover = recover
         return scoring

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from time import monotonic, perf_counter
+from time import perf_counter
 
 from confluent_kafka import Message
 
@@ -22,7 +22,7 @@ _POLL_S = 0.25
 
 
 class Follower(Role):
-    """`gather_s`: how long records may gather to be written together; at most `most` of them."""
+    """`gather_s`: how long records may gather to be written together (`clients.consumer`); at most `most` of them."""
 
     def __init__(self, name: str, bus: BusSettings, topics: Topics, *, gather_s: float, most: int) -> None:
         super().__init__()
@@ -32,7 +32,6 @@ class Follower(Role):
         self._gather_s = gather_s
         self._most = most
         self._reader: Reader | None = None
-        self._gathered: list[Message] = []
 
     @abstractmethod
     def read_topics(self) -> Sequence[str]: ...
@@ -46,17 +45,13 @@ class Follower(Role):
         return None
 
     def on_revoked(self, parts: Sequence[Part]) -> None:
-        """What was gathered is of partitions that move: it is dropped, whoever has them next reads it again."""
-        self._forget(parts)
+        """Nothing is under way between two polls."""
 
     def on_lost(self, parts: Sequence[Part]) -> None:
-        self._forget(parts)
-
-    def _forget(self, parts: Sequence[Part]) -> None:
-        self._gathered = [m for m in self._gathered if (m.topic(), m.partition()) not in parts]
+        """As `on_revoked`."""
 
     def open(self) -> None:
-        client = consumer(self._bus, self.topics.group(self.name))
+        client = consumer(self._bus, self.topics.group(self.name), gather_s=self._gather_s)
         self._reader = Reader(client, list(self.read_topics()), self)
 
     def step(self) -> None:
@@ -64,12 +59,7 @@ class Follower(Role):
         assert reader is not None
         if self.waits(reader):
             return
-        self._gathered = reader.poll(self._most, _POLL_S)
-        until = monotonic() + self._gather_s
-        while self._gathered and len(self._gathered) < self._most and (left := until - monotonic()) > 0.0:
-            more = reader.poll(self._most - len(self._gathered), left)
-            self._gathered += more
-        messages, self._gathered = self._gathered, []
+        messages = reader.poll(self._most, _POLL_S)
         self.status.follow(reader)
         if not messages:
             return

@@ -23,7 +23,7 @@ from features.redis_state import RedisState
 from features.schema import FeatureSchema
 from ingest.shared_scoring import entry_of
 from ringwatch.errors import BadInput, Conflict, Corrupt, Unavailable
-from roles.decisions_log import DecisionsLog, Logged, batches
+from roles.logs import DecisionsLog, Logged, batches
 
 log = logging.getLogger("ringwatch.rebuild")
 _MARKER = "state.json"

@@ -10,7 +10,6 @@ import itertools
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from time import sleep
 
 import numpy as np
 from confluent_kafka import Message
@@ -23,7 +22,7 @@ from bus.transactions import Record, Transactor
 from features.redis_state import RedisState
 from ingest.keeper import Keeper
 from rings.published import Published, RingChange
-from roles.decisions_log import DecisionsLog, bring_back
+from roles.logs import DecisionsLog, RingsLog, bring_back
 from roles.models import write_models
 from roles.outgoing import alert_messages, ring_messages
 from roles.role import Pace, Role
@@ -53,6 +52,7 @@ class RingKeeperRole(Role):
         self._topics = topics
         self._most = most
         self._log = DecisionsLog(bus, topics.decisions)
+        self._rings_log = RingsLog(bus, topics.rings)
         self._reader: AloneReader | None = None
         self._transactor: Transactor | None = None
         self._published = Published(keeper.rings)
@@ -66,24 +66,21 @@ class RingKeeperRole(Role):
         self._transactor = Transactor.of(self._bus, group)
         self._transactor.start()
         self._reader = AloneReader(
-            consumer(self._bus, group), self._topics.decisions, settled_offsets(self._bus, group)
+            consumer(self._bus, group, gather_s=_GATHER_S), self._topics.decisions, settled_offsets(self._bus, group)
         )
-        self._published = Published(self.keeper.rings)
-        self.status.counts["replayed"] += bring_back(self.keeper, self._log, self._reader.start(), self._published.note)
+        self.status.counts["replayed"] += bring_back(self.keeper, self._log, self._reader.start())
+        self._published = Published(self.keeper.rings, self._rings_log.told())
         self._touched = self._published.everything()
 
     def step(self) -> None:
         assert self._reader is not None
         messages = self._reader.poll(self._most, _POLL_S)
-        if messages and len(messages) < self._most:
-            sleep(_GATHER_S)
-            messages += self._reader.poll(self._most - len(messages), 0.0)
         self.status.follow(self._reader)
         if messages:
             self._batch(messages)
         if self._telling.due():
             self._look_for_a_new_state()
-            if self._touched:
+            if self._touched or self._published.marked:
                 self._tell()
         self.keeper.snapshot()
 
@@ -93,7 +90,7 @@ class RingKeeperRole(Role):
                 closing.callback(self._transactor.close)
             if self._reader is not None:
                 closing.callback(self._reader.close)
-            if drained and self._touched:
+            if drained and (self._touched or self._published.marked):
                 self._tell()
                 self.keeper.snapshot(wait=True)
             self._reader = self._transactor = None
@@ -118,8 +115,8 @@ class RingKeeperRole(Role):
         epoch: bytes | None = self._state.wire.ask(b"GET", self._state.globals.epoch)
         if epoch is not None and epoch != self._epoch:
             self._epoch = epoch
-            self._published = Published(self.keeper.rings)
-            self._touched = set(self.keeper.rings.registry.by_id)
+            self._published.forget()
+            self._touched = self._published.everything()
 
     def _tell(self) -> None:
         """Rings that changed: beside their members in the state, and on their topic."""

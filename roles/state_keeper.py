@@ -7,7 +7,7 @@ from time import sleep
 
 from features.redis_state import RedisState
 from features.shared_state import StateLost
-from roles.decisions_log import DecisionsLog
+from roles.logs import DecisionsLog
 from roles.rebuild import Replayed, rebuild
 from roles.role import Role
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from random import SystemRandom
 
 from ringwatch.errors import Unavailable
+from ringwatch.giving_way import give_way
 
 _LOWEST_PORT = 10_000
 _TRIES = 200
@@ -20,12 +21,14 @@ _TRIES = 200
 
 @dataclass(frozen=True)
 class Command:
-    """What to run. `user`: whom to become (only root can); `output`: file its console is appended to."""
+    """What to run. `user`: whom to become (only root can); `output`: file its console is appended to; `gives_way`: others go first
+    when the machine is busy."""
 
     argv: Sequence[str]
     folder: Path
     output: Path
     user: str | None = None
+    gives_way: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ def spawn(command: Command) -> Proc:
             raise Unavailable(
                 f"{command.argv[0]} cannot be started: {error.strerror}", hint="is it installed, and may you run it?"
             ) from None
+    if command.gives_way:
+        give_way(child.pid)
     child.returncode = 0  # ours to watch by pid; Popen must not warn that it still runs
     return Proc(child.pid, began(child.pid))
 

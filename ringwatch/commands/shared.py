@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from ringwatch.commands.serve import announce, bind, check_keys, key_file_of, local_key_of, run_app, served_by
+from ringwatch.commands.serve import announce, bind, check_keys, key_file_of, local_key_of, run_app, served_by, where
 
 if TYPE_CHECKING:
     from ringwatch.settings import Settings
@@ -21,6 +22,7 @@ _DRAIN_S = 30.0
 
 def serve_roles(settings: Settings, names: Sequence[str], *, local_key: bool) -> None:
     """Until told to stop. The stores may come and go, and start later than this does."""
+    from ringwatch.giving_way import give_way
     from ringwatch.shared_wiring import open_shared
     from scorers.warm import warm
 
@@ -35,6 +37,8 @@ def serve_roles(settings: Settings, names: Sequence[str], *, local_key: bool) ->
     listener.listen(1024)
     if {"api", "scorer", "ring-keeper"} & set(names):
         warm()
+    if not {"api", "scorer"} & set(names):
+        give_way()
     here = open_shared(settings, names, key_file.tenants if key_file is not None else tuple)
     with ExitStack() as ending:
         ending.callback(here.closing.close)
@@ -46,7 +50,7 @@ def serve_roles(settings: Settings, names: Sequence[str], *, local_key: bool) ->
         if here.http is None or key_file is None:
             from roles.health import health_app
 
-            run_app(health_app(here.roles), listener, lambda: _say(settings, names, listener.getsockname()[1]))
+            run_app(health_app(here.roles), listener, lambda: _say(settings, names, listener))
             return
         from api.app import build_app
         from ringwatch.wiring import open_queries
@@ -81,9 +85,11 @@ def _words(here: Shared, names: Sequence[str]) -> str:
     return f"{', '.join(names)} on {here.settings.bus_url}"
 
 
-def _say(settings: Settings, names: Sequence[str], port: int) -> None:
-    print(
-        f"Ringwatch works as {', '.join(names)} on {settings.bus_url}\n"
-        f"  health    http://{settings.host}:{port}/readyz, /metrics",
-        flush=True,
+def _say(settings: Settings, names: Sequence[str], listener: socket.socket) -> None:
+    url, more = where(listener)
+    lines = (
+        f"Ringwatch works as {', '.join(names)} on {settings.bus_url}",
+        *more,
+        f"  health    {url}/readyz, /metrics",
     )
+    print("\n".join(lines), flush=True)

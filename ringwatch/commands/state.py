@@ -17,7 +17,7 @@ from ringwatch.errors import Conflict
 
 if TYPE_CHECKING:
     from ringwatch.settings import Settings
-    from roles.decisions_log import DecisionsLog
+    from roles.logs import DecisionsLog
     from roles.rebuild import Progress, Replayed
 
 state_app = typer.Typer(
@@ -107,7 +107,7 @@ def _parts(settings: Settings) -> Any:
     from features.schema import FeatureSchema
     from ringwatch.access import open_bus, open_shared_state
     from ringwatch.shared_wiring import kinds_of
-    from roles.decisions_log import DecisionsLog
+    from roles.logs import DecisionsLog
 
     schema = FeatureSchema(kinds_of(settings.data_dir))
     log = DecisionsLog(open_bus(settings), Topics(settings.topic_prefix).decisions)

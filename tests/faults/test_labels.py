@@ -14,7 +14,7 @@ from bus.clients import producer
 from bus.messages import LabelMessage
 from features.columns import ResolvedLabel
 from ringwatch.model import Label
-from roles.decisions_log import DecisionsLog
+from roles.logs import DecisionsLog
 from servers.launcher import Servers
 
 pytestmark = [pytest.mark.backends, pytest.mark.slow]

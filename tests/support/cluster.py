@@ -38,7 +38,7 @@ from features.schema import FeatureSchema
 from ledger.sql_store import SqlLedger
 from ringwatch.settings import Settings
 from ringwatch.shared_wiring import postgres_access
-from roles.decisions_log import DecisionsLog
+from roles.logs import DecisionsLog
 from servers.launcher import Servers
 
 WHOLE = ("api,scorer,ring-keeper", "ledger-writer", "graph-writer")

@@ -109,6 +109,44 @@ def test_a_snapshot_goes_on_where_it_was(
     assert before.seq == 699
 
 
+def test_rings_that_another_told_are_told_again_or_that_they_ended(
+    made: tuple[list[Message], ScoringStream, dict[str, Alert]], tmp_path: Path
+) -> None:
+    """A process that ended told rings that the one after it never saw."""
+    messages, _, _ = made
+    one = keeper(tmp_path / "k")
+    followed(one, messages, 6)
+    published = Published(one.rings)
+    ring = published.changes(published.everything())[0]
+    after = Published(one.rings, {"gone": (ring.tenant, ("u-1",)), ring.ring_id: (ring.tenant, (*ring.members, "u-2"))})
+    told = {c.ring_id: c for c in after.changes(after.everything())}
+    assert told["gone"].ring is None
+    assert told["gone"].left == ("u-1",)
+    assert told[ring.ring_id].ring == ring.ring
+    assert told[ring.ring_id].left == ("u-2",)
+    assert after.changes(after.everything()) == []
+    after.forget()
+    assert told.keys() - {"gone"} == {c.ring_id for c in after.changes(after.everything())}
+
+
+def test_after_a_mark_all_rings_are_told_whoever_acts(
+    made: tuple[list[Message], ScoringStream, dict[str, Alert]], tmp_path: Path
+) -> None:
+    messages, _, _ = made
+    one = keeper(tmp_path / "k")
+    followed(one, messages, 6)
+    newest_us = max(m.event.at_us for m in messages if isinstance(m, DecisionMessage))
+    assert one.stream.watermark_us == newest_us
+    published = Published(one.rings)
+    told = {c.ring_id for c in published.changes(published.everything())}
+    assert told
+    assert not published.marked
+    assert published.changes(()) == []
+    one.rings.advance(newest_us + one.rings.rules.mark_us)
+    assert published.marked
+    assert {c.ring_id for c in published.changes(())} == told
+
+
 def test_rings_are_told_once_and_read_elsewhere(
     made: tuple[list[Message], ScoringStream, dict[str, Alert]], tmp_path: Path
 ) -> None:

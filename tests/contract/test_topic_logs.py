@@ -1,0 +1,38 @@
+"""Topics read as a whole from a real broker."""
+
+from __future__ import annotations
+
+import pytest
+from support import topics as given
+
+from bus.clients import BusSettings
+from bus.messages import RingMessage, encode
+from bus.topics import Topics
+from bus.transactions import Record, Transactor
+from roles.logs import RingsLog
+
+pytestmark = pytest.mark.backends
+bus, client, unmade, topics = given.bus, given.client, given.unmade, given.topics
+
+
+def told(ring_id: str, *members: str) -> RingMessage:
+    return RingMessage(
+        v=1, tenant="t", ring_id=ring_id, status="active" if members else "ended", risk=0.5, users=len(members),
+        first_us=1, last_us=2, members=members, shared=(), updated_us=3,
+    )  # fmt: skip
+
+
+def test_rings_that_were_told_and_not_that_they_ended(bus: BusSettings, topics: Topics) -> None:
+    transactor = Transactor.of(bus, f"{topics.prefix}.x", turns=1)
+    transactor.start()
+
+    def write(*rings: RingMessage) -> None:
+        transactor.write(Record(topics.rings, r.ring_id.encode(), encode(r)) for r in rings)
+
+    log = RingsLog(bus, topics.rings)
+    assert log.told() == {}
+    write(told("a", "u1", "u2"), told("b", "u3", "u4"))
+    write(told("b"), told("c", "u5", "u6"))
+    assert log.told() == {"a": ("t", ("u1", "u2")), "c": ("t", ("u5", "u6"))}
+    write(told("c", "u5", "u7"), told("a"))
+    assert log.told() == {"c": ("t", ("u5", "u7"))} == RingsLog(bus, topics.rings).told()
