@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _SWITCH_S = 0.0005
 """A thread that computes gives way to the other after so long (Python's default is ten times that, and is seen in p99)."""
 _LOCAL_KEY = "local"
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Binds that listen on all addresses -> the one of them to call."""
 
 keys_app = typer.Typer(name="keys", no_args_is_help=True, help="API keys: make, list, revoke.")
 
@@ -164,15 +166,16 @@ def served_by(
     meters = Meters(time.time)
     engine = Engine(scoring, meters, capacity=settings.api_queue_events, deadline_s=settings.api_deadline_ms / 1e3)
     loopback = is_loopback(settings.host)
-    names = [*settings.allowed_hosts.split(","), settings.host if loopback else ""]
-    hosts = frozenset(name.strip().lower() for name in names if name.strip())
+    hosts = {name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip()}
+    if hosts or loopback:
+        hosts.add(_in_url(settings.host.lower()))
     return Served(
         engine=engine,
         intake=Intake(lambda tenant: open_decoder(settings, kinds, tenant), time.time),
         ledger=ledger,
         graph=graph,
         kinds=kinds,
-        access=Access(key_file, tenant=settings.tenant, loopback=loopback, hosts=hosts),
+        access=Access(key_file, tenant=settings.tenant, loopback=loopback, hosts=frozenset(hosts)),
         meters=meters,
         clock=time.time,
         version=version("ringwatch"),
@@ -201,10 +204,10 @@ def run_app(app: Any, listener: socket.socket, announce: Any) -> None:
 
 
 def announce(here: Served, settings: Settings, listener: socket.socket, token: str, what: str = "") -> None:
-    host, port = listener.getsockname()[:2]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    url, more = where(listener)
     lines = [
         f"Ringwatch serves {what or settings.data_dir} at {url}",
+        *more,
         f"  docs      {url}/docs",
         f"  GraphQL   {url}/graphql",
     ]
@@ -218,6 +221,17 @@ def announce(here: Served, settings: Settings, listener: socket.socket, token: s
         )
     lines += [f"  key       {token} (shown once)"] if token else []
     print("\n".join([*lines, *_try(url, token, ring, keys=here.access.keys_needed)]), flush=True)
+
+
+def where(listener: socket.socket) -> tuple[str, list[str]]:
+    """The address to paste, and lines that say more of it."""
+    host, port = listener.getsockname()[:2]
+    told = [f"  listens   on all addresses of this machine, port {port}"] if host in _EVERYWHERE else []
+    return f"http://{_in_url(_EVERYWHERE.get(host, host))}:{port}", told
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def _try(url: str, token: str, ring: Ring | None, *, keys: bool) -> list[str]:

@@ -60,6 +60,18 @@ def test_beyond_loopback_only_with_keys(tmp_path: Path) -> None:
     assert unknown.code == 2
 
 
+def test_on_all_addresses_it_tells_one_that_can_be_called(tmp_path: Path) -> None:
+    options = ("--host", "0.0.0.0", "--local-key")
+    with running(tmp_path / "data", *options, allowed_hosts="fraud.example") as server, server.client() as client:
+        assert server.url.startswith("http://127.0.0.1:")
+        assert "listens   on all addresses" in server.said
+        command = shlex.split(server.said.splitlines()[-1].strip())
+        done = subprocess.run(command, capture_output=True, timeout=30, check=True)
+        assert msgspec.json.decode(done.stdout)["level"] == "LOW"
+        assert client.get("/readyz", headers={"Host": "fraud.example"}).status_code == 200
+        assert client.get("/readyz", headers={"Host": "elsewhere.example"}).status_code == 421
+
+
 def test_another_loopback_address_is_called_by_its_own_name(tmp_path: Path) -> None:
     with running(tmp_path / "data", "--host", "127.0.0.2") as server, server.client() as client:
         assert "127.0.0.2" in server.url
