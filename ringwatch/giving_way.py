@@ -6,8 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-NICE = 10
-"""Beside a process of the usual precedence such a one gets a tenth of a core that both want, and all of one that is idle."""
+NICE = 5
+"""Beside a process of the usual precedence such a one gets a quarter of a core that both want, and all of one that is idle."""
 
 
 def give_way(pid: int = 0) -> None:

@@ -22,7 +22,8 @@ _POLL_S = 0.25
 
 
 class Follower(Role):
-    """`gather_s`: how long records may gather to be written together (`clients.consumer`); at most `most` of them."""
+    """`gather_s`: how long records may gather to be written together (`clients.consumer`); at most `most` of them,
+    and fewer after a failure: a store that is slow may have no time for all."""
 
     def __init__(self, name: str, bus: BusSettings, topics: Topics, *, gather_s: float, most: int) -> None:
         super().__init__()
@@ -30,7 +31,7 @@ class Follower(Role):
         self.topics = topics
         self._bus = bus
         self._gather_s = gather_s
-        self._most = most
+        self._most = self._now = most
         self._reader: Reader | None = None
 
     @abstractmethod
@@ -59,7 +60,7 @@ class Follower(Role):
         assert reader is not None
         if self.waits(reader):
             return
-        messages = reader.poll(self._most, _POLL_S)
+        messages = reader.poll(self._now, _POLL_S)
         self.status.follow(reader)
         if not messages:
             return
@@ -67,8 +68,10 @@ class Follower(Role):
         try:
             self.write(messages)
         except Unavailable as error:
+            self._now = max(1, self._now // 2)
             self.wait(reader, error)
             return
+        self._now = min(self._most, 2 * self._now)
         reader.commit()
         self.went_on()
         self.status.batch_ms = [*self.status.batch_ms[-200:], (perf_counter() - started) * 1e3]

@@ -48,7 +48,7 @@ class Neo4jServer:
         )
         places = [f"--home-dir={at.folder}", f"--config-dir={at.folder / 'conf'}"]
         argv = [str(java()), *options, "org.neo4j.server.CommunityEntryPoint", *places]
-        return Command(argv, at.folder, at.folder / "logs" / "console.log", gives_way=True)
+        return Command(argv, at.folder, at.folder / "logs" / "console.log", gives_way=not at.sizing.quick_start)
 
     def trouble(self, at: Place, wait_s: float) -> str | None:
         import neo4j

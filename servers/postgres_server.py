@@ -77,7 +77,7 @@ class PostgresServer:
         options = {**_OPTIONS, "port": str(at.ports["postgres"])}
         argv = [str(binary("postgres")), "-D", str(data)]
         argv += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        return Command(argv, data, at.folder / "postgres.log", user=_user(), gives_way=True)
+        return Command(argv, data, at.folder / "postgres.log", user=_user(), gives_way=not at.sizing.quick_start)
 
     def trouble(self, at: Place, wait_s: float) -> str | None:
         import psycopg

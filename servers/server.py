@@ -21,7 +21,7 @@ _PRIVATE = 0o600
 class Sizing:
     """What the Java servers may take, in MiB. Redis and PostgreSQL take what their data needs.
 
-    `quick_start` compiles lightly: up in half the time, slower at its peak. For tests.
+    `quick_start` is for tests: lightly compiled, so up in half the time and slower at its peak, and none gives way to another.
     """
 
     kafka_heap_mb: int = 384
