@@ -50,10 +50,11 @@ class Access:
     """Who may come in, and how."""
 
     def __init__(self, keys: KeyFile, *, tenant: str, loopback: bool, hosts: frozenset[str] = frozenset()) -> None:
+        """`hosts` are taken besides local names; without any, beyond loopback, the Host header is not looked at."""
         self.keys = keys
         self.loopback = loopback
         self._open_caller = Caller(tenant)
-        self._hosts = (_LOCAL if loopback else frozenset()) | hosts
+        self._hosts = _LOCAL | hosts if loopback or hosts else frozenset()
 
     @property
     def keys_needed(self) -> bool:

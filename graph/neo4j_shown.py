@@ -8,6 +8,7 @@ taken in sorted order, so several may write.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from graph.neo4j_connection import Statements
 from graph.neo4j_names import label_of
@@ -18,6 +19,7 @@ from ringwatch.model import Alert
 
 Ref = tuple[str, str, str]
 """tenant, kind, id"""
+_T = TypeVar("_T")
 
 
 def ring_uid(tenant: str, ring_id: str) -> str:
@@ -29,13 +31,9 @@ def alert_uid(tenant: str, alert_id: str) -> str:
 
 
 def write_rings(statements: Statements, rings: Sequence[RingShown]) -> None:
-    newest: dict[str, RingShown] = {}
-    for ring in rings:
-        uid = ring_uid(ring.tenant, ring.ring_id)
-        if uid not in newest or ring.version >= newest[uid].version:
-            newest[uid] = ring
-    claimed = statements.run("claim_rings", uids=sorted(newest), limit=len(newest))
-    current = {row["uid"]: newest[row["uid"]] for row in claimed if row["version"] <= newest[row["uid"]].version}
+    current = _claimed(
+        statements, "claim_rings", [(ring_uid(ring.tenant, ring.ring_id), ring.version, ring) for ring in rings]
+    )
     if not current:
         return
     members = {uid: [(r.tenant, "user", m.user, m.joined_us) for m in r.members] for uid, r in current.items()}
@@ -57,13 +55,9 @@ def write_rings(statements: Statements, rings: Sequence[RingShown]) -> None:
 
 
 def write_alerts(statements: Statements, alerts: Sequence[Alert], about: Mapping[str, Sequence[EntityKey]]) -> None:
-    newest: dict[str, Alert] = {}
-    for alert in alerts:
-        uid = alert_uid(alert.tenant, alert.alert_id)
-        if uid not in newest or alert.events >= newest[uid].events:
-            newest[uid] = alert
-    claimed = statements.run("claim_alerts", uids=sorted(newest), limit=len(newest))
-    current = {row["uid"]: newest[row["uid"]] for row in claimed if row["events"] <= newest[row["uid"]].events}
+    current = _claimed(
+        statements, "claim_alerts", [(alert_uid(alert.tenant, alert.alert_id), alert.events, alert) for alert in alerts]
+    )
     if not current:
         return
     named = {uid: sorted(_entities_of(alert, about.get(alert.alert_id, ()))) for uid, alert in current.items()}
@@ -75,6 +69,16 @@ def write_alerts(statements: Statements, alerts: Sequence[Alert], about: Mapping
     rings = [{"alert": uid, "ring": ring_uid(a.tenant, a.ring)} for uid, a in current.items() if a.ring]
     if rings:
         statements.run("write_about_rings", rows=rings)
+
+
+def _claimed(statements: Statements, claim: str, told: Iterable[tuple[str, int, _T]]) -> dict[str, _T]:
+    """`told` are (uid, version, state): uid -> its newest state, of those whose node, now locked, has no newer one."""
+    newest: dict[str, tuple[int, _T]] = {}
+    for uid, version, state in told:
+        if uid not in newest or version >= newest[uid][0]:
+            newest[uid] = version, state
+    claimed = statements.run(claim, uids=sorted(newest), limit=len(newest))
+    return {row["uid"]: newest[row["uid"]][1] for row in claimed if row["version"] <= newest[row["uid"]][0]}
 
 
 def _entities_of(alert: Alert, further: Sequence[EntityKey]) -> set[Ref]:

@@ -51,6 +51,8 @@ _GROUPS = {
     **dict.fromkeys(INTEGER_FIELDS, _INTEGER),
 }
 _KNOWN = frozenset(_GROUPS)
+_OF_LABELS = frozenset(("label_of", "label", "known_at"))
+_EVENT_FIELDS = _KNOWN - _OF_LABELS
 _JSON = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -133,10 +135,10 @@ class EventDecoder:
 
         `at_us` is the event's time where it has been read already; `at` is then not looked at.
         """
-        if not fields.keys() <= _KNOWN:
-            raise _unknown_field(fields)
         if at_us is None and fields.get("type") == "label":
             return self._label(fields)
+        if not fields.keys() <= _EVENT_FIELDS:
+            raise _not_of_events(fields)
         return self._event(fields, at_us)
 
     def _event(self, fields: Mapping[str, Any], at_us: int | None) -> Event:
@@ -293,11 +295,31 @@ def _attributes(value: Any) -> dict[str, Any]:
     return found
 
 
-def _unknown_field(fields: Mapping[str, Any]) -> BadInput:
-    name = next(name for name in fields if name not in _KNOWN)
-    hint = did_you_mean(show(name), _KNOWN, "put other values under attributes, declared kinds under entities")
+def check_kind(fields: Mapping[str, Any], wanted: type[Event] | type[Label], *, events: str, labels: str) -> None:
+    """Raises BadInput for a label where events are wanted and for an event where labels are; `events` and `labels`: where to send
+    them. A record without a type is a label if it says of what."""
+    kind = fields.get("type")
+    if wanted is Event and (kind == "label" or (kind is None and "label_of" in fields)):
+        raise BadInput("this is a label, not an event", hint=f"send it to {labels}", field="type")
+    if wanted is Label and type(kind) is str and kind in TYPE_CODES:
+        raise BadInput("this is an event, not a label", hint=f"send it to {events}", field="type")
+
+
+def _not_of_events(fields: Mapping[str, Any]) -> BadInput:
+    """Why fields that are not all an event's are refused."""
+    name = next(name for name in fields if name not in _EVENT_FIELDS)
+    if name in _OF_LABELS and fields.get("type") is None:
+        return refuse("type", None, 'a label has "type": "label"')
+    if name in _OF_LABELS:
+        hint = (
+            'what turned out true is a record of its own: {"type": "label", "label_of": {"event": ID}, "label": ..., '
+            '"known_at": ...}'
+        )
+        return BadInput(f"an event has no field {name!r}", hint=hint, field=name, code="invalid")
+    hint = did_you_mean(show(name), _EVENT_FIELDS, "put other values under attributes, declared kinds under entities")
     return BadInput(f"field {show(name, quote=True)} is not known", hint=hint, field=show(name), code="invalid")
 
 
 def _unknown_type(kind: object) -> BadInput:
-    return refuse("type", kind, did_you_mean(show(kind), TYPE_CODES, f"one of {', '.join(TYPE_CODES)}, label"))
+    known = (*TYPE_CODES, "label")
+    return refuse("type", kind, did_you_mean(show(kind), known, f"one of {', '.join(known)}"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ingest.events import EventDecoder
+from ingest.events import EventDecoder, check_kind
 from ingest.values import refuse, show, time_text
 from ringwatch.errors import BadInput, Denied, RingwatchError
 from ringwatch.model import MICROSECONDS, Event, Label
@@ -64,9 +64,8 @@ class Intake:
             if named != tenant and isinstance(named, str):
                 hint = "the key is bound to another tenant; leave it out"
                 raise Denied(f"tenant is {show(named, quote=True)}", hint=hint, field="tenant")
+            check_kind(fields, wanted, events="/v1/score or /v1/events", labels="/v1/labels")
             item = self._decoder(tenant).from_fields(fields)
-            if type(item) is not wanted:
-                raise _elsewhere(wanted)
             check_ahead(item, self._clock())
         except RingwatchError as error:
             return error
@@ -86,12 +85,6 @@ def check_ahead(item: Event | Label, now_s: float) -> None:
     at_us, field = (item.at_us, "at") if isinstance(item, Event) else (item.known_at_us, "known_at")
     if at_us > (now_s + AHEAD_S) * MICROSECONDS:
         raise refuse(field, time_text(at_us), f"at most {AHEAD_S // 60} minutes ahead of now are accepted", "time")
-
-
-def _elsewhere(wanted: type[Event] | type[Label]) -> BadInput:
-    if wanted is Event:
-        return BadInput("a label is not an event", hint="send labels to /v1/labels", field="type")
-    return BadInput("an event is not a label", hint="send events to /v1/score or /v1/events", field="type")
 
 
 def too_large(most: int) -> BadInput:

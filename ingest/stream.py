@@ -143,6 +143,9 @@ class ScoringStream:
         of the last piece; without any event they go to the rings alone."""
         places = [i for i, (_, item) in enumerate(applied) if not isinstance(item, ResolvedLabel)]
         events: list[Event] = [applied[i][1] for i in places]  # type: ignore[misc]
+        if events:
+            newest_us = max(event.at_us for event in events)
+            self.watermark_us = max(self.watermark_us or newest_us, newest_us)
         pieces: list[Decisions] = []
         start = 0
         while start < len(events):

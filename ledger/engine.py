@@ -12,7 +12,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError, TimeoutError
 from sqlalchemy.pool import NullPool
 
-from ledger.postgres import PostgresAccess, as_ours, is_postgres, postgres_url
+from ledger.postgres import PostgresAccess, as_ours, is_postgres, postgres_url, utf8_only
 from ledger.sqlite_wal import PRAGMAS
 from ringwatch.errors import Corrupt, RingwatchError, Unavailable
 
@@ -32,17 +32,18 @@ def open_engine(url: str, access: PostgresAccess | None = None, *, pooled: bool 
         access = access or PostgresAccess()
         if password is not None and access.password is None:
             access = replace(access, password=password)
-        if not pooled:
-            return create_engine(bare, connect_args=access.connect_args(), poolclass=NullPool)
-        return create_engine(
-            bare,
-            connect_args=access.connect_args(),
-            pool_size=_CONNECTIONS,
-            max_overflow=_MORE,
-            pool_timeout=_WAIT_S,
-            pool_pre_ping=True,
-            pool_use_lifo=True,
+        pool: dict[str, Any] = {
+            "pool_size": _CONNECTIONS,
+            "max_overflow": _MORE,
+            "pool_timeout": _WAIT_S,
+            "pool_pre_ping": True,
+            "pool_use_lifo": True,
+        }
+        engine = create_engine(
+            bare, connect_args=access.connect_args(), **(pool if pooled else {"poolclass": NullPool})
         )
+        event.listen(engine, "connect", utf8_only, insert=True)
+        return engine
     engine = create_engine(url)
 
     @event.listens_for(engine, "connect")

@@ -60,8 +60,7 @@ class Partitions:
 
 def is_by_month(connection: Connection) -> bool:
     """False where an extension cuts the table."""
-    kind = connection.scalar(_KIND)
-    return (kind.decode() if isinstance(kind, bytes) else kind) == "p"
+    return bool(connection.scalar(_KIND) == "p")
 
 
 def lock(connection: Connection, key: int) -> None:

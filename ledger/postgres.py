@@ -108,6 +108,18 @@ def postgres_url(url: str) -> tuple[URL, str | None]:
     return bare, password
 
 
+def utf8_only(connection: Any, _: Any) -> None:
+    """Looks at a connection of the driver before it is used. Raises BadInput for a database in another encoding: it cannot hold
+    every text, and from one in SQL_ASCII the driver brings bytes."""
+    encoding, database = connection.info.parameter_status("server_encoding"), connection.info.dbname
+    if encoding not in (None, "UTF8"):
+        connection.close()
+        raise BadInput(
+            f"the ledger's database {database!r} has the encoding {encoding}, UTF8 is needed",
+            hint="make another: CREATE DATABASE ringwatch ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0",
+        )
+
+
 def is_postgres(url: str) -> bool:
     return url.split(":", 1)[0] in _SCHEMES
 

@@ -148,7 +148,10 @@ class RingKeeper:
         return found
 
     def _fill_age(self, block: NDArray[np.float32], times: list[int]) -> None:
-        if times:
+        """Before the first mark nothing was settled."""
+        if self.next_mark_us is None:
+            block[: len(times), AGE] = nan
+        elif times:
             ages = (np.array(times, np.int64) - self.settled_us) / MICROSECONDS
             block[: len(times), AGE] = np.maximum(ages, 0.0)
 

@@ -198,7 +198,8 @@ class Assessment(msgspec.Struct, frozen=True):
     ring: str | None = None
     """The ring of the event's user as of the event."""
     ring_age_s: float | None = None
-    """How long before the event the ring data was last settled."""
+    """Event time since the last mark of the ring data that was used: up to the distance of marks (6 h), more where it stood still
+    meanwhile; None where there was none."""
 
 
 class Alert(msgspec.Struct, frozen=True):

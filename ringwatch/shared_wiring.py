@@ -212,7 +212,7 @@ def _scorers(here: Shared) -> list[Role]:
         taking = Taking(
             name, tuple(of), settings.instance, settings.kafka_batch_events, settings.features_share if wanted is Event else 0.0
         )  # fmt: skip
-        intake = TopicIntake(decoders, wanted, time.time)
+        intake = TopicIntake(decoders, wanted, time.time, labels=here.topics.labels)
         found.append(ScorerRole(taking, scoring, here.bus, here.topics, intake, _resolver(here)))
     return found
 

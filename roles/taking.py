@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ingest.card_numbers import mask_card_numbers
-from ingest.events import EventDecoder
+from ingest.events import EventDecoder, check_kind
 from ingest.file_source import safe_bytes
 from ingest.intake import check_ahead
-from ringwatch.errors import BadInput, RingwatchError
+from ringwatch.errors import RingwatchError
 from ringwatch.model import Event, Label, Refusal
 
 
 class TopicIntake:
-    """`decoders`: topic -> decoder of the tenant whose topic it is. `clock` in seconds since 1970."""
+    """`decoders`: topic -> decoder of the tenant whose topic it is; `labels`: the topic that labels belong to. `clock` in seconds
+    since 1970."""
 
     def __init__(
-        self, decoders: Mapping[str, EventDecoder], wanted: type[Event] | type[Label], clock: Callable[[], float]
+        self,
+        decoders: Mapping[str, EventDecoder],
+        wanted: type[Event] | type[Label],
+        clock: Callable[[], float],
+        *,
+        labels: str,
     ) -> None:
         self._decoders = decoders
         self._wanted = wanted
         self._clock = clock
+        self._labels = labels
 
     def tenant(self, topic: str) -> str:
         return self._decoders[topic].rules.tenant
@@ -31,9 +38,10 @@ class TopicIntake:
         if raw is None:
             return Refusal("the record has no value", source, offset, b"", "empty")
         try:
-            item = self._decoders[topic].decode(raw)
-            if type(item) is not self._wanted:
-                raise _elsewhere(self._wanted)
+            decoder = self._decoders[topic]
+            fields = decoder.parse(raw)
+            check_kind(fields, self._wanted, events="a topic of events", labels=self._labels)
+            item = decoder.from_fields(fields)
             check_ahead(item, self._clock())
         except RecursionError:
             return Refusal("the record is nested too deeply", source, offset, safe_bytes(raw, "invalid"))
@@ -41,9 +49,3 @@ class TopicIntake:
             code = str(error.context.get("code", "invalid"))
             return Refusal(mask_card_numbers(str(error)), source, offset, safe_bytes(raw, code), code)
         return item
-
-
-def _elsewhere(wanted: type[Event] | type[Label]) -> BadInput:
-    if wanted is Event:
-        return BadInput("a label is not an event", hint="send labels to the topic of labels", field="type")
-    return BadInput("an event is not a label", hint="send events to a topic of events", field="type")

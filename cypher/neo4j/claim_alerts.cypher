@@ -1,7 +1,7 @@
 // params: uids, limit
-// returns: uid, events
+// returns: uid, version
 UNWIND $uids AS uid
 MERGE (a:Alert {uid: uid})
 SET a.events = coalesce(a.events, 0)
-RETURN uid, a.events AS events
+RETURN uid, a.events AS version
 LIMIT $limit

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ringwatch.commands.options import AsJson
+from ringwatch.errors import BadInput
 
 if TYPE_CHECKING:
     from servers.launcher import Servers, Status
@@ -61,9 +62,11 @@ def up(
 def down(
     data_dir: Folder = _FOLDER,
     only: Only = None,
-    delete: Annotated[bool, typer.Option("--delete", help="Remove their data too.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove their data too, of all of them.")] = False,
 ) -> None:
     """Stop them and keep their data; one that does not stop within a minute is killed."""
+    if delete and only is not None:
+        raise BadInput("--delete removes the data of all servers, and --only names some", hint="leave one of them out")
     here = _servers(data_dir)
     if delete:
         here.delete()

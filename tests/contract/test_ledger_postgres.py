@@ -15,7 +15,7 @@ import numpy as np
 import psycopg
 import pytest
 from support.backends import PostgresBackend
-from support.ledgers import fresh_database, scored
+from support.ledgers import fresh_database, fresh_ledger, scored
 
 from features.schema import FeatureSchema
 from ledger.sql_store import SqlLedger
@@ -27,7 +27,6 @@ from scorers.decision import Decisions
 
 pytestmark = pytest.mark.backends
 SCHEMA = FeatureSchema()
-FULL_MB = 96
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +36,7 @@ def decisions() -> Decisions:
 
 @pytest.fixture
 def url(postgres_server: PostgresBackend) -> Iterator[str]:
-    with fresh_database(postgres_server) as found:
-        with closing(SqlLedger(found, SCHEMA)) as ledger:
-            ledger.prepare()
+    with fresh_ledger(postgres_server) as found:
         yield found
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 from sqlalchemy.engine import make_url
 from support.backends import PostgresBackend
-from support.ledgers import OwnPostgres, fresh_database, scored
+from support.ledgers import OwnPostgres, fresh_ledger, scored
 
 from features.schema import FeatureSchema
 from ledger.postgres import PostgresAccess, postgres_url
@@ -37,9 +38,7 @@ def decisions() -> Decisions:
 
 @pytest.fixture
 def url(postgres_server: PostgresBackend) -> Iterator[str]:
-    with fresh_database(postgres_server) as found:
-        with closing(SqlLedger(found, SCHEMA)) as ledger:
-            ledger.prepare()
+    with fresh_ledger(postgres_server) as found:
         yield found
 
 
@@ -120,6 +119,25 @@ def test_a_wrong_password_is_told_without_it(url: str) -> None:
             ledger.prepare()
         assert "cannot be prepared" in str(refused.value)
         assert wrong not in str(refused.value) + repr(refused.value.context) + repr(access)
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_is_not_in_utf8_is_refused(url: str, encoding: str) -> None:
+    name = f"{make_url(url).database}_other"
+    of = {"name": sql.Identifier(name), "encoding": sql.Literal(encoding)}
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {name} ENCODING {encoding} LOCALE 'C' TEMPLATE template0").format(**of)
+        )
+        try:
+            other = make_url(url).set(database=name).render_as_string(hide_password=False)
+            with closing(SqlLedger(other, SCHEMA)) as ledger:
+                with pytest.raises(BadInput, match=f"{name}' has the encoding {encoding}.*ENCODING 'UTF8'"):
+                    ledger.prepare()
+                with pytest.raises(BadInput, match=encoding):
+                    ledger.last_seq()
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {name}").format(**of))
 
 
 def test_who_may_not_write_is_told_so(url: str, decisions: Decisions) -> None:

@@ -276,6 +276,12 @@ def test_an_unknown_server_and_a_foreign_folder_are_refused(folder: Path) -> Non
     assert (folder / "letters").exists()
 
 
+def test_the_data_of_some_cannot_be_removed_alone(folder: Path) -> None:
+    refused = ringwatch("servers", "down", "--only", "redis", "--delete", "--data-dir", folder)
+    assert refused.code == 2
+    assert "leave one of them out" in refused.err
+
+
 def test_status_of_nothing_says_how_to_begin(folder: Path) -> None:
     done = cli("status", Servers(folder))
     assert done.code == 1

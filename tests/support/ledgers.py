@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from features.memory_state import MemoryState
 from features.schema import FeatureSchema
 from ingest.stream import ScoringStream
+from ledger.sql_store import SqlLedger
 from ringwatch.errors import NotFound
 from scorers.assess import Assessor
 from scorers.decision import Decisions
@@ -32,6 +33,15 @@ def fresh_database(server: PostgresBackend) -> Iterator[str]:
     with server.fresh() as settings:
         url = make_url(settings["RINGWATCH_LEDGER_URL"])
         yield url.set(password=url.password or server.password).render_as_string(hide_password=False)
+
+
+@contextmanager
+def fresh_ledger(server: PostgresBackend) -> Iterator[str]:
+    """As `fresh_database`, with the tables made."""
+    with fresh_database(server) as url:
+        with closing(SqlLedger(url, FeatureSchema())) as ledger:
+            ledger.prepare()
+        yield url
 
 
 def scored(events: int) -> Decisions:

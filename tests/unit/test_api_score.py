@@ -134,8 +134,23 @@ def test_a_label_needs_its_event(client: TestClient) -> None:
     for _ in range(2):
         assert client.post("/v1/labels", json={**label, "label_of": {"event": "e-labelled"}}).status_code == 202
     assert client.get("/status").json()["counts"]["labels"] == 1
-    assert client.post("/v1/labels", json=event("no")).status_code == 422
-    assert client.post("/v1/score", json=label).status_code == 422
+
+
+def test_labels_and_events_are_told_where_they_belong(client: TestClient) -> None:
+    untyped = {name: value for name, value in LABEL_EXAMPLE.items() if name != "type"}
+    for path in ("/v1/score", "/v1/events"):
+        for label in (LABEL_EXAMPLE, untyped, {**event("no"), **LABEL_EXAMPLE}):
+            refused = client.post(path, json=label)
+            assert refused.status_code == 422
+            assert (refused.json()["detail"], refused.json()["hint"]) == (
+                "this is a label, not an event",
+                "send it to /v1/labels",
+            )
+        carried = client.post(path, json=event("no", label="fraud"))
+        assert carried.status_code == 422
+        assert carried.json()["detail"] == "an event has no field 'label'"
+    assert client.get("/v1/assessments/e-no").status_code == 404
+    assert client.post("/v1/labels", json=event("no")).json()["hint"] == "send it to /v1/score or /v1/events"
 
 
 @pytest.mark.parametrize(

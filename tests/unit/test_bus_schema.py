@@ -208,6 +208,10 @@ BAD: list[dict[str, Any]] = [
     {"attributes": {"a": 2**53 + 1}},
     {"attributes": {f"a{n}": n for n in range(65)}},
     {"tenant": 5},
+    {"label": "fraud"},
+    {"label": None},
+    {"label_of": {"event": "e"}},
+    {"known_at": "2026-05-03T00:00:00Z"},
 ]
 BAD_LABELS: list[dict[str, Any]] = [
     {"label": "maybe"},

@@ -119,6 +119,13 @@ def test_the_rows_are_filled_and_others_left_alone(whole: tuple[str, list[RingAt
     assert not np.isnan(rows[:, SCHEMA.column("ring.age_s")]).any()
 
 
+def test_before_the_first_mark_there_is_no_age() -> None:
+    keeper = RingKeeper(SCHEMA, RULES)
+    assert np.isnan(look(keeper, event(1, "u"))["age_s"])
+    feed(keeper, [event(1, "u", START_US + MINUTE_US)])
+    assert look(keeper, event(2, "u", START_US + 5 * MINUTE_US))["age_s"] == 300 + START_US % HOUR_US / 1e6
+
+
 def test_dumps_are_plain_arrays(items: list[Applied]) -> None:
     keeper = RingKeeper(SCHEMA, RULES)
     feed(keeper, items[:400])

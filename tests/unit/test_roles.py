@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
@@ -19,6 +20,7 @@ from roles.store_watch import StoreWatch
 from roles.taking import TopicIntake
 
 NOW_S = 1_767_300_000.0
+LABELLED: dict[str, object] = {"label_of": {"event": "1"}, "label": "fraud", "known_at": "2026-01-01T00:00:00Z"}
 
 
 class Falling(Role):
@@ -106,7 +108,7 @@ def intake() -> TopicIntake:
     decoders = {
         t: open_decoder(Settings(tenant=tenant), BUILTIN_KINDS, tenant) for t, tenant in (("a", "acme"), ("b", "bank"))
     }
-    return TopicIntake(decoders, Event, lambda: NOW_S)
+    return TopicIntake(decoders, Event, lambda: NOW_S, labels="fraud.labels")
 
 
 def test_the_tenant_is_that_of_the_topic(intake: TopicIntake) -> None:
@@ -139,11 +141,43 @@ def test_poison_is_refused_with_place_and_reason(intake: TopicIntake, raw: bytes
 
 def test_labels_have_a_topic_of_their_own() -> None:
     decoder = open_decoder(Settings(tenant="acme"), BUILTIN_KINDS, "acme")
-    intake = TopicIntake({"l": decoder}, Label, lambda: NOW_S)
+    intake = TopicIntake({"l": decoder}, Label, lambda: NOW_S, labels="l")
     raw = b'{"type":"label","label_of":{"event":"1"},"label":"fraud","known_at":"2026-01-01T00:00:00Z"}'
     assert isinstance(intake.take("l", 0, 0, raw), Label)
     event = b'{"event_id":"1","type":"payment","at":"2026-01-01T00:00:00Z","user":"u"}'
-    assert isinstance(intake.take("l", 0, 1, event), Refusal)
+    found = intake.take("l", 0, 1, event)
+    assert isinstance(found, Refusal)
+    assert found.reason == "this is an event, not a label (send it to a topic of events)"
+    untyped = intake.take("l", 0, 2, raw.replace(b'"type":"label",', b""))
+    assert isinstance(untyped, Refusal)
+    assert 'a label has "type": "label"' in untyped.reason
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"type": "label", **LABELLED},
+        {"type": "label", "label": "fraud"},
+        {"type": "label", **LABELLED, "event_id": "1", "at": "2026-01-01T00:00:00Z", "user": "u"},
+        LABELLED,
+        {**LABELLED, "event_id": "1", "at": "2026-01-01T00:00:00Z"},
+    ],
+    ids=["whole", "half", "with an event's fields", "untyped", "untyped, with an event's fields"],
+)
+def test_a_label_among_events_is_told_where_it_belongs(intake: TopicIntake, record: dict[str, object]) -> None:
+    found = intake.take("a", 0, 0, json.dumps(record).encode())
+    assert isinstance(found, Refusal)
+    assert found.reason == "this is a label, not an event (send it to fraud.labels)"
+
+
+@pytest.mark.parametrize("field", LABELLED)
+def test_an_event_that_carries_a_label_is_refused(intake: TopicIntake, field: str) -> None:
+    event = {"event_id": "1", "type": "payment", "at": "2026-01-01T00:00:00Z", "user": "u"}
+    assert isinstance(intake.take("a", 0, 0, json.dumps({**event, "attributes": {"label": "x"}}).encode()), Event)
+    found = intake.take("a", 0, 0, json.dumps({**event, field: LABELLED[field]}).encode())
+    assert isinstance(found, Refusal)
+    assert f"an event has no field '{field}'" in found.reason
+    assert '"type": "label"' in found.reason
 
 
 def test_topics_of_events_and_their_tenants() -> None:
