@@ -50,7 +50,7 @@ class Served:
 
     @property
     def ready(self) -> bool:
-        return self.engine.alive and not troubles_of(self.roles)
+        return self.engine.alive and all(role.status.ready for role in self.roles)
 
 
 def served(request: Request) -> Served:

@@ -186,6 +186,12 @@ class SharedScoring:
         touched, self._touched = self._touched, set()
         return self.published.changes(touched)
 
+    def tell_again(self) -> None:
+        """What `changed_rings` gave did not get through. Call with the lock."""
+        if self.published is not None:
+            self.published.forget()
+            self._touched |= self.published.everything()
+
     def no_features(self) -> NDArray[np.float32]:
         return np.zeros((0, self.state.schema.size), np.float32)
 

@@ -25,8 +25,8 @@ def health_app(roles: Sequence[Role]) -> Callable[[MutableMapping[str, Any], Any
         if path == "/healthz" and get:
             await _json(send, 200, {"status": "ok"})
         elif path == "/readyz" and get:
-            troubles = troubles_of(roles)
-            await _json(send, 503 if troubles else 200, {"ready": not troubles, "troubles": troubles})
+            ready = all(role.status.ready for role in roles)
+            await _json(send, 200 if ready else 503, {"ready": ready, "troubles": troubles_of(roles)})
         elif path == "/metrics" and get:
             await _answer(send, 200, generate_latest(registry), CONTENT_TYPE_LATEST)
         else:

@@ -13,8 +13,8 @@ from roles.role import Role
 
 
 def troubles_of(roles: Sequence[Role]) -> dict[str, str]:
-    """role -> why it does not go on, of those that do not."""
-    return {role.name: role.status.trouble for role in roles if not role.status.ready}
+    """role -> what is wrong. One that is rebuilding the state, for example, is ready none the less: answers go on, degraded."""
+    return {role.name: role.status.trouble for role in roles if role.status.trouble or not role.status.ready}
 
 
 def role_metrics(roles: Sequence[Role]) -> Iterable[Metric]:

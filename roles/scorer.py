@@ -147,9 +147,15 @@ class ScorerRole(Role):
         with self._scoring.lock:
             changes = self._scoring.changed_rings()
         told = ring_messages(self._topics, changes, time.time_ns() // 1000)
-        if told:
+        if not told:
+            return
+        try:
             self._transactor.write(itertools.starmap(Record, told))
-            self.status.counts["rings_told"] += len(told)
+        except BaseException:
+            with self._scoring.lock:
+                self._scoring.tell_again()
+            raise
+        self.status.counts["rings_told"] += len(told)
 
     def close(self, *, drained: bool) -> None:
         reader, transactor = self._reader, self._transactor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -92,9 +93,17 @@ async def _get(path: str, roles: list[Role]) -> int:
     return codes[0]
 
 
-def test_probes_of_a_process_without_the_api() -> None:
-    import asyncio
+def test_one_that_goes_on_says_what_is_wrong_and_is_ready() -> None:
+    """A state that is being rebuilt is told, and requests are answered none the less."""
+    stop = threading.Event()
+    role = Falling(0, stop)
+    role.run(stop)
+    role.status.trouble = "the state was lost and is being rebuilt"
+    assert troubles_of([role]) == {"falling": "the state was lost and is being rebuilt"}
+    assert asyncio.run(_get("/readyz", [role])) == 200
 
+
+def test_probes_of_a_process_without_the_api() -> None:
     stop = threading.Event()
     role = Falling(0, stop)
     ask = {path: asyncio.run(_get(path, [role])) for path in ("/healthz", "/readyz", "/metrics", "/v1/alerts")}
