@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
-from typing import Any, Literal
+from time import monotonic, sleep
+from typing import Any, Literal, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from bus.failures import explained
-from ringwatch.errors import BadInput
+from bus.failures import error_of, explained, refused
+from bus.handshake import doubt
+from ringwatch.errors import BadInput, RingwatchError, Unavailable
 
 log = logging.getLogger("ringwatch.kafka")
 Protocol = Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]
@@ -24,7 +26,10 @@ MECHANISMS: tuple[Mechanism, ...] = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 DEFAULT_PORT = 9092
 MAX_MESSAGE_BYTES = 2_000_000
 """Room for the longest record (RINGWATCH_MAX_RECORD_BYTES) with its features and reasons."""
-_ASK_S, _PROBE_S = 10.0, 3.0
+_ASK_S, _PROBE_S, _LISTEN_S, _NAP_S = 10.0, 3.0, 0.5, 0.05
+_HEARD = 50
+"""Errors remembered while one waits for an answer."""
+_Client = TypeVar("_Client", Consumer, Producer, AdminClient)
 _GATHERED_BYTES = 524_288
 _SELDOM_S, _REMEMBERED = 10.0, 1000
 _COUNTED = re.compile(r"\d+ ?ms|producer-\d+|consumer-\d+")
@@ -169,14 +174,15 @@ def consumer(settings: BusSettings, group: str, *, gather_s: float = 0.0, more: 
         # The end of a partition is told: with transactions, the last offset cannot be known otherwise.
         "enable.partition.eof": True,
     }
-    return Consumer(config | dict(more))
+    return _made(Consumer, settings, config | dict(more))
 
 
 def settled_offsets(settings: BusSettings, group: str) -> Callable[[list[TopicPartition]], list[TopicPartition]]:
     """What a group committed, offsets of transactions that have not ended aside."""
 
     def ask(parts: list[TopicPartition]) -> list[TopicPartition]:
-        client = Consumer(settings.config() | {"group.id": group, "isolation.level": "read_uncommitted"})
+        config = settings.config() | {"group.id": group, "isolation.level": "read_uncommitted"}
+        client = _made(Consumer, settings, config)
         try:
             return client.committed(parts, timeout=_ASK_S)
         finally:
@@ -217,38 +223,73 @@ def producer(
         config["transactional.id"] = transactional_id
         # After a kill without a restart, readers of committed records wait no longer than this.
         config["transaction.timeout.ms"] = 10_000
-    return Producer(config | dict(more))
+    return _made(Producer, settings, config | dict(more))
 
 
 def admin(settings: BusSettings) -> AdminClient:
-    return AdminClient(settings.config())
+    return _made(AdminClient, settings, settings.config())
 
 
 def reached(settings: BusSettings, *, timeout_s: float = 5.0) -> AdminClient:
     """An admin client of brokers that answer. Raises Denied when they do not let us in, Unavailable when none answers in time."""
-    heard: list[KafkaError] = []
-    client = AdminClient(settings.config() | {"error_cb": heard.append})
-    try:
-        client.list_topics(timeout=timeout_s)
-    except KafkaException as error:
-        client.poll(0)
-        telling = (e for e in heard if e.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL))
-        found = next(telling, heard[-1] if heard else error)
-        raise explained(found, f"Kafka at {', '.join(settings.brokers)} cannot be reached") from None
+    client, ask = _asking(settings)
+    ask(timeout_s)
     return client
 
 
 def probe(settings: BusSettings) -> Callable[[], None]:
-    """Whether brokers answer, asked again and again of one client. What it gives raises Unavailable where they do not."""
-    client = admin(settings)
+    """Whether brokers answer, asked again and again of one client. What it gives raises as `reached` does where they do not."""
+    _, ask = _asking(settings)
+    return lambda: ask(_PROBE_S)
 
-    def ask() -> None:
-        try:
-            client.list_topics(timeout=_PROBE_S)
-        except KafkaException as error:
-            raise explained(error, f"{', '.join(settings.brokers)} cannot be asked") from None
 
-    return ask
+def _asking(settings: BusSettings) -> tuple[AdminClient, Callable[[float], None]]:
+    """A client, and what asks it for an answer within so many seconds; who is not let in hears of it at once."""
+    heard: deque[KafkaError] = deque(maxlen=_HEARD)
+    client = _made(AdminClient, settings, settings.config() | {"error_cb": heard.append})
+
+    def ask(timeout_s: float) -> None:
+        heard.clear()
+        until, listen_s = monotonic() + timeout_s, _LISTEN_S
+        while True:
+            try:
+                client.list_topics(timeout=max(0.0, min(listen_s, until - monotonic())))
+            except KafkaException as error:
+                client.poll(0)
+                told = [e for e in list(heard) if e.code() != KafkaError._ALL_BROKERS_DOWN]
+                telling = next((e for e in told if refused(e)), None)
+                if telling is not None or monotonic() > until:
+                    raise _unreached(settings, telling or (told or [error_of(error)])[-1]) from None
+                listen_s *= 2  # brokers that are slow to answer must have the time
+                sleep(_NAP_S)
+            else:
+                return
+
+    return client, ask
+
+
+def _unreached(settings: BusSettings, error: KafkaError) -> RingwatchError:
+    what = f"Kafka at {', '.join(settings.brokers)} cannot be reached"
+    if doubted := doubt(error.str(), settings.ca_file) if error.code() == KafkaError._SSL else "":
+        hint = "it must be in date, for the name in the address, and signed by an authority in RINGWATCH_KAFKA_CA_FILE"
+        return Unavailable(f"{what}: {doubted}", hint=hint)
+    found = explained(error, what)
+    if isinstance(found, Unavailable) and not refused(error):
+        found.hint = f"are the brokers up, reachable from here, and spoken to as RINGWATCH_KAFKA_SECURITY says: {settings.protocol}?"
+    return found
+
+
+def _made(kind: Callable[[dict[str, Any]], _Client], settings: BusSettings, config: dict[str, Any]) -> _Client:
+    """Raises BadInput for files and values that librdkafka does not take."""
+    try:
+        return kind(config)
+    except KafkaException as error:
+        found = explained(error, "Kafka cannot be spoken to")
+    files = {"ca": settings.ca_file, "certificate": settings.cert_file, "key": settings.key_file}
+    for name, path in files.items():
+        found.message = found.message.replace(f"ssl.{name}.location", f"the {name} file {path}")
+    hint = "PEM files are needed; the key is that of the certificate, without a password on it"
+    raise BadInput(found.message, hint=hint if "file" in found.message else found.hint)
 
 
 class _Seldom(logging.Filter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from time import monotonic, sleep
 from typing import TypeVar
@@ -10,9 +11,8 @@ from confluent_kafka import KafkaError, KafkaException
 
 from ringwatch.errors import BadInput, Conflict, Corrupt, Denied, RingwatchError, Unavailable
 
+_UNKNOWN_USER = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED}
 _DENIED = {
-    KafkaError._AUTHENTICATION,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -33,6 +33,9 @@ _DAMAGED = {KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError.INVALID
 _PASSING = {KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.NOT_COORDINATOR,
             KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError._WAIT_COORD}  # fmt: skip
 """As after a topic was made or a broker left: over in a moment, though librdkafka does not say so of all calls."""
+_OUR_CERTIFICATE = re.compile(r"SSL alert number (40|4[2-6]|48|49|116)\b")
+"""What brokers say (TLS alerts) that want a certificate of ours, or another one."""
+_UNSTEADY = re.compile(r" \(after \d+ms in state \w+(, \d+ identical error\(s\) suppressed)?\)")
 _RETRY_S = 0.05
 _T = TypeVar("_T")
 
@@ -40,6 +43,12 @@ _T = TypeVar("_T")
 def is_fatal(error: KafkaError) -> bool:
     """Whether the client that told it is of no more use."""
     return error.fatal() or error.code() == KafkaError._FATAL
+
+
+def refused(error: KafkaError) -> bool:
+    """Whether brokers answered and one side does not take the other: trying again does not help."""
+    known = error.code() in _UNKNOWN_USER or error.code() == KafkaError._SSL
+    return known or _OUR_CERTIFICATE.search(error.str()) is not None
 
 
 def error_of(error: KafkaException | KafkaError) -> KafkaError:
@@ -52,17 +61,23 @@ def explained(error: KafkaException | KafkaError, what: str) -> RingwatchError:
     """An error of librdkafka as ours, in words; `what` says what could not be done, for example "cannot commit"."""
     cause = error_of(error)
     code = cause.code()
-    text = f"{what}: {cause.str()} ({cause.name().lstrip('_').lower()})"
+    text = f"{what}: {_UNSTEADY.sub('', cause.str())} ({cause.name().lstrip('_').lower()})"
     # Of a fatal error librdkafka tells the cause in words only.
     fenced = code in _FENCED or (code == KafkaError._FATAL and "fenced" in cause.str())
     if fenced and not cause.txn_requires_abort():
         return Conflict(
             f"{what}: another process took over ({cause.name()})", hint="this one stops; look for a second one"
         )
+    if code in _UNKNOWN_USER:
+        named = "RINGWATCH_KAFKA_USERNAME, RINGWATCH_KAFKA_PASSWORD_FILE, RINGWATCH_KAFKA_SASL_MECHANISM"
+        return Denied(text, hint=f"check user, password and mechanism: {named}")
     if code in _DENIED:
-        return Denied(text, hint="check user, password and the access lists of the brokers")
+        return Denied(text, hint="check the access lists of the brokers: docs/kafka.md says what a user needs")
+    if _OUR_CERTIFICATE.search(cause.str()):
+        named = "RINGWATCH_KAFKA_CERT_FILE, RINGWATCH_KAFKA_KEY_FILE"
+        return Denied(text, hint=f"the brokers want a certificate signed by an authority they know: {named}")
     if code == KafkaError._SSL:
-        return Unavailable(text, hint="check the certificates and the protocol")
+        return Unavailable(text, hint="check RINGWATCH_KAFKA_CA_FILE, and the names in the brokers' certificates")
     if code in _UNKNOWN_TOPIC:
         return Unavailable(text, hint="`ringwatch topics create` makes the topics")
     if code in _TOO_LARGE:

@@ -7,6 +7,7 @@ One connection, exchanges take turns. It speaks through `redis.connection` and n
 from __future__ import annotations
 
 import hashlib
+import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ from redis.retry import Retry
 from ringwatch.errors import BadInput, Unavailable
 
 _READ_BYTES = 1 << 18
+_OUR_CERTIFICATE = ("ALERT", "EOF occurred in violation of protocol")
+"""What OpenSSL says when a server hangs up after it saw our certificate, or saw none."""
 _LUA = Path(__file__).parent / "lua"
 
 Command = Sequence[bytes | str | int]
@@ -144,9 +147,16 @@ class Wire:
             self._connection.disconnect()
 
     def _unavailable(self, what: str, error: RedisError) -> Unavailable:
-        hint = "look whether it runs, and whether the state's address is right"
+        hint = "look whether it runs, whether the state's address is right, and whether it speaks TLS there (rediss://)"
         if isinstance(error, AuthenticationError):
-            hint = "check the user and the password of the state's settings"
+            hint = "check user and password: RINGWATCH_REDIS_USERNAME, RINGWATCH_REDIS_PASSWORD_FILE"
+        elif "CERTIFICATE_VERIFY_FAILED" in what:
+            hint = (
+                "it must be in date, for the name in the address, and signed by an authority in RINGWATCH_REDIS_CA_FILE"
+            )
+        elif any(sign in what for sign in _OUR_CERTIFICATE):
+            named = "RINGWATCH_REDIS_CERT_FILE, RINGWATCH_REDIS_KEY_FILE"
+            hint = f"does it want a certificate, signed by an authority it knows: {named}?"
         return Unavailable(f"Redis at {self.place}: {what}", hint=hint)
 
     def _refused(self, error: ResponseError) -> Unavailable:
@@ -176,6 +186,8 @@ def _connection(access: Access) -> tuple[Any, str]:
     for path in given.values():
         if not Path(path).is_file():
             raise BadInput(f"{path} is not there", hint="it is named as a certificate or key for Redis")
+    if given:
+        _check(access)
     if access.username is not None:
         options["username"] = access.username
     if access.password is not None:
@@ -192,3 +204,17 @@ def _connection(access: Access) -> tuple[Any, str]:
         retry=Retry(NoBackoff(), 0),
     )
     return connection, place
+
+
+def _check(access: Access) -> None:
+    """Read the certificates as every connection will. Raises BadInput."""
+    try:
+        context = ssl.create_default_context(cafile=access.ca_file)
+        if access.cert_file is not None:
+            context.load_cert_chain(access.cert_file, access.key_file, password="")
+    except OSError as error:
+        named = ", ".join(str(p) for p in (access.ca_file, access.cert_file, access.key_file) if p is not None)
+        raise BadInput(
+            f"the certificates for Redis cannot be used ({named}): {error}",
+            hint="PEM files are needed; the key is that of the certificate, without a password on it",
+        ) from None

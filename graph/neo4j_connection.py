@@ -7,11 +7,14 @@ work given must be safe to run more than once. Each transaction carries its name
 
 from __future__ import annotations
 
+import logging
+import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 import neo4j
@@ -25,7 +28,12 @@ from ringwatch.errors import BadInput, Corrupt, Denied, RingwatchError, Unavaila
 SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
 ENDED = "Neo.ClientError.Transaction."
 """Codes of a transaction the server ended (its time was over, it was stopped): client errors to Neo4j, not to us."""
+SECURITY, NO_DATABASE = "Neo.ClientError.Security.", "Neo.ClientError.Database.DatabaseNotFound"
+_LOCKED_S = 5.0
+"""Neo4j's own setting for how long a user is locked out (`dbms.security.auth_lock_time`)."""
+_CLOSE_S = 5.0
 T = TypeVar("T")
+log = logging.getLogger("ringwatch.graph")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +119,13 @@ class Neo4jConnection:
             raise _too_late(name, self.url, f"no answer within {deadline_s * 1e3:.0f} ms") from None
 
     def close(self) -> None:
+        """Reads whose deadline is over may still wait for the server; connections that are in use then are left to it."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._driver.close()
+        until = monotonic() + _CLOSE_S
+        if all(self._free.acquire(timeout=max(0.0, until - monotonic())) for _ in range(self.limits.waiting)):
+            self._driver.close()
+        else:
+            log.warning("%s still owes answers; its connections are left open", self.url)
 
     def _once(self, name: str, deadline_s: float, params: dict[str, Any]) -> list[neo4j.Record]:
         query = neo4j.Query(self._texts[name], metadata={"app": "ringwatch", "query": name}, timeout=deadline_s)
@@ -137,23 +150,55 @@ class Neo4jConnection:
 
     def _explained(self, error: Exception, name: str, statement: str) -> RingwatchError:
         query = name if name == statement else f"{name} ({statement})"
-        said = (getattr(error, "message", None) or str(error)).splitlines()[0][:300]
-        context: dict[str, Any] = {"query": statement, "code": getattr(error, "code", None)}
-        if isinstance(error, AuthError):
-            return Denied(
-                f"Neo4j at {self.url} refused graph query {query}: {said}", hint="check its user and password"
-            )
+        said, code = _first_line(error), getattr(error, "code", None) or ""
+        context: dict[str, Any] = {"query": statement, "code": code or None}
+        if isinstance(error, AuthError) or code.startswith(SECURITY):
+            return _refused(f"Neo4j at {self.url} refused graph query {query}: {said}", code)
+        if code == NO_DATABASE:
+            return BadInput(f"Neo4j at {self.url}: {said}", hint="check RINGWATCH_NEO4J_DATABASE, or leave it out")
         if isinstance(error, ClientError) and not (error.is_retryable() or (error.code or "").startswith(ENDED)):
             return Corrupt(
                 f"Neo4j at {self.url} cannot run graph query {query}: {error.code}: {said}",
                 hint="the graph was changed by another program, or its server is older than 5.26",
                 **context,
             )
-        return Unavailable(
-            f"graph query {query} failed at {self.url}: {said}",
-            hint="check that Neo4j runs and is not overloaded; it is tried again and takes up where it was",
-            **context,
+        why, hint = _away(error)
+        return Unavailable(f"graph query {query} failed at {self.url}: {why}", hint=hint, **context)
+
+
+def _refused(text: str, code: str) -> RingwatchError:
+    if code == f"{SECURITY}AuthenticationRateLimit":
+        hint = (
+            "check RINGWATCH_NEO4J_PASSWORD_FILE, here and elsewhere: after wrong ones nobody gets in for some seconds"
         )
+        return Unavailable(text, hint=hint, retry_after_s=_LOCKED_S)
+    if code == f"{SECURITY}CredentialsExpired":
+        return Denied(text, hint="the user's first password must be changed: ALTER CURRENT USER SET PASSWORD")
+    if code == f"{SECURITY}Forbidden":
+        return Denied(text, hint="the user needs the right to read and to write in this database")
+    return Denied(text, hint="check RINGWATCH_NEO4J_USERNAME and RINGWATCH_NEO4J_PASSWORD_FILE")
+
+
+def _away(error: BaseException) -> tuple[str, str]:
+    """What went wrong, and what to do. The driver wraps what a connection said several times: that is at the bottom."""
+    why = _first_line(error)
+    while (below := error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__) is not None:
+        error = below
+    if isinstance(error, ssl.SSLCertVerificationError):
+        hint = "it must be in date, for the name in the address, and signed by an authority in RINGWATCH_NEO4J_CA_FILE"
+        return f"its certificate is not taken: {error.verify_message}", hint
+    if isinstance(error, ssl.SSLError):
+        return f"TLS does not come about: {_first_line(error)}", "does it speak TLS there? neo4j:// is without"
+    below_said = _first_line(error)
+    if "incomplete handshake" in below_said:
+        return below_said, "does it ask for TLS there? That is neo4j+s://; else look at its log"
+    why = why if below_said in why else f"{why.rstrip(':')}: {below_said}"
+    return why, "check that Neo4j runs and is not overloaded; it is tried again and takes up where it was"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(getattr(error, "message", None) or error).splitlines()
+    return lines[0][:300] if lines else type(error).__name__
 
 
 def _driver(url: str, auth: tuple[str, str] | None, ca_file: Path | None, limits: Limits) -> neo4j.Driver:
@@ -171,6 +216,12 @@ def _driver(url: str, auth: tuple[str, str] | None, ca_file: Path | None, limits
             )
         if not ca_file.is_file():
             raise BadInput(f"certificate file {ca_file} is missing", hint="a PEM file with the authority is needed")
+        try:
+            ssl.create_default_context(cafile=ca_file)
+        except OSError as error:
+            raise BadInput(
+                f"certificate file {ca_file} cannot be used: {error}", hint="a PEM file with the authority is needed"
+            ) from None
         url = f"{scheme.removesuffix('+s')}://{rest}"
         trust = {"encrypted": True, "trusted_certificates": TrustCustomCAs(str(ca_file))}
     try:

@@ -19,7 +19,10 @@ _REFUSED = (
     "no password supplied",
     "no pg_hba.conf entry",
     "is not permitted to log in",
+    "requires a valid client certificate",
+    "alert unknown ca",
 )
+_UNTRUSTED = ("certificate verify failed", "does not match host name")
 _UNAVAILABLE = ("08", "53", "55", "57", "40", "25")
 _HINTS = {
     "53100": "free disk space on the database server, then try again",
@@ -137,7 +140,10 @@ def as_ours(error: Exception, doing: str) -> RingwatchError:
         text = f"{text}: {diagnosis.message_detail}"
     message = f"the ledger cannot {doing}: {text}"
     if code[:2] == "28" or code == "42501" or (not code and any(r in text for r in _REFUSED)):
-        return Denied(message, hint="check user, password and rights at the PostgreSQL server")
+        return Denied(message, hint="check user, password, client certificate and rights at the PostgreSQL server")
+    if not code and any(u in text for u in _UNTRUSTED):
+        hint = "it must be in date, for the name in the URL, and signed by an authority in RINGWATCH_POSTGRES_CA_FILE"
+        return Unavailable(message, hint=hint)
     if code == "42P01":
         return Corrupt(message, hint="`ringwatch ledger upgrade` makes the tables")
     if code[:2] in _UNAVAILABLE or not code:
