@@ -81,6 +81,7 @@ bench-servers: install ## Load and growth on the four real servers (tens of minu
 	$(BIN)/python bench/kafka_load.py
 	$(BIN)/python bench/http_load.py
 	$(BIN)/python bench/state_redis.py
+	$(BIN)/python bench/graph_growth.py --store own
 
 docs: install-dev ## Write the documents that are generated from code
 	$(BIN)/python -m features.document > docs/features.md

@@ -3,36 +3,44 @@ r"""Cost of a link update as the graph grows, and of a hub's neighbourhood.
     python bench/graph_growth.py [--links 1000000] [--batch 20000] [--repeat-share 0.7] [--json PATH]
     python bench/graph_growth.py --store neo4j://127.0.0.1:7687 --password-file PATH [--server-pid PID] --batch 2000 \
         --warm-links 100000
+    python bench/graph_growth.py --store own [--sizes 100000 1000000 10000000] [--batches 40] [--batch 2000] \
+        [--warm-links 300000] [--heap-mb 512] [--cache-mb 256] [--json PATH]
 
 A stream of link updates, aggregated in batches as the graph writer does, is applied to a new store: an embedded one, or
 an empty Neo4j. One row of the table for each decade: the cost of the updates since the row before, folds and checkpoints
 included, the median batch's and the longest batch. `events` are those the updates stand for: five links an event,
 several events may be one update. With the server's process id its CPU time a link is given too; it does not depend
 on what else runs on the machine.
+
+With `--store own` a Neo4j is started and deleted again, and a row is a size: the graph is filled by import, and only a
+sample of link updates is measured, see `bench/graph_sizes.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import random
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from about import machine, resident_mb
+from api_load import cpu_s
+from graph_sizes import Plan, measure_sizes
+from graph_stream import stream
 
 from graph.ladybug_store import LadybugGraph
 from graph.neo4j_store import Neo4jGraph
-from graph.store import EntityRef, EntityUpdate, GraphBatch, GraphStore, LinkUpdate
+from graph.store import EntityRef, GraphBatch, GraphStore, LinkUpdate
 from ringwatch.model import BUILTIN_KINDS
+from servers.server import Sizing
 
 HUB_LINKS = 20_000
+LEAST_LINKS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,59 +70,7 @@ class Place:
         return sum(f.stat().st_size for f in self.folder.iterdir()) / 1e6 if self.folder else float("nan")
 
     def server_cpu_s(self) -> float:
-        if self.server_pid is None:
-            return float("nan")
-        fields = Path(f"/proc/{self.server_pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def stream(batch: int, repeat_share: float, seed: int = 1, tenant: str = "default") -> Iterator[GraphBatch]:
-    """Batches of about `batch` distinct links, as events make them.
-
-    An event names a user, device, card, address, ip and merchant, so it touches five links. With `repeat_share` its
-    user is an old one, back on the same device, card and address; else the user is new, on things of its own but for
-    one in twenty. Ips are shared by about ten users, merchants by all.
-    """
-    rng = random.Random(seed)
-    users = position = 0
-    while True:
-        pending = Pending(tenant)
-        while len(pending.links) < batch:
-            if users and rng.random() < repeat_share:
-                user = rng.randrange(users)
-            else:
-                user, users = users, users + 1
-            owner = user if user % 20 else user // 2
-            things = {"device": owner, "card": user, "address": owner, "ip": rng.randrange(users // 10 + 10)}
-            pending.event(user, {**things, "merchant": int(rng.paretovariate(0.7)) % 20_000}, position)
-        yield pending.batch(position)
-        position += 1
-
-
-class Pending:
-    """Updates of one batch, merged."""
-
-    def __init__(self, tenant: str) -> None:
-        self._tenant = tenant
-        self.refs: dict[tuple[str, int], EntityRef] = {}
-        self.entities: dict[tuple[str, int], EntityUpdate] = {}
-        self.links: dict[tuple[int, str, int], LinkUpdate] = {}
-
-    def event(self, user: int, things: dict[str, int], at: int) -> None:
-        for kind, number in (("user", user), *things.items()):
-            ref = self.refs.setdefault((kind, number), EntityRef(self._tenant, kind, f"{kind}-{number}"))
-            entity = self.entities.setdefault((kind, number), EntityUpdate(ref, at, at, 0, 0))
-            entity.events += 1
-            entity.amount_minor += 1999
-            if kind != "user":
-                nearest = LinkUpdate(self.refs["user", user], ref, at, at, 0, 0)
-                link = self.links.setdefault((user, kind, number), nearest)
-                link.events += 1
-                link.amount_minor += 1999
-
-    def batch(self, position: int) -> GraphBatch:
-        links = [self.links[key] for key in sorted(self.links)]
-        return GraphBatch([self.entities[key] for key in sorted(self.entities)], links, position)
+        return float("nan") if self.server_pid is None else cpu_s(self.server_pid)
 
 
 def grow(store: GraphStore, place: Place, links: int, batch: int, repeat_share: float) -> list[Row]:
@@ -220,36 +176,62 @@ def table_row(row: Row) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--links", type=int, default=1_000_000, help="link updates in all")
-    parser.add_argument("--batch", type=int, default=20_000, help="distinct links a transaction")
+    parser.add_argument("--batch", type=int, help="distinct links a transaction (20000; 2000 with --store own)")
     parser.add_argument("--repeat-share", type=float, default=0.7, help="share of events by users seen before")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--store", default="ladybug:", help="ladybug: or the address of an empty Neo4j")
+    parser.add_argument("--store", default="ladybug:", help="ladybug:, the address of an empty Neo4j, or own")
     parser.add_argument("--user", default="neo4j")
     parser.add_argument("--password-file", type=Path)
     parser.add_argument(
-        "--warm-links", type=int, default=0, help="links written first and not counted, to warm a server up"
+        "--warm-links", type=int, help="links written first and not counted, to warm a server up (0; 300000 with own)"
     )
     parser.add_argument("--server-pid", type=int, help="process of the Neo4j, on this machine")
+    own = parser.add_argument_group("with --store own")
+    own.add_argument("--sizes", type=int, nargs="+", default=[10**5, 10**6, 10**7], help="distinct links in the graph")
+    own.add_argument("--batches", type=int, default=40, help="transactions measured at each size")
+    own.add_argument("--heap-mb", type=int, default=Sizing().neo4j_heap_mb, help="of the server")
+    own.add_argument("--cache-mb", type=int, default=Sizing().neo4j_cache_mb, help="of the server, for its files")
     given = parser.parse_args()
+    head = machine()
     folder = Path(tempfile.mkdtemp(prefix="ringwatch-bench-"))
     try:
-        store, place = opened(given, folder)
-        store.prepare(BUILTIN_KINDS)
-        if store.applied_position() >= 0:
-            raise SystemExit(f"{given.store} is not empty")
-        print(f"{HEADER[0]:>11} " + " ".join(f"{name:>10}" for name in HEADER[1:]))
-        warm_up(store, given.warm_links, given.batch)
-        rows = grow(store, place, given.links, given.batch, given.repeat_share)
-        reads = hub_ms(store) | (neo4j_reads_ms(store) if isinstance(store, Neo4jGraph) else {})
-        print("  ".join(f"{name} {value:.1f}" for name, value in reads.items()))
-        counts = store.counts()
-        store.close()
+        figures = at_sizes(given, folder) if given.store == "own" else as_it_grows(given, folder)
     finally:
         shutil.rmtree(folder)
     if given.json:
-        figures = {"machine": machine(), "store": given.store.split(":")[0], "batch": given.batch,
-                   "repeat_share": given.repeat_share, "counts": counts}  # fmt: skip
-        given.json.write_text(json.dumps({**figures, "growth": [asdict(r) for r in rows], **reads}, indent=2) + "\n")
+        given.json.write_text(json.dumps({"machine": head, **figures}, indent=2) + "\n")
+
+
+def at_sizes(given: argparse.Namespace, folder: Path) -> dict[str, object]:
+    if min(given.sizes) < LEAST_LINKS:
+        raise SystemExit(f"--sizes {min(given.sizes)}: {LEAST_LINKS} links at least")
+    plan = Plan(
+        sizes=sorted(given.sizes),
+        batch=given.batch or 2_000,
+        batches=given.batches,
+        warm_links=300_000 if given.warm_links is None else given.warm_links,
+        repeat_share=given.repeat_share,
+        heap_mb=given.heap_mb,
+        cache_mb=given.cache_mb,
+    )
+    return {"store": "neo4j", "plan": asdict(plan), "sizes": [asdict(row) for row in measure_sizes(plan, folder)]}
+
+
+def as_it_grows(given: argparse.Namespace, folder: Path) -> dict[str, object]:
+    batch = given.batch or 20_000
+    store, place = opened(given, folder)
+    store.prepare(BUILTIN_KINDS)
+    if store.applied_position() >= 0:
+        raise SystemExit(f"{given.store} is not empty")
+    print(f"{HEADER[0]:>11} " + " ".join(f"{name:>10}" for name in HEADER[1:]))
+    warm_up(store, given.warm_links or 0, batch)
+    rows = grow(store, place, given.links, batch, given.repeat_share)
+    reads = hub_ms(store) | (neo4j_reads_ms(store) if isinstance(store, Neo4jGraph) else {})
+    print("  ".join(f"{name} {value:.1f}" for name, value in reads.items()))
+    counts = store.counts()
+    store.close()
+    return {"store": given.store.split(":")[0], "batch": batch, "repeat_share": given.repeat_share, "counts": counts,
+            "growth": [asdict(row) for row in rows], **reads}  # fmt: skip
 
 
 def opened(given: argparse.Namespace, folder: Path) -> tuple[GraphStore, Place]:

@@ -1,6 +1,6 @@
 """Event in Kafka to decision in Kafka, on all four real servers: open loop, steady load.
 
-    python bench/kafka_load.py [--rate 840] [--seconds 300] [--before 20000] [--process scorer ...] [--json PATH]
+    python bench/kafka_load.py [--rate 840] [--seconds 300] [--before 20000] [--days 30] [--process scorer ...] [--json PATH]
 
 Starts Neo4j, Kafka, Redis and PostgreSQL in a folder of its own (`ringwatch servers up`), the roles as the processes named (one
 `--process` each, its roles with commas; `all` for one process with all of them), loads part of a simulated market, then sends the rest at
@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -35,8 +36,16 @@ from bus.topics import Topics
 from ingest.simulate.simulate import SimulationConfig, write_simulation
 from servers.launcher import Servers
 
+WATCH_S = 5.0
 LINGER_MS = 5.0
 """Of the generator, as Kafka's own producers have it by default; counts in the latency, as all of its waiting does."""
+_LAG = re.compile(r'ringwatch_lag_records\{.*role="([^"]+)"')
+_GRAPH_EVENTS = 'ringwatch_role_total{role="graph-writer",what="events"}'
+_DONE = {
+    _GRAPH_EVENTS,
+    'ringwatch_role_total{role="scorer",what="decided"}',
+    'ringwatch_role_total{role="ledger-writer",what="decisions"}',
+}
 _EVENT_ID = re.compile(rb'"event_id":"([^"]+)"')
 _KEY = re.compile(rb'"(?:user|session|card|device|sku)":"([^"]+)"')
 
@@ -70,7 +79,11 @@ def start_roles(
         out = folder / f"{roles.replace(',', '-')}-{number}.out"
         with out.open("wb") as file:
             started[roles] = subprocess.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT, env={**env, "RINGWATCH_INSTANCE": str(number)}
+                command,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**env, "RINGWATCH_INSTANCE": str(number)},
+                start_new_session=True,
             )
         until = time.monotonic() + 60
         while not (found := re.search(r"http://127\.0\.0\.1:(\d+)", out.read_text())) and time.monotonic() < until:
@@ -124,18 +137,45 @@ def metrics(port: int) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"^(ringwatch_(?:role|lag)\S+) (\S+)$", text, re.M)}
 
 
+class Watch(threading.Thread):
+    """How far each role is behind, and how much the graph writer has done, every few seconds."""
+
+    def __init__(self, ports: dict[str, int]) -> None:
+        super().__init__(daemon=True)
+        self._ports, self._ending = ports, threading.Event()
+        self.lag: dict[str, list[float]] = {}
+        self.graph: list[tuple[float, float]] = []
+
+    def run(self) -> None:
+        while not self._ending.wait(WATCH_S):
+            behind: dict[str, float] = {}
+            for name, value in (pair for port in self._ports.values() for pair in metrics(port).items()):
+                if found := _LAG.match(name):
+                    behind[found[1]] = max(behind.get(found[1], 0.0), value)
+                elif name == _GRAPH_EVENTS:
+                    self.graph.append((time.monotonic(), value))
+            for role, value in behind.items():
+                self.lag.setdefault(role, []).append(value)
+
+    def told(self) -> dict[str, Any]:
+        self._ending.set()
+        self.join()
+        lag = {role: {"median": float(np.median(v)), "max": max(v), "end": v[-1]} for role, v in self.lag.items()}
+        done = 0.0
+        if len(self.graph) > 1:
+            (since, first), (until, last) = self.graph[0], self.graph[-1]
+            done = (last - first) / (until - since)
+        return {"lag": lag, "graph_writer_events_a_second": round(done)}
+
+
 def caught_up(ports: dict[str, int], timeout_s: float, events: int = 0) -> float:
-    """Seconds until so many events are decided and no role lags behind."""
+    """Seconds until so many events are decided, in the ledger and in the graph, and no role lags behind."""
     began = time.monotonic()
     while time.monotonic() - began < timeout_s:
-        decided = sum(
-            metrics(port).get('ringwatch_role_total{role="scorer",what="decided"}', 0.0) for port in ports.values()
-        )
-        if decided < events:
-            time.sleep(0.25)
-            continue
-        lag = [v for port in ports.values() for name, v in metrics(port).items() if name.startswith("ringwatch_lag")]
-        if lag and max(lag) < 50:
+        told = [pair for port in ports.values() for pair in metrics(port).items()]
+        lag = [value for name, value in told if name.startswith("ringwatch_lag")]
+        done = [value for name, value in told if name in _DONE]
+        if lag and max(lag) < 50 and min(done) >= events:
             break
         time.sleep(0.25)
     return time.monotonic() - began
@@ -165,7 +205,7 @@ def measure(args: argparse.Namespace, servers: Servers, folder: Path, rate: floa
     url = servers.settings["RINGWATCH_BUS_URL"]
     topics.create(admin(BusSettings.from_url(url)), partitions=args.partitions)
     n = int(rate * args.seconds)
-    write_simulation(SimulationConfig(events=args.before + n, seed=7, days=30), folder / "market")
+    write_simulation(SimulationConfig(events=args.before + n, seed=7, days=args.days), folder / "market")
     lines = [x for x in (folder / "market" / "events.jsonl").read_bytes().splitlines() if b'"type":"label"' not in x]
     before, rest = lines[: args.before], lines[args.before : args.before + n]
     started, ports = start_roles(args.process, env, folder)
@@ -174,7 +214,9 @@ def measure(args: argparse.Namespace, servers: Servers, folder: Path, rate: floa
         loaded_s = caught_up(ports, 300, len(before))
         context = multiprocessing.get_context("spawn")
         ready, results = context.Event(), context.Queue()
-        listener = context.Process(target=listen, args=(url, topics.decisions, len(before) + len(rest), ready, results))
+        listener = context.Process(
+            target=listen, args=(url, topics.decisions, len(before) + len(rest), ready, results), daemon=True
+        )
         listener.start()
         ready.wait(30)
         time.sleep(3)
@@ -182,12 +224,12 @@ def measure(args: argparse.Namespace, servers: Servers, folder: Path, rate: floa
         pids |= {roles: p.pid for roles, p in started.items()} | {"generator": os.getpid()}
         cpu = {name: tree_cpu_s(pid) if name == "postgres" else cpu_s(pid) for name, pid in pids.items()}
         began = time.monotonic()
+        watch = Watch(ports)
+        watch.start()
         due, late = send(url, topics.events, rest, rate)
         wall = time.monotonic() - began
         used = {name: (tree_cpu_s(pid) if name == "postgres" else cpu_s(pid)) - cpu[name] for name, pid in pids.items()}
-        lag = {
-            name: v for port in ports.values() for name, v in metrics(port).items() if name.startswith("ringwatch_lag")
-        }
+        behind = watch.told()
         behind_s = caught_up(ports, 120)
         seen: dict[bytes, int] = results.get(timeout=120)
         listener.join(30)
@@ -208,7 +250,7 @@ def measure(args: argparse.Namespace, servers: Servers, folder: Path, rate: floa
     return {
         "rate": rate, "events_a_minute": round(60 * len(due) / wall), "events": len(due), "decided": len(took), "latency_ms": percentiles(took),
         "p99_by_minute_ms": each, "share_under_50_ms": round(float(np.mean(np.array(took) < 50.0)), 5), "generator_late_ms": percentiles(late),
-        "cpu_share": {name: round(s / wall, 3) for name, s in used.items()}, "lag_at_end": max(lag.values(), default=0.0),
+        "cpu_share": {name: round(s / wall, 3) for name, s in used.items()}, **behind,
         "caught_up_s": round(behind_s, 2), "before_a_second": round(len(before) / loaded_s), "load_average_1m": round(os.getloadavg()[0], 2),
         "exit": codes, "roles": roles,
     }  # fmt: skip
@@ -219,6 +261,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, nargs="+", default=[840.0])
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--before", type=int, default=20_000, help="events loaded before the measured ones")
+    parser.add_argument("--days", type=int, default=30, help="of the market: more events a day are a larger market")
     parser.add_argument("--partitions", type=int, default=1)
     parser.add_argument("--features-share", type=float, default=0.1)
     parser.add_argument("--process", nargs="+", default=["scorer", "ring-keeper,ledger-writer,graph-writer"])

@@ -52,6 +52,8 @@ class Reader:
         self._topics = tuple(topics)
         self._next: dict[Part, int] = {}
         self._done: dict[Part, int] = {}
+        self._in_hand: dict[Part, int] = {}
+        """First record polled and not done."""
         self._astray = False
         """What is fetched next is not what `poll` is to return next."""
         self.paused = False
@@ -111,6 +113,7 @@ class Reader:
                 continue
             if part in self._next and offset is not None and offset >= self._next[part]:
                 self._done.setdefault(part, offset)
+                self._in_hand.setdefault(part, offset)
                 self._next[part] = offset + 1
                 records.append(message)
         if records:
@@ -136,6 +139,9 @@ class Reader:
     def done(self, offsets: Mapping[Part, int]) -> None:
         """These offsets were committed in a transaction."""
         self._done.update((part, offset) for part, offset in offsets.items() if part in self._next)
+        for part, offset in offsets.items():
+            if self._in_hand.get(part, offset) < offset:
+                del self._in_hand[part]
 
     def commit(self, offsets: Mapping[Part, int] | None = None) -> None:
         """Commit offsets by themselves (`offsets()` if none are given), and wait for it. Raises Unavailable, Conflict."""
@@ -152,6 +158,7 @@ class Reader:
         """Go back to where everything is done: what was polled since comes again."""
         back = {part: offset for part, offset in self._done.items() if part in self._next}
         self._next.update(back)
+        self._in_hand.clear()
         self._astray = True
 
     def pause(self) -> None:
@@ -166,9 +173,10 @@ class Reader:
             self._consumer.resume(_listed(dict.fromkeys(self._next, OFFSET_STORED)))
 
     def lag(self) -> dict[Part, int]:
-        """Records there are beyond what was polled, as of the last fetch."""
+        """Records there are beyond what is done, as of the last fetch."""
         found = {}
-        for (topic, partition), offset in self._next.items():
+        for (topic, partition), read in self._next.items():
+            offset = self._in_hand.get((topic, partition), read)
             _, end = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
             found[topic, partition] = max(0, end - offset) if end >= 0 and offset >= 0 else 0
         return found
@@ -256,6 +264,7 @@ class Reader:
         for p in given:
             self._next.pop((p.topic, p.partition), None)
             self._done.pop((p.topic, p.partition), None)
+            self._in_hand.pop((p.topic, p.partition), None)
         consumer.incremental_unassign(given)
 
 

@@ -74,6 +74,7 @@ class Follower(Role):
         self._now = min(self._most, 2 * self._now)
         reader.commit()
         self.went_on()
+        self.status.follow(reader)
         self.status.batch_ms = [*self.status.batch_ms[-200:], (perf_counter() - started) * 1e3]
         self.status.counts["batches"] += 1
         self.status.counts["records"] += len(messages)

@@ -5,7 +5,9 @@ Counts and sums are not idempotent, so each transaction also writes how far its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from time import perf_counter
 
 from confluent_kafka import Message
 
@@ -63,12 +65,22 @@ class GraphWriterRole(Follower):
                 rings[ring.ring_id] = ring
             else:
                 rows.setdefault(f"{message.topic()}/{message.partition()}", []).append(message)
-        for partition, some in sorted(rows.items()):
-            self._apply(partition, some)
-        if alerts:
-            self._graph.show_alerts([m.alert for m in alerts.values()])
-        if rings:
-            self._graph.show_rings([_shown(m) for m in rings.values()])
+        with self._counted("links", sum(map(len, rows.values()))):
+            for partition, some in sorted(rows.items()):
+                self._apply(partition, some)
+        with self._counted("alerts", len(alerts)):
+            if alerts:
+                self._graph.show_alerts([m.alert for m in alerts.values()])
+        with self._counted("rings", len(rings)):
+            if rings:
+                self._graph.show_rings([_shown(m) for m in rings.values()])
+
+    @contextmanager
+    def _counted(self, what: str, n: int) -> Iterator[None]:
+        started = perf_counter()
+        yield
+        self.status.counts[f"{what}_us"] += int((perf_counter() - started) * 1e6)
+        self.status.counts[what] += n
 
     def _apply(self, partition: str, messages: Sequence[Message]) -> None:
         applied = self._applied.get(partition)

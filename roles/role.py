@@ -28,14 +28,16 @@ class Status:
     """Why it does not go on; empty when all is well."""
     counts: Counter[str] = field(default_factory=Counter)
     """Things done since the start, by name."""
-    lag: dict[str, int] = field(default_factory=dict)
-    """`topic/partition` -> records behind."""
     batch_ms: list[float] = field(default_factory=list)
     """Of the last batches."""
+    lag: dict[str, int] = field(default_factory=dict)
+    """`topic/partition` -> records behind, those in hand included."""
 
     def follow(self, reader: Reader) -> None:
+        """On the thread that reads: librdkafka's consumers hold up whoever asks from another while they poll."""
         self.lag = {f"{topic}/{partition}": n for (topic, partition), n in reader.lag().items()}
-        self.counts["rebalances"] = reader.rebalances.get("assigned", 0)
+        self.counts["rebalances"] = reader.rebalances["assigned"]
+        self.counts["skipped"] = sum(reader.skipped.values())
 
 
 class Role(ABC):

@@ -82,9 +82,9 @@ class ScorerRole(Role):
         self._unknown_since: dict[tuple[str, int, int], float] = {}
         self._telling = Pace(_TELL_S)
         self._unsettled: set[Part] = set()
+        self._lag_pace = Pace(_LAG_S)
         self._going_out = False
         """A batch is in its transaction: what fails there has the clients made anew, since the brokers may have lost them."""
-        self._lag_pace = Pace(_LAG_S)
 
     def open(self) -> None:
         self._topics.check(reached(self._bus))
