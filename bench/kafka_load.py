@@ -175,7 +175,7 @@ def caught_up(ports: dict[str, int], timeout_s: float, events: int = 0) -> float
         told = [pair for port in ports.values() for pair in metrics(port).items()]
         lag = [value for name, value in told if name.startswith("ringwatch_lag")]
         done = [value for name, value in told if name in _DONE]
-        if lag and max(lag) < 50 and min(done) >= events:
+        if lag and max(lag) < 50 and len(done) == len(_DONE) and min(done) >= events:
             break
         time.sleep(0.25)
     return time.monotonic() - began
