@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from threading import Thread
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -17,6 +20,7 @@ log = logging.getLogger("ringwatch.kafka")
 Part = tuple[str, int]
 """(topic, partition)"""
 _ROOM_S = 0.01
+_GRACE_S = 5.0
 
 
 class Record(NamedTuple):
@@ -41,6 +45,7 @@ class Transactor:
         self.aborted = 0
         self.broken = False
         """Fenced, or in a state that only new producers leave."""
+        self._stuck = False
 
     @classmethod
     def of(
@@ -63,6 +68,30 @@ class Transactor:
         """
         if self.broken:
             raise Conflict("the producers were given up", hint="make new ones")
+        self._bounded(lambda: self._write(records, offsets, group))
+
+    def _bounded(self, work: Callable[[], None]) -> None:
+        """Calls of librdkafka have time limits, and some do not return after a broker's restart none the less (seen in
+        `send_offsets_to_transaction` of 2.16): then these producers are left alone, and others made with their ids fence them."""
+        done: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                work()
+                done.set_result(None)
+            except Exception as error:  # noqa: BLE001 - a top: it is raised where it is waited for
+                done.set_exception(error)
+
+        Thread(target=run, name="transaction", daemon=True).start()
+        try:
+            done.result(2 * self._timeout_s + _GRACE_S)
+        except FutureTimeout:
+            if done.done():
+                raise
+            self.broken = self._stuck = True
+            raise Unavailable("a transaction does not end", hint="it is tried again with new producers") from None
+
+    def _write(self, records: Iterable[Record], offsets: Mapping[Part, int] | None, group: Any) -> None:
         turn = self._producers[self._turn]
         self._turn = (self._turn + 1) % len(self._producers)
         done = False
@@ -122,6 +151,8 @@ class Transactor:
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Drop what was not committed. Raises nothing."""
+        if self._stuck:
+            return
         for p in self._producers:
             p.purge()
             p.flush(timeout_s)

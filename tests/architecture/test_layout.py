@@ -90,6 +90,7 @@ def test_only_the_top_catches_everything() -> None:
     }
     threads = {
         "api/engine.py",
+        "bus/transactions.py",
         "graph/writer.py",
         "ingest/outlets.py",
         "ingest/snapshot.py",
