@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
-from threading import Thread
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -14,6 +11,7 @@ from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from bus.clients import BusSettings, producer
 from bus.failures import error_of, explained, is_fatal, retried
+from ringwatch.begun import begun
 from ringwatch.errors import Conflict, RingwatchError, Unavailable
 
 log = logging.getLogger("ringwatch.kafka")
@@ -68,26 +66,12 @@ class Transactor:
         """
         if self.broken:
             raise Conflict("the producers were given up", hint="make new ones")
-        self._bounded(lambda: self._write(records, offsets, group))
-
-    def _bounded(self, work: Callable[[], None]) -> None:
-        """Calls of librdkafka have time limits, and some do not return after a broker's restart none the less (seen in
-        `send_offsets_to_transaction` of 2.16): then these producers are left alone, and others made with their ids fence them."""
-        done: Future[None] = Future()
-
-        def run() -> None:
-            try:
-                work()
-                done.set_result(None)
-            except Exception as error:  # noqa: BLE001 - a top: it is raised where it is waited for
-                done.set_exception(error)
-
-        Thread(target=run, name="transaction", daemon=True).start()
+        # Calls of librdkafka have time limits, and some do not return after a broker's restart none the less (seen in
+        # send_offsets_to_transaction of 2.16): then these producers are left alone, and others made with their ids fence them.
+        coming = begun(lambda: self._write(records, offsets, group), "transaction")
         try:
-            done.result(2 * self._timeout_s + _GRACE_S)
-        except FutureTimeout:
-            if done.done():
-                raise
+            coming.result(2 * self._timeout_s + _GRACE_S)
+        except TimeoutError:
             self.broken = self._stuck = True
             raise Unavailable("a transaction does not end", hint="it is tried again with new producers") from None
 

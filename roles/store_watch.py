@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from time import monotonic, sleep
 
+from ringwatch.begun import begun
 from ringwatch.errors import RingwatchError, Unavailable
 from roles.role import Role
 
 Probe = Callable[[], object]
 """Raises what is wrong."""
+ANSWER_S = 5.0
 _EVERY_S, _NAP_S = 2.0, 0.25
 
 
 class StoreWatch(Role):
-    """`probes` by the name of the store; each must answer within a few seconds."""
+    """`probes` by the name of the store. One that stands still may never answer: it is not asked again before it has."""
 
     def __init__(self, probes: Mapping[str, Probe]) -> None:
         super().__init__()
         self.name = "stores"
         self._probes = probes
+        self._asked: dict[str, Future[object]] = {}
         self._due = 0.0
 
     def open(self) -> None:
@@ -31,8 +35,16 @@ class StoreWatch(Role):
             return
         away = []
         for name, probe in self._probes.items():
+            if name not in self._asked:
+                self._asked[name] = begun(probe, f"probe of {name}")
+        wait(self._asked.values(), ANSWER_S)
+        for name, answer in list(self._asked.items()):
+            if not answer.done():
+                away.append(f"{name}: no answer within {ANSWER_S:g} s")
+                continue
+            del self._asked[name]
             try:
-                probe()
+                answer.result()
             except RingwatchError as error:
                 away.append(f"{name}: {error}")
         if away:

@@ -90,10 +90,10 @@ def test_only_the_top_catches_everything() -> None:
     }
     threads = {
         "api/engine.py",
-        "bus/transactions.py",
         "graph/writer.py",
         "ingest/outlets.py",
         "ingest/snapshot.py",
+        "ringwatch/begun.py",
         "roles/role.py",
         "roles/http_scoring.py",
         "ledger/sql_store.py",

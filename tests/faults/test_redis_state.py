@@ -57,7 +57,7 @@ def test_a_frozen_server_is_unavailable_within_the_bound(servers: Servers, state
             started_s = time.monotonic()
             with pytest.raises(Unavailable, match="no answer within 1 s"):
                 call()
-            assert time.monotonic() - started_s < 10.0, "it waited on"
+            assert time.monotonic() - started_s < 2.5
     finally:
         servers.resume("redis")
     again = state.begin(TENANT, entries([payment(1, START_US)]))

@@ -14,6 +14,7 @@ from ringwatch.model import BUILTIN_KINDS, Event, Label, Refusal
 from ringwatch.settings import Settings
 from ringwatch.shared_wiring import event_topics, open_shared
 from ringwatch.wiring import open_decoder
+from roles import store_watch
 from roles.health import health_app
 from roles.metrics import registry_of_roles, troubles_of
 from roles.role import Role
@@ -234,4 +235,28 @@ def test_readiness_follows_the_stores() -> None:
     watch.run(stop)
     assert seen[0] == {"stores": "starting"}
     assert seen[-1]["stores"].startswith("Kafka: nobody listens")
+    assert troubles_of([watch]) == {}
+
+
+def test_a_store_that_stands_still_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its probe waits for an answer that does not come; it is asked once, and told ready when it goes on."""
+    monkeypatch.setattr(store_watch, "ANSWER_S", 0.05)
+    goes_on, stop, asked = threading.Event(), threading.Event(), []
+
+    def probe() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            stop.set()
+        goes_on.wait(30)
+
+    watch = StoreWatch({"ledger": probe})
+    running = threading.Thread(target=watch.run, args=(stop,))
+    running.start()
+    until = time.monotonic() + 30
+    while troubles_of([watch])["stores"] == "starting" and time.monotonic() < until:
+        time.sleep(0.01)
+    assert troubles_of([watch])["stores"].startswith("ledger: no answer within 0.05 s")
+    assert len(asked) == 1
+    goes_on.set()
+    running.join(30)
     assert troubles_of([watch]) == {}
