@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
-from bus.failures import explained
-from bus.reading import Reader
-
-_TIMEOUT_S = 10.0
+from bus.reading import Reader, topic_partitions
 
 
 class AloneReader(Reader):
@@ -32,13 +29,7 @@ class AloneReader(Reader):
 
     def start(self) -> dict[int, int]:
         """Take all partitions; partition -> where the group stands (its oldest record where it never was). Raises Unavailable."""
-        try:
-            topic = self._consumer.list_topics(self._topic, _TIMEOUT_S).topics[self._topic]
-        except KafkaException as error:
-            raise explained(error, f"{self._topic} cannot be asked") from None
-        if topic.error is not None:
-            raise explained(topic.error, f"{self._topic} cannot be read")
-        starts = self._standing([(self._topic, partition) for partition in sorted(topic.partitions)])
+        starts = self._standing([(self._topic, partition) for partition in topic_partitions(self._consumer, self._topic)])
         self._next = dict(starts)
         self._done = dict(starts)
         self._consumer.assign([TopicPartition(name, partition, offset) for (name, partition), offset in starts.items()])

@@ -268,6 +268,17 @@ class Reader:
         consumer.incremental_unassign(given)
 
 
+def topic_partitions(consumer: Consumer, topic: str) -> list[int]:
+    """Of one topic, as the brokers say. Raises Unavailable, Denied."""
+    try:
+        found = consumer.list_topics(topic, _TIMEOUT_S).topics[topic]
+    except KafkaException as error:
+        raise explained(error, f"{topic} cannot be asked") from None
+    if found.error is not None:
+        raise explained(found.error, f"{topic} cannot be read")
+    return sorted(found.partitions)
+
+
 def _listed(offsets: Mapping[Part, int]) -> list[TopicPartition]:
     return [TopicPartition(topic, partition, offset) for (topic, partition), offset in sorted(offsets.items())]
 

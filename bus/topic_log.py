@@ -11,6 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from bus.clients import BusSettings, consumer
 from bus.failures import explained
+from bus.reading import topic_partitions
 from ringwatch.errors import Unavailable
 
 M = TypeVar("M")
@@ -61,13 +62,7 @@ class _Open(Generic[M]):
         self._consumer.close()
 
     def partitions(self) -> list[int]:
-        try:
-            topic = self._consumer.list_topics(self._topic, _TIMEOUT_S).topics[self._topic]
-        except KafkaException as error:
-            raise explained(error, f"{self._topic} cannot be asked") from None
-        if topic.error is not None:
-            raise explained(topic.error, f"{self._topic} cannot be read")
-        return sorted(topic.partitions)
+        return topic_partitions(self._consumer, self._topic)
 
     def ends(self) -> dict[int, int]:
         try:

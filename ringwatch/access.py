@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 
 def open_bus(settings: Settings) -> BusSettings:
+    """Nothing is asked of the brokers yet. Raises BadInput where none are named, or their settings do not go together."""
     from bus.clients import BusSettings, Mechanism, Protocol
 
+    if settings.bus_url == "none:":
+        raise BadInput("RINGWATCH_BUS_URL is 'none:': no Kafka is named", hint="set it to kafka://host:port")
     certificate, key = certificate_of(settings, "kafka")
     return BusSettings.from_url(
         without_secret("bus_url", settings.bus_url),

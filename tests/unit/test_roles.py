@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from ringwatch.access import open_bus
 from ringwatch.errors import BadInput, Unavailable
 from ringwatch.model import BUILTIN_KINDS, Event, Label, Refusal
 from ringwatch.settings import Settings
@@ -217,6 +218,11 @@ def test_an_unknown_role_is_named() -> None:
 def test_roles_that_do_not_go_together_are_refused() -> None:
     with pytest.raises(BadInput, match="without scorer"):
         open_shared(Settings(bus_url="kafka://h:1"), ["api", "ring-keeper"])
+
+
+def test_what_needs_kafka_says_which_setting_names_it() -> None:
+    with pytest.raises(BadInput, match="RINGWATCH_BUS_URL is 'none:'"):
+        open_bus(Settings())
 
 
 def test_readiness_follows_the_stores() -> None:
