@@ -29,7 +29,9 @@ class AloneReader(Reader):
 
     def start(self) -> dict[int, int]:
         """Take all partitions; partition -> where the group stands (its oldest record where it never was). Raises Unavailable."""
-        starts = self._standing([(self._topic, partition) for partition in topic_partitions(self._consumer, self._topic)])
+        starts = self._standing(
+            [(self._topic, partition) for partition in topic_partitions(self._consumer, self._topic)]
+        )
         self._next = dict(starts)
         self._done = dict(starts)
         self._consumer.assign([TopicPartition(name, partition, offset) for (name, partition), offset in starts.items()])
