@@ -39,6 +39,8 @@ _KEPT_BATCHES = 200
 _LAG_S, _TELL_S = 0.5, 1.0
 PACE_S = 0.015
 """Batches begin that long after each other at least: a transaction costs the same for one event and for twenty."""
+_GATHER_S = 0.01
+"""Records gather at the brokers that long: an answer for every one of them would cost the brokers more than reading them."""
 PRODUCERS = 2
 """Transactions in turn: one begins while the markers of the one before are written."""
 
@@ -100,7 +102,7 @@ class ScorerRole(Role):
         self._transactor.start()
         with self._scoring.lock:
             self._scoring.ready()  # a long replay must not happen between two polls
-        client = consumer(self._bus, group)
+        client = consumer(self._bus, group, gather_s=_GATHER_S)
         self._reader = Reader(client, list(self._taking.topics), self, settled_offsets(self._bus, group))
 
     def on_assigned(self, parts: Sequence[Part]) -> Mapping[Part, int] | None:
