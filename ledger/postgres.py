@@ -145,7 +145,9 @@ def as_ours(error: Exception, doing: str) -> RingwatchError:
         hint = "it must be in date, for the name in the URL, and signed by an authority in RINGWATCH_POSTGRES_CA_FILE"
         return Unavailable(message, hint=hint)
     if code == "42P01":
-        return Corrupt(message, hint="`ringwatch ledger upgrade` makes the tables")
+        return Unavailable(
+            message, hint="the ledger writer makes the tables when it starts, or `ringwatch ledger upgrade`"
+        )
     if code[:2] in _UNAVAILABLE or not code:
         return Unavailable(message, hint=_HINTS.get(code, "is the PostgreSQL server up and reachable? Then try again"))
     return Corrupt(message, hint="restore the ledger from a backup")

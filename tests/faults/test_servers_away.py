@@ -126,3 +126,21 @@ def test_readiness_follows_the_stores(fault_servers: Servers, folder: Path, name
         cluster.eventually(lambda: not cluster.ready_now(port), 40, f"not ready without {name}")
         fault_servers.resume(name)
         cluster.await_ready()
+
+
+def test_the_order_of_starting_does_not_matter(fault_servers: Servers, lines: list[bytes], folder: Path) -> None:
+    """An API before anybody made the ledger's tables answers, says that it is not ready, and is once they are there."""
+    with Cluster(fault_servers, folder) as cluster:
+        cluster.start("api", wait=False)
+        time.sleep(3)
+        assert not cluster.ready_now(cluster.ports["api/0"])
+        code, answer = cluster.score(lines[0], "api")
+        assert code in (200, 503), answer
+        cluster.start("ledger-writer", "ring-keeper", "graph-writer")
+        for line in lines[:200]:
+            code, answer = cluster.score(line, "api")
+            assert code == 200, answer
+        cluster.await_all(200)
+        want = expected(lines[:200], cluster.tenant)
+        cluster.check_decisions(want, exact=False)
+        cluster.check_graph(want, exact=False)
