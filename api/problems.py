@@ -13,7 +13,7 @@ import msgspec
 from starlette.responses import Response
 
 from ingest.card_numbers import mask_card_numbers
-from ringwatch.errors import BadInput, Conflict, Corrupt, Denied, NotFound, RingwatchError, Unavailable
+from ringwatch.errors import BadInput, Conflict, Corrupt, Denied, NotFound, RingwatchError, ServerDenied, Unavailable
 
 log = logging.getLogger(__name__)
 MEDIA = "application/problem+json"
@@ -32,10 +32,17 @@ KINDS: dict[type[RingwatchError], Meaning] = {
     NotFound: Meaning(404, "not_found"),
     Conflict: Meaning(409, "conflict"),
     Denied: Meaning(403, "denied"),
+    ServerDenied: Meaning(503, "store_denied"),
     Unavailable: Meaning(503, "unavailable"),
     Corrupt: Meaning(500, "corrupt"),
 }
 """The one table. An error's own code (`context["code"]`) may say it more closely: `CODES`."""
+
+_OURS: dict[type[RingwatchError], str] = {
+    Corrupt: "stored data fails its own check",
+    ServerDenied: "a store does not let this process in",
+}
+"""What callers need not know more of; the log says it."""
 
 CODES: dict[str, int] = {
     "not_json": 400,
@@ -83,14 +90,14 @@ def meaning_of(error: RingwatchError) -> Meaning:
 def problem_of(error: RingwatchError) -> Problem:
     meaning = meaning_of(error)
     field = error.context.get("field")
-    corrupt = meaning.code == "corrupt"
-    if corrupt:
-        log.error("corrupt: %s", error)
+    ours = next((said for kind, said in _OURS.items() if isinstance(error, kind)), None)
+    if ours is not None:
+        log.error("%s: %s", meaning.code, error)
     return problem(
         meaning.status,
         meaning.code,
-        "stored data fails its own check" if corrupt else error.message,
-        hint="the server's log says which" if corrupt else error.hint,
+        ours or error.message,
+        hint="the server's log says which" if ours else error.hint,
         field=field if isinstance(field, str) else "",
         retry_after_s=error.retry_after_s if isinstance(error, Unavailable) else 0.0,
     )

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
-from ringwatch.errors import BadInput, Conflict, Corrupt, Denied, RingwatchError, Unavailable
+from ringwatch.errors import BadInput, Conflict, Corrupt, RingwatchError, ServerDenied, Unavailable
 
 _UNKNOWN_USER = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED}
 _DENIED = {
@@ -70,12 +70,12 @@ def explained(error: KafkaException | KafkaError, what: str) -> RingwatchError:
         )
     if code in _UNKNOWN_USER:
         named = "RINGWATCH_KAFKA_USERNAME, RINGWATCH_KAFKA_PASSWORD_FILE, RINGWATCH_KAFKA_SASL_MECHANISM"
-        return Denied(text, hint=f"check user, password and mechanism: {named}")
+        return ServerDenied(text, hint=f"check user, password and mechanism: {named}")
     if code in _DENIED:
-        return Denied(text, hint="check the access lists of the brokers: docs/kafka.md says what a user needs")
+        return ServerDenied(text, hint="check the access lists of the brokers: docs/kafka.md says what a user needs")
     if _OUR_CERTIFICATE.search(cause.str()):
         named = "RINGWATCH_KAFKA_CERT_FILE, RINGWATCH_KAFKA_KEY_FILE"
-        return Denied(text, hint=f"the brokers want a certificate signed by an authority they know: {named}")
+        return ServerDenied(text, hint=f"the brokers want a certificate signed by an authority they know: {named}")
     if code == KafkaError._SSL:
         return Unavailable(text, hint="check RINGWATCH_KAFKA_CA_FILE, and the names in the brokers' certificates")
     if code in _UNKNOWN_TOPIC:

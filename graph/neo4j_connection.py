@@ -23,7 +23,7 @@ from neo4j.exceptions import AuthError, ClientError, ConfigurationError, DriverE
 
 from cypher.load import load
 from graph.neo4j_names import typed
-from ringwatch.errors import BadInput, Corrupt, Denied, RingwatchError, Unavailable
+from ringwatch.errors import BadInput, Corrupt, RingwatchError, ServerDenied, Unavailable
 
 SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
 ENDED = "Neo.ClientError.Transaction."
@@ -173,10 +173,10 @@ def _refused(text: str, code: str) -> RingwatchError:
         )
         return Unavailable(text, hint=hint, retry_after_s=_LOCKED_S)
     if code == f"{SECURITY}CredentialsExpired":
-        return Denied(text, hint="the user's first password must be changed: ALTER CURRENT USER SET PASSWORD")
+        return ServerDenied(text, hint="the user's first password must be changed: ALTER CURRENT USER SET PASSWORD")
     if code == f"{SECURITY}Forbidden":
-        return Denied(text, hint="the user needs the right to read and to write in this database")
-    return Denied(text, hint="check RINGWATCH_NEO4J_USERNAME and RINGWATCH_NEO4J_PASSWORD_FILE")
+        return ServerDenied(text, hint="the user needs the right to read and to write in this database")
+    return ServerDenied(text, hint="check RINGWATCH_NEO4J_USERNAME and RINGWATCH_NEO4J_PASSWORD_FILE")
 
 
 def _away(error: BaseException) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from ringwatch.errors import BadInput, Corrupt, Denied, RingwatchError, Unavailable
+from ringwatch.errors import BadInput, Corrupt, RingwatchError, ServerDenied, Unavailable
 
 _SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 _STALL_S = 20
@@ -140,7 +140,9 @@ def as_ours(error: Exception, doing: str) -> RingwatchError:
         text = f"{text}: {diagnosis.message_detail}"
     message = f"the ledger cannot {doing}: {text}"
     if code[:2] == "28" or code == "42501" or (not code and any(r in text for r in _REFUSED)):
-        return Denied(message, hint="check user, password, client certificate and rights at the PostgreSQL server")
+        return ServerDenied(
+            message, hint="check user, password, client certificate and rights at the PostgreSQL server"
+        )
     if not code and any(u in text for u in _UNTRUSTED):
         hint = "it must be in date, for the name in the URL, and signed by an authority in RINGWATCH_POSTGRES_CA_FILE"
         return Unavailable(message, hint=hint)

@@ -40,6 +40,10 @@ class Denied(RingwatchError):
     """The caller may not do this."""
 
 
+class ServerDenied(Denied):
+    """A server (Kafka, Neo4j, PostgreSQL) does not let this process in; whoever called it can do nothing about that."""
+
+
 class Unavailable(RingwatchError):
     """A store or a model cannot be reached now; trying again later is right."""
 

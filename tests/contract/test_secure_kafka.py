@@ -33,7 +33,7 @@ from bus.reading import Reader
 from bus.topics import Topics
 from bus.transactions import Record, Transactor
 from ringwatch.access import open_bus
-from ringwatch.errors import BadInput, Denied, RingwatchError, Unavailable
+from ringwatch.errors import BadInput, RingwatchError, ServerDenied, Unavailable
 from ringwatch.settings import Settings
 from servers.launcher import Servers
 
@@ -105,7 +105,7 @@ def secured(own_servers: Callable[..., Servers], tmp_path_factory: pytest.TempPa
         done.result(DEADLINE_S)
     for way in ("SCRAM without TLS", "SCRAM over TLS"):
         bus = open_bus(found.settings(way))
-        wait_until(lambda: not isinstance(why_not(bus), Denied))  # noqa: B023
+        wait_until(lambda: not isinstance(why_not(bus), ServerDenied))  # noqa: B023
     return found
 
 
@@ -154,15 +154,15 @@ PASSWORD = "check user, password and mechanism: RINGWATCH_KAFKA_USERNAME, RINGWA
 OURS = "the brokers want a certificate signed by an authority they know: RINGWATCH_KAFKA_CERT_FILE, RINGWATCH_KAFKA_KEY_FILE"
 THEIRS = r"127\.0\.0\.1:\d+ shows a certificate that is not taken: .+signed by an authority in RINGWATCH_KAFKA_CA_FILE"
 NOT_LET_IN: dict[str, tuple[type[RingwatchError], str, str, Callable[[Secured], dict[str, Any]]]] = {
-    "a wrong password": (Denied, PASSWORD, "SCRAM over TLS", lambda s: {"password": s.wrong}),
-    "a wrong password by PLAIN": (Denied, PASSWORD, "PLAIN over TLS", lambda s: {"password": s.wrong}),
-    "a wrong password without TLS": (Denied, PASSWORD, "SCRAM without TLS", lambda s: {"password": s.wrong}),
-    "an unknown user": (Denied, PASSWORD, "SCRAM over TLS", lambda s: {"username": "nobody"}),
+    "a wrong password": (ServerDenied, PASSWORD, "SCRAM over TLS", lambda s: {"password": s.wrong}),
+    "a wrong password by PLAIN": (ServerDenied, PASSWORD, "PLAIN over TLS", lambda s: {"password": s.wrong}),
+    "a wrong password without TLS": (ServerDenied, PASSWORD, "SCRAM without TLS", lambda s: {"password": s.wrong}),
+    "an unknown user": (ServerDenied, PASSWORD, "SCRAM over TLS", lambda s: {"username": "nobody"}),
     "a mechanism that is not offered": (
-        Denied, f"PLAIN,SCRAM-SHA-512.*{PASSWORD}", "SCRAM over TLS", lambda s: {"sasl_mechanism": "SCRAM-SHA-256"}
+        ServerDenied, f"PLAIN,SCRAM-SHA-512.*{PASSWORD}", "SCRAM over TLS", lambda s: {"sasl_mechanism": "SCRAM-SHA-256"}
     ),
-    "no certificate of ours": (Denied, OURS, "certificates", lambda s: {"cert_file": None, "key_file": None}),
-    "a certificate they do not know": (Denied, OURS, "certificates", lambda s: strange(s)),
+    "no certificate of ours": (ServerDenied, OURS, "certificates", lambda s: {"cert_file": None, "key_file": None}),
+    "a certificate they do not know": (ServerDenied, OURS, "certificates", lambda s: strange(s)),
     "another authority": (Unavailable, THEIRS, "SCRAM over TLS", lambda s: {"ca_file": s.stranger.cert}),
     "the authorities of the system": (Unavailable, THEIRS, "certificates", lambda s: {"ca_file": None}),
     "a name that is not in their certificate": (
@@ -211,7 +211,7 @@ def test_readiness_says_why_too(secured: Secured) -> None:
 def answer(asked: Callable[[], None]) -> str:
     try:
         asked()
-    except (Denied, Unavailable) as error:
+    except (ServerDenied, Unavailable) as error:
         return str(error)
     return ""
 
@@ -220,7 +220,7 @@ def test_who_is_on_no_access_list_may_do_nothing_and_is_told(secured: Secured) -
     topics = Topics("fraud.listed")
     topics.create(admin(secured.root()), partitions=1)
     bus = open_bus(secured.settings("SCRAM over TLS", username=UNLISTED))
-    with pytest.raises(Denied, match=r"transactional id cannot be taken.*access lists"):
+    with pytest.raises(ServerDenied, match=r"transactional id cannot be taken.*access lists"):
         Transactor.of(bus, topics.group("scorer"), turns=1).start()
     failed: list[str] = []
     out = producer(bus, more={"on_delivery": lambda error, _: failed.append(error.name())})
@@ -228,10 +228,10 @@ def test_who_is_on_no_access_list_may_do_nothing_and_is_told(secured: Secured) -
     out.flush(DEADLINE_S)
     assert failed == ["TOPIC_AUTHORIZATION_FAILED"]
     reader = Reader(consumer(bus, topics.group("scorer")), [topics.events])
-    with pytest.raises(Denied, match="access lists"):
+    with pytest.raises(ServerDenied, match="access lists"):
         wait_until(lambda: bool(reader.poll(1, 0.1)))
     reader.close()
-    with pytest.raises(Denied, match=r"topic fraud\.mine\.\w+ cannot be made.*access lists"):
+    with pytest.raises(ServerDenied, match=r"topic fraud\.mine\.\w+ cannot be made.*access lists"):
         Topics("fraud.mine").create(reached(bus, timeout_s=DEADLINE_S), partitions=1)
 
 

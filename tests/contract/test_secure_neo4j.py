@@ -19,7 +19,7 @@ from support.secure import HOST, SecureNeo4j, secret_file, started
 from graph.neo4j_connection import Limits
 from graph.neo4j_store import Neo4jGraph
 from ringwatch.access import open_neo4j
-from ringwatch.errors import BadInput, Denied, RingwatchError, Unavailable
+from ringwatch.errors import BadInput, RingwatchError, ServerDenied, Unavailable
 from ringwatch.model import BUILTIN_KINDS
 from ringwatch.settings import Settings
 from servers.launcher import Servers
@@ -121,7 +121,7 @@ def test_nothing_goes_over_the_wire_in_the_clear(secured: Secured, scheme: str) 
 def test_a_wrong_password_is_told_and_never_shown(secured: Secured, scheme: str) -> None:
     wrong, user = f"wrong-{token_hex(8)}", secured.new_user()
     error = why_not(secured.graph(scheme, user=user, password=wrong))
-    assert type(error) is Denied
+    assert type(error) is ServerDenied
     assert "check RINGWATCH_NEO4J_USERNAME and RINGWATCH_NEO4J_PASSWORD_FILE" in str(error)
     assert wrong not in f"{error} {error!r} {error.context}"
 
@@ -131,7 +131,7 @@ def test_a_user_locked_out_by_wrong_passwords_gets_in_later(secured: Secured) ->
     told: list[RingwatchError | None] = []
     while len(told) < TRIES and not (told and isinstance(told[-1], Unavailable)):
         told.append(why_not(secured.graph("bolt+s", user=user, password="wrong-password")))
-    assert {type(error) for error in told[:-1]} == {Denied}
+    assert {type(error) for error in told[:-1]} == {ServerDenied}
     assert "nobody gets in for some seconds" in str(told[-1])
     until = time.monotonic() + LOCKED_S
     while why_not(secured.graph("bolt+s", user=user)) is not None:
@@ -142,7 +142,7 @@ def test_a_user_locked_out_by_wrong_passwords_gets_in_later(secured: Secured) ->
 def test_a_first_password_must_be_changed(secured: Secured) -> None:
     user = secured.new_user("CREATE USER $name SET PASSWORD $password CHANGE REQUIRED")
     error = why_not(secured.graph(user=user))
-    assert type(error) is Denied
+    assert type(error) is ServerDenied
     assert "first password must be changed" in str(error)
 
 

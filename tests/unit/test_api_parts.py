@@ -17,7 +17,7 @@ from api.engine import SLICE
 from api.meters import Histogram, Meters, Window
 from api.problems import CODES, KINDS, meaning_of, problem_of
 from ringwatch import errors
-from ringwatch.errors import BadInput, Corrupt, RingwatchError, Unavailable
+from ringwatch.errors import BadInput, Corrupt, RingwatchError, ServerDenied, Unavailable
 
 
 def kinds() -> list[type[RingwatchError]]:
@@ -45,6 +45,9 @@ def test_a_closer_code_has_its_status(code: str) -> None:
 
 def test_a_problem_tells_nothing_of_the_inside() -> None:
     assert "ledger.sqlite" not in str(problem_of(Corrupt("ledger.sqlite: page 7", hint="ledger.sqlite")))
+    denied = problem_of(ServerDenied("graph query at neo4j://h: no", hint="check RINGWATCH_NEO4J_PASSWORD_FILE"))
+    assert denied.status == 503
+    assert "neo4j" not in str(denied).lower()
     assert problem_of(Unavailable("x", retry_after_s=3.0)).retry_after_s == 3.0
 
 

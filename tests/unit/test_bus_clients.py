@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from bus.clients import BusSettings, consumer, producer, reached
 from bus.failures import explained
 from bus.topics import KEYED, NAMES, SINGLE, Topics, config_of
-from ringwatch.errors import BadInput, Conflict, Corrupt, Denied, Unavailable
+from ringwatch.errors import BadInput, Conflict, Corrupt, ServerDenied, Unavailable
 
 
 def test_brokers_come_from_the_url() -> None:
@@ -106,8 +106,8 @@ def test_no_broker_is_told_in_time() -> None:
     [
         (KafkaError._FENCED, Conflict, "another process took over"),
         (KafkaError.PRODUCER_FENCED, Conflict, "another process took over"),
-        (KafkaError.TOPIC_AUTHORIZATION_FAILED, Denied, "access lists"),
-        (KafkaError.SASL_AUTHENTICATION_FAILED, Denied, "user, password"),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, ServerDenied, "access lists"),
+        (KafkaError.SASL_AUTHENTICATION_FAILED, ServerDenied, "user, password"),
         (KafkaError.UNKNOWN_TOPIC_OR_PART, Unavailable, "ringwatch topics create"),
         (KafkaError.MSG_SIZE_TOO_LARGE, BadInput, "2 MB"),
         (KafkaError._BAD_MSG, Corrupt, "gone or damaged"),
