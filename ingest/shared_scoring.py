@@ -205,11 +205,14 @@ class SharedScoring:
             began = perf_counter()
             pending = self.state.begin(tenant, entries)
             read_us = (perf_counter() - began) * 1e6
-            if patient and any(REBUILDING in why for why in pending.degraded):
+            rebuilding = any(REBUILDING in why for why in pending.degraded)
+            if patient and rebuilding:
                 raise Rebuilding("the state is being rebuilt", hint="it goes on by itself")
             if self._attempt(tenant, entries, pending, start, scored, read_us):
                 return
             scored.conflicted += 1
+            if self.keeper is not None and rebuilding:
+                raise Rebuilding("the state was rebuilt meanwhile", hint="it is tried again", retry_after_s=0.2)
             if self.keeper is not None:
                 raise Conflict(
                     "another process writes the state that this one keeps the rings of",

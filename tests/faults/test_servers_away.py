@@ -11,6 +11,8 @@ import pytest
 from support.cluster import ONE, Cluster
 from support.expected import expected
 
+from features.schema import FeatureSchema
+from ringwatch.access import open_shared_state
 from servers.launcher import Servers
 
 pytestmark = [pytest.mark.backends, pytest.mark.slow]
@@ -82,11 +84,14 @@ def test_redis_is_flushed(fault_servers: Servers, lines: list[bytes], folder: Pa
 
 
 def test_http_answers_while_the_state_is_rebuilt(fault_servers: Servers, lines: list[bytes], folder: Path) -> None:
+    """Another process is at it for five seconds and ends; then this one rebuilds."""
     with Cluster(fault_servers, folder) as cluster:
         cluster.start(ONE)
         cluster.send(lines[:1500])
         cluster.eventually(lambda: cluster.decided() >= 1500, 90, "the first 1,500")
-        cluster.redis().flushall()
+        state = open_shared_state(cluster.settings(), FeatureSchema())
+        lost = cluster.redis().pipeline()
+        lost.flushall().set(state.globals.rebuild, state.format + b"another process", px=5000).execute()
         told: list[str] = []
         for line in lines[1500:1900]:
             code, answer = cluster.score(line, ONE)
