@@ -22,6 +22,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
 from typing import Any, TypeVar
 
+from api.asking import Asking, too_many
 from api.meters import Meters
 from api.settle import Outcome, outcomes_of, outcomes_of_ledger
 from ingest.outlets import Spent
@@ -127,6 +128,7 @@ class Engine:
         self._trouble = ""
         self._arrived: SimpleQueue[Work | Future[Any] | None] = SimpleQueue()
         self._questions: deque[tuple[Callable[[Scoring], Any], Future[Any]]] = deque()
+        self._anywhere = Asking(ASKS)
         self._small: deque[Work] = deque()
         self._big: deque[Work] = deque()
         self._draining = False
@@ -171,7 +173,7 @@ class Engine:
         return work.future
 
     async def ask(self, question: Callable[[Scoring], T]) -> T:
-        """Have the thread answer between two chunks: for what only it may read. Must be short."""
+        """What only the scoring thread may read is read there between two chunks; else anywhere. Must be short."""
         try:
             return await asyncio.wait_for(asyncio.wrap_future(self._asked(question)), self.deadline_s)
         except TimeoutError:
@@ -185,8 +187,10 @@ class Engine:
             raise _no_answer() from None
 
     def _asked(self, question: Callable[[Scoring], T]) -> Future[T]:
+        if self._pipeline.asked_anywhere:
+            return self._anywhere.ask(lambda: question(self._pipeline))
         if len(self._questions) >= ASKS or not self._thread.is_alive():
-            raise Unavailable("too many questions wait", hint="ask again later", retry_after_s=1.0)
+            raise too_many()
         asked: Future[T] = Future()
         self._questions.append((question, asked))
         self._arrived.put(asked)

@@ -141,7 +141,7 @@ def _posts() -> dict[str, Any]:
     accepted = _responses("202", "Accepted", POST_ERRORS)
     events = _post(
         "Take events, scored behind those somebody waits for",
-        "Acknowledged when they are on disk: a crash after the answer loses nothing.",
+        "Acknowledged when they are kept (on disk, or by the brokers): a crash after the answer loses nothing.",
         "EventIn", EVENT_EXAMPLE, BATCH_EXAMPLE, accepted,
     )  # fmt: skip
     labels = _post(

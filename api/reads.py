@@ -77,7 +77,7 @@ def alert_event(stored: StoredAssessment) -> AlertEvent:
 
 
 def rings_question(tenant: str, least_users: int) -> Any:
-    """For the scoring thread: the tenant's rings, highest risk first."""
+    """For `Engine.ask`: the tenant's rings, highest risk first."""
 
     def ask(pipeline: Scoring) -> list[RingSummary]:
         reader = pipeline.rings
@@ -88,7 +88,7 @@ def rings_question(tenant: str, least_users: int) -> Any:
 
 
 def ring_question(tenant: str, ring_id: str) -> Any:
-    """For the scoring thread: one ring, or None."""
+    """For `Engine.ask`: one ring, or None."""
 
     def ask(pipeline: Scoring) -> Ring | None:
         reader = pipeline.rings

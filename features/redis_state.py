@@ -47,7 +47,7 @@ class RedisState:
         timeout_s: float = 1.0,
         connect_timeout_s: float = 1.0,
         state_ttl_s: int = 0,
-        dedupe_ttl_s: int = 172_800,
+        dedupe_ttl_s: int = 86_400,
         answer_ttl_s: int = 900,
         unsettled_ttl_s: int = 7 * 86_400,
         hold_s: float = 10.0,

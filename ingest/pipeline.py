@@ -43,6 +43,7 @@ class Pipeline:
     """Owns the order of things; everything else is handed in. Not thread-safe."""
 
     recovers = False
+    asked_anywhere = False
 
     def __init__(
         self,

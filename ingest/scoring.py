@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from ingest.source import Chunk
 from ingest.stream import ScoringStream
 from ingest.tally import Taken, Tally
 from ledger.store import LedgerStore
-from rings.ring import Ring, RingSummary
+from rings.ring import RingReader
 from ringwatch.model import Event
 from scorers.decision import Decisions
-
-
-class RingReader(Protocol):
-    """What is read of the rings."""
-
-    def rings(self, tenant: str | None = None, *, least_users: int = 2) -> Sequence[RingSummary]: ...
-
-    def ring(self, tenant: str, ring_id: str) -> Ring | None: ...
 
 
 class Scoring(Protocol):
@@ -49,6 +40,11 @@ class Scoring(Protocol):
     @property
     def recovers(self) -> bool:
         """Whether scoring goes on by itself once the stores are back; if not, a failure ends it."""
+        ...
+
+    @property
+    def asked_anywhere(self) -> bool:
+        """Whether any thread may look and read rings; if not, only the one that scores."""
         ...
 
     def stats(self) -> dict[str, int]:

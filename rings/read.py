@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from features.schema import FeatureSchema
 from rings.keeper import RingKeeper
-from rings.ring import Ring, RingSummary
+from rings.ring import Ring, RingReader, RingSummary
 from ringwatch.errors import BadInput, Corrupt, NotFound, did_you_mean
 from ringwatch.model import BUILTIN_KINDS, Kind, Strength
 
@@ -63,7 +64,7 @@ def _kinds(data_dir: Path) -> tuple[Kind, ...]:
     return tuple(Kind(str(n), Strength(s), bool(c)) for n, s, c in stored) if stored else BUILTIN_KINDS
 
 
-def find_ring(keeper: RingKeeper, given: str, tenant: str | None = None) -> Ring:
+def find_ring(keeper: RingReader, given: str, tenant: str | None = None) -> Ring:
     """The ring by its id or the beginning of one. Raises NotFound, or BadInput where several begin so."""
     begin = given.rstrip("….")
     rings = keeper.rings(tenant)
@@ -77,6 +78,6 @@ def find_ring(keeper: RingKeeper, given: str, tenant: str | None = None) -> Ring
     return ring
 
 
-def _some(found: list[RingSummary]) -> str:
+def _some(found: Sequence[RingSummary]) -> str:
     names = [r.ring_id if len({f.tenant for f in found}) == 1 else f"{r.ring_id} of {r.tenant}" for r in found[:3]]
     return ", ".join(names) + ("..." if len(found) > 3 else "")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -94,3 +95,11 @@ class Ring(msgspec.Struct, frozen=True):
     settled_us: int
     """Event time of the last mark at which expiry, hubs and communities were worked out."""
     truncated: bool = False
+
+
+class RingReader(Protocol):
+    """What is read of the rings."""
+
+    def rings(self, tenant: str | None = None, *, least_users: int = 2) -> Sequence[RingSummary]: ...
+
+    def ring(self, tenant: str, ring_id: str) -> Ring | None: ...

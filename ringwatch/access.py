@@ -107,6 +107,11 @@ def postgres_access(settings: Settings) -> PostgresAccess:
 
     certificate, key = certificate_of(settings, "postgres")
     ca = readable(settings, "postgres_ca_file")
+    if certificate is not None and ca is None:
+        raise BadInput(
+            "RINGWATCH_POSTGRES_CERT_FILE is set without RINGWATCH_POSTGRES_CA_FILE",
+            hint="the server is to be checked as well: name the authority that signed its certificate",
+        )
     return PostgresAccess(
         password=password_of(settings, "postgres", username=False), tls="verify-full" if ca is not None else None,
         ca=ca, certificate=certificate, key=key,

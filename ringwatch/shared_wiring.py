@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from roles.http_scoring import HttpScoring, Sweeper
     from roles.logs import DecisionsLog
     from roles.rebuild import Replayed
+    from roles.ring_shelf import RingShelf
     from roles.role import Role
 
 ROLES = ("api", "scorer", "ring-keeper", "ledger-writer", "graph-writer")
@@ -105,6 +106,13 @@ def open_shared(settings: Settings, names: Sequence[str], tenants: Callable[[], 
         _add_roles(here, names, tenants)
         here.closing = opened.pop_all()
         return here
+
+
+def ring_shelf(settings: Settings) -> RingShelf:
+    """The rings of the ledger that processes share; of this tenant where none is named."""
+    from roles.ring_shelf import RingShelf
+
+    return RingShelf(ledger_of(settings, None, FeatureSchema(kinds_of(settings.data_dir))), settings.tenant)
 
 
 def kinds_of(data_dir: Path) -> tuple[Kind, ...]:

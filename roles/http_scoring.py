@@ -9,22 +9,23 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from threading import Thread
-from time import perf_counter
+from time import monotonic, perf_counter
 
 from bus.messages import DecisionMessage, LabelMessage, decode, key_of, key_of_label
 from bus.topics import Topics
 from features.columns import Applied, ResolvedLabel
 from ingest.outlets import Spent
-from ingest.scoring import RingReader
 from ingest.shared_scoring import Scored, SharedScoring
 from ingest.source import Chunk
 from ingest.stream import ScoringStream
 from ingest.tally import Taken, Tally
 from ledger.store import LedgerStore
+from rings.ring import RingReader
+from ringwatch.begun import begun
 from ringwatch.errors import RingwatchError, Unavailable
 from ringwatch.model import Assessment, Event, Label, Refusal
 from roles.emitter import Emitter, Placed
@@ -34,6 +35,8 @@ from scorers.decision import Decisions
 log = logging.getLogger("ringwatch.http")
 LEFT_S = 30.0
 """A decision that is not settled for so long was left behind."""
+_LEDGER_S, _LEDGER_REST_S = 1.0, 5.0
+"""So long labels wait for the ledger; where it did not answer it is left alone for a while."""
 Present = Callable[[int, "set[tuple[str, str]]"], "set[tuple[str, str]]"]
 """(since, by the wall clock in microseconds; (tenant, id) pairs) -> those whose message is on the decisions topic."""
 
@@ -42,6 +45,7 @@ class HttpScoring:
     """What the engine drives (`ingest.scoring.Scoring`)."""
 
     recovers = True
+    asked_anywhere = True
 
     def __init__(
         self,
@@ -65,6 +69,7 @@ class HttpScoring:
         self._origin = f"http/{instance}/"
         self._numbers = itertools.count(time.time_ns())
         self._last: Future[Spent] | None = None
+        self._ledger_away_until = 0.0
         self._settling = ThreadPoolExecutor(1, "settle")
 
     @property
@@ -119,11 +124,7 @@ class HttpScoring:
         for item in chunk.items:
             if isinstance(item, Label) and item.target_kind == "event":
                 named.setdefault(item.tenant, []).append(item.target_id)
-        entities = {
-            (tenant, event_id): found
-            for tenant, ids in named.items()
-            for event_id, found in self.ledger.events_entities(tenant, ids).items()
-        }
+        entities = self._entities(named)
         items: list[Applied] = []
         places: list[int] = []
         refused: list[Refusal] = []
@@ -131,9 +132,15 @@ class HttpScoring:
             if isinstance(item, Event):
                 items.append(item)
             elif isinstance(item, Label):
-                of = entities.get((item.tenant, item.target_id))
+                of = (entities or {}).get((item.tenant, item.target_id))
                 if item.target_kind != "event":
                     of = {item.target_kind: item.target_id}
+                if of is None and entities is None:
+                    reason = (
+                        f"the ledger, which knows the event {item.target_id!r}, does not answer: send the label again"
+                    )
+                    refused.append(Refusal(reason, source, position, b"", "ledger_away"))
+                    continue
                 if of is None:
                     reason = f"label of unknown event {item.target_id!r}: send the event before its label"
                     refused.append(Refusal(reason, source, position, b"", "unknown_event"))
@@ -143,6 +150,21 @@ class HttpScoring:
                 continue
             places.append(position)
         return items, places, refused
+
+    def _entities(self, named: Mapping[str, list[str]]) -> dict[tuple[str, str], dict[str, str]] | None:
+        """(tenant, event id) -> its entities; None while the ledger does not answer, for which events must not wait."""
+        if not named:
+            return {}
+        if monotonic() < self._ledger_away_until:
+            return None
+        ask = self.ledger.events_entities
+        asked = begun(lambda: {(t, i): e for t, ids in named.items() for i, e in ask(t, ids).items()}, "labels")
+        try:
+            return asked.result(_LEDGER_S)
+        except (TimeoutError, Unavailable) as error:
+            log.warning("labels are refused for a while: the ledger does not answer: %s", error)
+            self._ledger_away_until = monotonic() + _LEDGER_REST_S
+            return None
 
     def _placed(self, scored: Scored, placed: Future[Placed], written: Future[Spent], started: float) -> None:
         """On the emitter's thread."""

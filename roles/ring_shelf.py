@@ -15,11 +15,14 @@ _MOST = 500
 class RingShelf:
     """Reads as a ring keeper is read."""
 
-    def __init__(self, store: RingStore) -> None:
+    def __init__(self, store: RingStore, tenant: str | None = None) -> None:
+        """`tenant`: whose, where none is named."""
         self._store = store
+        self._tenant = tenant
 
     def rings(self, tenant: str | None = None, *, least_users: int = 2) -> list[RingSummary]:
         """Highest risk first; the first 500."""
+        tenant = tenant or self._tenant
         found = [] if tenant is None else self._store.rings(tenant, limit=_MOST, least_users=least_users)
         return [decode_whole(kept.content).summary for kept in found if kept.content]
 

@@ -87,6 +87,11 @@ class Servers:
                 self._await(name)
             self._write_env()
 
+    @property
+    def sizing(self) -> Sizing:
+        """As given last; the defaults before."""
+        return record.load(self.folder).sizing
+
     def down(self, only: Sequence[str] = NAMES) -> None:
         """Stop what runs: asked first, killed when it does not end within a minute."""
         if not record.exists(self.folder):

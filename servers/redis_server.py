@@ -15,7 +15,7 @@ bind 127.0.0.1
 port {port}
 protected-mode yes
 requirepass {password}
-dir {folder}
+dir "{folder}"
 databases 256
 appendonly yes
 appendfsync everysec
@@ -36,7 +36,11 @@ class RedisServer:
         program("redis-server", "redis-server")
 
     def prepare(self, at: Place, say: Say) -> None:
-        text = _CONFIG.format(port=at.ports["redis"], password=at.password, folder=at.folder)
+        text = _CONFIG.format(
+            port=at.ports["redis"],
+            password=at.password,
+            folder=str(at.folder).replace("\\", "\\\\").replace('"', '\\"'),
+        )
         write_private(at.folder / "redis.conf", text)
 
     def command(self, at: Place) -> Command:

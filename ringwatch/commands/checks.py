@@ -28,7 +28,7 @@ def checks(settings: Settings) -> Iterator[Check]:
     yield "disk", None if free > _LEAST_FREE else f"{gib}: at least 2 GiB are needed", gib
     yield _kernel()
     yield _scorers(settings)
-    yield from _folder(settings)
+    yield from _folder(settings) if settings.bus_url == "none:" else _servers(settings)
 
 
 def _kernel() -> Check:
@@ -67,3 +67,64 @@ def _folder(settings: Settings) -> Iterator[Check]:
         None,
         f"{settings.data_dir}: {counts['assessments']:,} assessments, {counts['alerts']:,} alerts",
     )
+
+
+def _servers(settings: Settings) -> Iterator[Check]:
+    """Where several processes share the work: each server is asked."""
+    for name, ask in (("kafka", _kafka), ("redis", _redis), ("ledger", _ledger), ("neo4j", _neo4j)):
+        try:
+            yield name, None, ask(settings)
+        except RingwatchError as error:
+            yield name, str(error), ""
+
+
+def _kafka(settings: Settings) -> str:
+    from bus.clients import reached
+    from bus.topics import Topics
+    from ringwatch.access import open_bus
+
+    partitions = Topics(settings.topic_prefix).check(reached(open_bus(settings)))
+    return f"the topics {settings.topic_prefix}.* are there, with {partitions} partitions"
+
+
+def _redis(settings: Settings) -> str:
+    from features.schema import FeatureSchema
+    from features.shared_state import StateLost
+    from ringwatch.access import open_shared_state
+    from ringwatch.shared_wiring import kinds_of
+
+    state = open_shared_state(settings, FeatureSchema(kinds_of(settings.data_dir)))
+    try:
+        state.ready()
+        whole = "the state is whole"
+    except StateLost:
+        whole = "the state is new or lost: a scorer sees to it when it starts"
+    try:
+        return f"{state.stats()['keys']:,} keys; {whole}"
+    finally:
+        state.close()
+
+
+def _ledger(settings: Settings) -> str:
+    from features.schema import FeatureSchema
+    from ringwatch.shared_wiring import kinds_of, ledger_of
+
+    ledger = ledger_of(settings, None, FeatureSchema(kinds_of(settings.data_dir)))
+    try:
+        ledger.progress("")
+    finally:
+        ledger.close()
+    return "it has its tables"
+
+
+def _neo4j(settings: Settings) -> str:
+    from ringwatch.access import open_neo4j
+
+    graph = open_neo4j(settings)
+    if graph is None:
+        return "RINGWATCH_GRAPH_URL is none: there is no graph"
+    try:
+        graph.applied_position()
+    finally:
+        graph.close()
+    return "it answers"

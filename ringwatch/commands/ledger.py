@@ -35,7 +35,8 @@ def register(app: typer.Typer) -> None:
 
 
 def upgrade(data_dir: DataDir = None) -> None:
-    """Bring the ledger's tables to this version. Every process does so when it starts; this is for those that may not change tables."""
+    """Bring the ledger's tables to this version. The ledger writer (embedded: every process) does so
+    when it starts; this is for those that may not change tables."""
     settings = settings_with(data_dir)
     with _ledger(settings) as ledger:
         ledger.prepare()

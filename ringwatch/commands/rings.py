@@ -14,8 +14,7 @@ from ringwatch.errors import BadInput, NotFound, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rings.keeper import RingKeeper
-    from rings.ring import Ring, RingSummary
+    from rings.ring import Ring, RingReader, RingSummary
     from rings.words import Money
     from ringwatch.model import Alert, Reason
     from ringwatch.settings import Settings
@@ -55,7 +54,7 @@ def rings(
 ) -> None:
     """List rings, the riskiest first; `ringwatch rings show ID` draws one.
 
-    Rings are read from the newest snapshot: a service may run on the folder meanwhile.
+    Read from the newest snapshot, beside a service that runs on the folder; with Kafka from the ledger, of RINGWATCH_TENANT or --tenant.
     """
     if context.invoked_subcommand is not None:
         context.obj = data_dir
@@ -117,13 +116,17 @@ def show(
         draw_ring(ring, settings)
 
 
-def _open(settings: Settings) -> RingKeeper:
+def _open(settings: Settings) -> RingReader:
+    if settings.bus_url != "none:":
+        from ringwatch.shared_wiring import ring_shelf
+
+        return ring_shelf(settings)
     from rings.read import open_rings
 
     return open_rings(settings.data_dir)
 
 
-def _whole(keeper: RingKeeper, summary: RingSummary) -> Ring:
+def _whole(keeper: RingReader, summary: RingSummary) -> Ring:
     ring = keeper.ring(summary.tenant, summary.ring_id)
     if ring is None:
         raise NotFound(f"there is no ring {summary.ring_id!r}", hint="list them again")

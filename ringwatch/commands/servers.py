@@ -34,20 +34,29 @@ def register(app: typer.Typer) -> None:
 def up(
     data_dir: Folder = _FOLDER,
     only: Only = None,
-    kafka_heap_mb: Annotated[int, typer.Option(min=128, max=65_536, help="Kafka's heap, in MiB.")] = 384,
-    neo4j_heap_mb: Annotated[int, typer.Option(min=256, max=65_536, help="Neo4j's heap, in MiB.")] = 512,
-    neo4j_cache_mb: Annotated[int, typer.Option(min=16, max=1_048_576, help="Neo4j's page cache, in MiB.")] = 256,
+    kafka_heap_mb: Annotated[int | None, typer.Option(min=128, max=65_536, help="Kafka's heap, in MiB (384).")] = None,
+    neo4j_heap_mb: Annotated[int | None, typer.Option(min=256, max=65_536, help="Neo4j's heap, in MiB (512).")] = None,
+    neo4j_cache_mb: Annotated[
+        int | None, typer.Option(min=16, max=1_048_576, help="Neo4j's page cache, in MiB (256).")
+    ] = None,
 ) -> None:
     """Start what does not run yet, wait until each answers, print the settings that lead to them.
 
-    Ports stay the same from one start to the next. The settings go to standard output and to the file `env` in the folder.
+    Ports and sizes stay the same from one start to the next; other sizes count from a server's next start.
+    The settings go to standard output and to the file `env` in the folder.
 
     Example: `ringwatch servers up && set -a && . ringwatch-servers/env && set +a`
     """
     from servers.server import Sizing
 
     here = _servers(data_dir)
-    here.up(_names(only), Sizing(kafka_heap_mb, neo4j_heap_mb, neo4j_cache_mb))
+    before = here.sizing
+    sizing = Sizing(
+        kafka_heap_mb or before.kafka_heap_mb,
+        neo4j_heap_mb or before.neo4j_heap_mb,
+        neo4j_cache_mb or before.neo4j_cache_mb,
+    )
+    here.up(_names(only), sizing)
     for name, value in here.settings.items():
         print(f"export {name}={shlex.quote(value)}")
     sys.stdout.flush()

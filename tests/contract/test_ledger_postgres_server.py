@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from sqlalchemy.engine import make_url
-from support.backends import PostgresBackend
+from support.backends import PostgresBackend, absent
 from support.ledgers import OwnPostgres, fresh_ledger, scored
 
 from features.schema import FeatureSchema
@@ -53,7 +53,7 @@ def own_server(request: pytest.FixtureRequest) -> Iterator[OwnPostgres]:
         if small:
             mount = ["mount", "-t", "tmpfs", "-o", f"size={FULL_MB}m", "none", str(folder)]
             if subprocess.run(mount, capture_output=True, timeout=20).returncode:
-                pytest.skip("a small disk cannot be mounted here: run as root, where mount is allowed")
+                raise absent("a small disk cannot be mounted here: run as root, where mount is allowed")
             closing_up.callback(subprocess.run, ["umount", str(folder)], check=True, timeout=20)
         server = OwnPostgres(folder, "fsync=off", "max_wal_size=32MB", "min_wal_size=32MB", "shared_buffers=16MB")
         closing_up.callback(server.stop)

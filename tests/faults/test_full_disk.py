@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from support.backends import absent
 from support.cluster import WHOLE, Cluster
 from support.expected import expected
 
@@ -35,7 +36,7 @@ def small_disk(fault_servers: Servers) -> Iterator[Path]:
         if not mounted:
             folder.rmdir()
             aside.rename(folder)
-            pytest.skip("a small disk cannot be mounted here: run as root, where mount is allowed")
+            raise absent("a small disk cannot be mounted here: run as root, where mount is allowed")
 
         def back() -> None:
             fault_servers.stop("postgres")

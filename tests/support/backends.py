@@ -6,8 +6,8 @@ Fixtures (session, shared by all workers of pytest-xdist; nothing is left runnin
     own_servers                                                  a factory of private servers a test may kill, stop and pause
 
 The order for each: `RINGWATCH_TEST_REDIS_URL` (KAFKA, NEO4J, POSTGRES), with `RINGWATCH_TEST_REDIS_PASSWORD_FILE` and the like, which
-stand for `RINGWATCH_REDIS_...`; a container where a Docker engine answers; a process of the launcher. Else the test is skipped and says
-what is missing; with `RINGWATCH_REQUIRE_BACKENDS=1` it fails.
+stand for `RINGWATCH_REDIS_...` (tests erase all of a Redis and a Neo4j: only with `RINGWATCH_TEST_MAY_ERASE=1`); a container where a
+Docker engine answers; a process of the launcher. Else the test is skipped and says what is missing; with `RINGWATCH_REQUIRE_BACKENDS=1` it fails.
 
 A test keeps away from the others so:
     with redis_server.fresh() as settings: ...         an empty database number
@@ -46,6 +46,8 @@ from tests.support.containers import Containers, engine_answers
 _FOLDER = "RINGWATCH_TEST_RUN_FOLDER"
 _OWNER = "RINGWATCH_TEST_RUN_OWNER"
 _URLS = {"redis": "STATE", "kafka": "BUS", "neo4j": "GRAPH", "postgres": "LEDGER"}
+_ERASED, _MAY_ERASE = ("redis", "neo4j"), "RINGWATCH_TEST_MAY_ERASE"
+"""Nothing in these keeps tests apart from what was there before."""
 _numbers = count()
 
 
@@ -120,7 +122,7 @@ class PostgresBackend(Backend):
 class KafkaBackend(Backend):
     @contextmanager
     def fresh(self) -> Iterator[str]:
-        """A prefix nobody else has; topics and groups that begin with it are deleted at the end."""
+        """A prefix nobody else has; topics that begin with it are deleted at the end."""
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import AdminClient
 
@@ -204,6 +206,11 @@ def find(name: str) -> Backend:
     """The server of this name, started if need be. Skips the test, or fails it, when there is none."""
     folder = run_folder()
     given = _given(name)
+    if given and name in _ERASED and os.environ.get(_MAY_ERASE) != "1":
+        raise pytest.fail.Exception(
+            f"RINGWATCH_TEST_{name.upper()}_URL names a server, and tests erase what is in it: with {_MAY_ERASE}=1 they may",
+            pytrace=False,
+        )
     if given:
         return _CLASSES[name](name, "environment", given, folder)
     with _prepared(folder) as servers:

@@ -44,7 +44,7 @@ class Cypher:
         return str(summary.query_type), _operators(summary.plan)
 
     def empty(self) -> None:
-        """Remove all nodes, keep the schema. Refuses a database that looks like somebody's."""
+        """Remove all nodes, keep the schema."""
         with self.driver.session() as session:
             session.run("MATCH (n) CALL (n) { DETACH DELETE n } IN TRANSACTIONS OF 5000 ROWS").consume()
 
