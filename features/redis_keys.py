@@ -1,6 +1,6 @@
 """Names of the keys in Redis. All keys of a tenant carry one hash tag, `{tenant}`, so that a script may touch them together.
 
-rw:epoch, rw:rebuild, rw:tenants      of all tenants: read one by one, never in a script with others
+rw:epoch, rw:rebuild, rw:tenants, rw:sweep      of all tenants: read one by one, never in a script with others
 rw:{tenant}:s<8 bytes>                record of an entity        g<8 bytes>   second record of a user
 rw:{tenant}:i<16 bytes>               marker of an id            r<16 bytes>  its result
 rw:{tenant}:epoch, :hold, :began, :signups, :outbox
@@ -31,6 +31,7 @@ class GlobalKeys:
         self.epoch = f"{prefix}:epoch".encode()
         self.rebuild = f"{prefix}:rebuild".encode()
         self.tenants = f"{prefix}:tenants".encode()
+        self.sweep = f"{prefix}:sweep".encode()
 
 
 class TenantKeys:

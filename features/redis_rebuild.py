@@ -1,7 +1,7 @@
 """Making the state in Redis anew after it was lost, while scorers go on.
 
 The order: `begin_rebuild` (from now on answers say `state_rebuilding` and commits go on against what there is); replay the
-decisions into a `MemoryState` a tenant; `hold` (commits wait); replay what was decided meanwhile; `load` and `mark` each
+decisions into a `MemoryState` a tenant, and `mark` their ids; `hold` (commits wait); replay what was decided meanwhile; `load` each
 tenant; `release`; `finish`. When the one who rebuilds dies, its marks run out by themselves, the state is lost as before,
 and another may begin.
 """
@@ -27,6 +27,7 @@ _OWN = Script("own")
 _AT_ONCE = 500
 _COMMANDS = 8
 _SCAN = 5000
+_RENEW_S = 10.0
 
 
 class Rebuild:
@@ -107,11 +108,12 @@ class Rebuild:
         return len(records)
 
     def mark(self, tenant: str, entries: Iterable[tuple[str, bytes, bytes]]) -> int:
-        """Remember (id, body, origin) as applied, where they are not known yet; their number. Before `release`."""
-        self._must_hold(tenant)
+        """Remember (id, body, origin) as applied, where they are not known yet; their number. Before `finish`, also while commits go on."""
         keys, lives = self._keys(tenant), self._state.lives
         left, n = iter(entries), 0
         while part := list(islice(left, _AT_ONCE)):
+            if time.monotonic() - self._renewed_s > _RENEW_S:
+                self.renew()
             names = keys.markers([id_hash(entry_id) for entry_id, _, _ in part])
             self._send(
                 [

@@ -22,7 +22,8 @@ from ringwatch.errors import BadInput, Unavailable
 from ringwatch.model import DAY_US
 
 _FORMAT = 1
-_SETTLE = Script("settle")
+_SETTLE, _OWN = Script("settle"), Script("own")
+_SWEEP_MS = 120_000
 _AT_ONCE = 1000
 _TRIES = 50
 
@@ -81,6 +82,7 @@ class RedisState:
         self._counters = Counters()
         self._builder = ColumnBuilder(schema)
         self._tenants: dict[str, TenantKeys] = {}
+        self._sweeping = b""
         layout = layout_of(schema)
         place = Place(self.wire, self.globals, schema, layout, self.format, self.lives, self._counters, late_full_us)
         self._reader = Reader(place, ColdSide(cold_reader, cold_deadline_s, layout, schema.kind_index))
@@ -132,6 +134,23 @@ class RedisState:
             if gone:
                 self.wire.ask(b"HDEL", keys.outbox, *gone)
         return out
+
+    def waiting(self, tenant: str, ids: Sequence[str]) -> set[str]:
+        if not ids:
+            return set()
+        fields = [i.encode("utf-8", "surrogatepass") for i in ids]
+        found = self.wire.ask(b"HMGET", self.keys(tenant).outbox, *fields)
+        return {i for i, since in zip(ids, found, strict=True) if since is not None}
+
+    def claim_sweep(self, owner: str) -> bool:
+        mine = f"{owner}:{uuid.uuid4().hex}".encode()
+        if not self.wire.ask(b"SET", self.globals.sweep, mine, b"NX", b"PX", _SWEEP_MS):
+            return False
+        self._sweeping = mine
+        return True
+
+    def end_sweep(self) -> None:
+        self.wire.call(_OWN, [self.globals.sweep], [self._sweeping, 0])
 
     def write_rings(self, tenant: str, rows: Mapping[str, bytes]) -> None:
         keys = self.keys(tenant)

@@ -144,6 +144,18 @@ class SharedState(Protocol):
         """Results that nobody settled, oldest first."""
         ...
 
+    def waiting(self, tenant: str, ids: Sequence[str]) -> set[str]:
+        """Those among the ids whose result nobody settled."""
+        ...
+
+    def claim_sweep(self, owner: str) -> bool:
+        """Whether this process may emit what was left behind: one at a time, for two minutes at most."""
+        ...
+
+    def end_sweep(self) -> None:
+        """Let others do it."""
+        ...
+
     def write_rings(self, tenant: str, rows: Mapping[str, bytes]) -> None:
         """Set the second record of users (user -> bytes); b"" removes it."""
         ...

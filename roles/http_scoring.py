@@ -33,10 +33,14 @@ from roles.outgoing import Outgoing, alert_messages, decided
 from scorers.decision import Decisions
 
 log = logging.getLogger("ringwatch.http")
-LEFT_S = 30.0
-"""A decision that is not settled for so long was left behind."""
+LEFT_S, FORSAKEN_S = 30.0, 300.0
+"""A decision of this process, or of another, that is not settled for so long was left behind."""
+_CLOCKS_S = 600.0
+"""The brokers' clocks and ours may be so far apart."""
 _LEDGER_S, _LEDGER_REST_S = 1.0, 5.0
 """So long labels wait for the ledger; where it did not answer it is left alone for a while."""
+_HTTP = b"http/"
+"""Begins the origins of what came over HTTP."""
 Present = Callable[[int, "set[tuple[str, str]]"], "set[tuple[str, str]]"]
 """(since, by the wall clock in microseconds; (tenant, id) pairs) -> those whose message is on the decisions topic."""
 
@@ -66,10 +70,12 @@ class HttpScoring:
         self._emitter = emitter
         self._topics = topics
         self._share = features_share
-        self._origin = f"http/{instance}/"
+        self._origin = f"{_HTTP.decode()}{instance}/"
         self._numbers = itertools.count(time.time_ns())
         self._last: Future[Spent] | None = None
         self._ledger_away_until = 0.0
+        self._out: set[tuple[str, str]] = set()
+        """(tenant, id) of what is in Kafka and not settled yet."""
         self._settling = ThreadPoolExecutor(1, "settle")
 
     @property
@@ -174,6 +180,7 @@ class HttpScoring:
             self.scoring.failed()
             written.set_exception(error)
             return
+        self._out |= {(tenant, id_) for tenant, ids in scored.ids.items() for id_ in ids}
         written.set_result({"kafka": perf_counter() - started})
         self._settling.submit(self._settle, scored)
 
@@ -182,13 +189,20 @@ class HttpScoring:
             self.scoring.settle(scored, keep=True)
         except RingwatchError as error:
             log.warning("decisions that are out could not be settled, the sweep does it: %s", error)
+        finally:
+            self._out -= {(tenant, id_) for tenant, ids in scored.ids.items() for id_ in ids}
 
     def _decisions(self, scored: Scored) -> Decisions:
         found = scored.decisions or [self.stream.see([], self.scoring.no_features())]
         return replace(Decisions.concatenate(found), accounts=())
 
     def _known(self, scored: Scored) -> dict[tuple[str, str], Assessment]:
-        messages = [message for message in scored.known.values() if message is not None]
+        """Of before. What is not in Kafka for certain is not among them: it is on its way, or left behind and swept."""
+        waiting: set[tuple[str, str]] = set()
+        for tenant in {tenant for tenant, _ in scored.known}:
+            ids = [id_ for of, id_ in scored.known if of == tenant and (of, id_) not in self._out]
+            waiting |= {(tenant, id_) for id_ in self.scoring.state.waiting(tenant, ids)}
+        messages = [message for key, message in scored.known.items() if message is not None and key not in waiting]
         return {
             (decisions.events[row].tenant, decisions.events[row].event_id): decisions.assessment(row)
             for decisions in self.scoring.known(messages)
@@ -204,25 +218,36 @@ class HttpScoring:
     # -- what was left behind
 
     def sweep(self, tenants: Sequence[str], present: Present) -> int:
-        """Emit what this instance scored and did not get out, if it is not on the topic. Returns how many were emitted."""
-        emitted = 0
+        """Emit what was scored over HTTP and did not get out, if it is not on the topic: by this instance, and after a while by any (one
+        that does not come back). One process does so at a time. Returns how many were emitted."""
+        state, emitted = self.scoring.state, 0
         for tenant in tenants:
-            left = [
-                (u.id, u.result, decode(u.result))
-                for u in self.scoring.state.unsettled(tenant)
-                if u.origin.startswith(self._origin.encode())
-            ]
-            old_us = int((time.time() - LEFT_S) * 1e6)
-            left = [(id_, raw, m) for id_, raw, m in left if m.decided_us < old_us]
-            if not left:
+            if not self._left(tenant) or not state.claim_sweep(self._origin):
                 continue
-            there = present(min(m.decided_us for _, _, m in left), {(tenant, id_) for id_, _, _ in left})
-            missing = [(raw, m) for id_, raw, m in left if (tenant, id_) not in there]
-            if missing:
-                self._emit_left(missing)
-                emitted += len(missing)
-            self.scoring.state.settle(tenant, [id_ for id_, _, _ in left])
+            try:
+                left = self._left(tenant)  # as it is now that nobody else is at it
+                since_us = min((m.decided_us for _, _, m in left), default=0) - int(_CLOCKS_S * 1e6)
+                there = present(since_us, {(tenant, id_) for id_, _, _ in left}) if left else set()
+                missing = [(raw, m) for id_, raw, m in left if (tenant, id_) not in there]
+                if missing:
+                    self._emit_left(missing)
+                    emitted += len(missing)
+                state.settle(tenant, [id_ for id_, _, _ in left])
+            finally:
+                state.end_sweep()
         return emitted
+
+    def _left(self, tenant: str) -> list[tuple[str, bytes, DecisionMessage | LabelMessage]]:
+        """Id, result and message of what was left behind by who scores over HTTP."""
+        now, found = time.time(), []
+        for u in self.scoring.state.unsettled(tenant):
+            if not u.origin.startswith(_HTTP):
+                continue
+            message = decode(u.result)
+            wait_s = LEFT_S if u.origin.startswith(self._origin.encode()) else FORSAKEN_S
+            if message.decided_us < int((now - wait_s) * 1e6):
+                found.append((u.id, u.result, message))
+        return found
 
     def _emit_left(self, missing: Sequence[tuple[bytes, DecisionMessage | LabelMessage]]) -> None:
         messages: list[Outgoing] = [(self._topics.decisions, _key(m), raw) for raw, m in missing]

@@ -20,10 +20,15 @@ class DecisionsLog(TopicLog[DecisionMessage | LabelMessage]):
     def __init__(self, bus: BusSettings, topic: str) -> None:
         super().__init__(bus, topic, decode, lambda m: m.decided_us)
 
-    def present(self, since_us: int, wanted: set[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Which of the (tenant, id) pairs have a message that was written since then; a label's id is that of its message."""
+    def present(
+        self, since_us: int, wanted: set[tuple[str, str]], before: Mapping[int, int] | None = None
+    ) -> set[tuple[str, str]]:
+        """Which of the (tenant, id) pairs have a message that was written since then, and before these offsets where they are given; a
+        label's id is that of its message."""
         found: set[tuple[str, str]] = set()
-        for _, _, message in self.read_since(since_us):
+        for partition, offset, message in self.read_since(since_us):
+            if before is not None and offset >= before.get(partition, 0):
+                continue
             if isinstance(message, DecisionMessage):
                 found.add((message.tenant, message.event_id))
             else:

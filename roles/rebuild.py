@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep, time
 
 import msgspec
 
-from bus.messages import DecisionMessage, LabelMessage
+from bus.messages import DecisionMessage, LabelMessage, decode
 from features.columns import Applied, ResolvedLabel
 from features.memory_state import MemoryState
 from features.redis_rebuild import Rebuild
@@ -31,6 +31,8 @@ _QUIET_S = 2.0
 """Nothing new on the topic for so long while writers are held: all that was begun is out."""
 _MOST_QUIET_S = 15.0
 _CLAIM_S = 60
+_CLOCKS_US = 600_000_000
+"""The brokers' clocks and ours may be so far apart."""
 Progress = Callable[[int], None]
 """Called with the messages replayed so far."""
 
@@ -92,8 +94,14 @@ class Replayed:
 
     def take(self, batch: list[Logged]) -> None:
         """Apply messages in order. Raises BadInput when there is no room for all entities."""
+        self.add([message for _, _, message in batch])
+        self.positions |= {partition: offset + 1 for partition, offset, _ in batch}
+        self.messages += len(batch)
+
+    def add(self, messages: Sequence[DecisionMessage | LabelMessage]) -> None:
+        """As `take`, of messages that have no place on the topic."""
         taken: dict[str, list[Applied]] = {}
-        for _, _, message in batch:
+        for message in messages:
             taken.setdefault(_tenant(message), []).append(_item(message))
         for tenant, items in taken.items():
             state = self.states.get(tenant)
@@ -105,8 +113,6 @@ class Replayed:
                     f"tenant {tenant!r} has more entities than RINGWATCH_MAX_ENTITIES: {state.stats()['capacity']:,}",
                     hint="raise it where the state is rebuilt: it is memory for the time of the rebuild, 1 KB each",
                 )
-        self.positions |= {partition: offset + 1 for partition, offset, _ in batch}
-        self.messages += len(batch)
 
     def catch_up(self, decisions: DecisionsLog, told: Progress = lambda n: None, marks: Marks | None = None) -> int:
         """To the end of the topic; how many messages that was. Their ids go to `marks`."""
@@ -120,18 +126,20 @@ class Replayed:
 
 
 class Marks:
-    """Ids that were decided since some time, by the wall clock: what a rebuilt state must recognise."""
+    """Ids that were decided since some time, by the wall clock: what a rebuilt state must recognise. They are written as they are read."""
 
-    def __init__(self, since_us: int) -> None:
+    def __init__(self, since_us: int, work: Rebuild) -> None:
         self.since_us = since_us
-        self.of: dict[str, list[tuple[str, bytes, bytes]]] = {}
-        """tenant -> (id, hash of the content, origin)"""
+        self._work = work
 
     def add(self, batch: list[Logged]) -> None:
+        of: dict[str, list[tuple[str, bytes, bytes]]] = {}
         for _, _, message in batch:
             if message.decided_us >= self.since_us:
                 entry = entry_of(_item(message), message.origin.encode())
-                self.of.setdefault(_tenant(message), []).append((entry.id, entry.body, entry.origin))
+                of.setdefault(_tenant(message), []).append((entry.id, entry.body, entry.origin))
+        for tenant, entries in of.items():
+            self._work.mark(tenant, entries)
 
     def add_before(self, decisions: DecisionsLog, positions: Mapping[int, int]) -> None:
         """Those of before what is replayed."""
@@ -147,7 +155,7 @@ def rebuild(
     if not work.begin_rebuild(owner, ttl_s=_CLAIM_S):
         return False
     renewing = _Renewing(work, told)
-    marks = Marks(int((time() - state.lives.dedupe_s) * 1e6))
+    marks = Marks(int((time() - state.lives.dedupe_s) * 1e6), work)
     try:
         if not replayed.positions:
             replayed.load()
@@ -156,9 +164,10 @@ def rebuild(
         replayed.catch_up(decisions, renewing, marks)
         work.hold(sorted({*replayed.states, *state.tenants()}))
         _settled(decisions, replayed, marks, renewing)
+        for tenant in state.tenants():
+            _add_left(state, decisions, replayed, tenant)
         for tenant, memory in sorted(replayed.states.items()):
             work.load(tenant, memory)
-            work.mark(tenant, marks.of.get(tenant, ()))
         work.finish()
     except BaseException:
         with suppress(Unavailable, Conflict):
@@ -175,6 +184,17 @@ def _settled(decisions: DecisionsLog, replayed: Replayed, marks: Marks, told: Pr
         if replayed.catch_up(decisions, told, marks):
             quiet = monotonic()
         sleep(0.2)
+
+
+def _add_left(state: RedisState, decisions: DecisionsLog, replayed: Replayed, tenant: str) -> None:
+    """What was decided and is not among what was replayed: it is on the topic later, and known then, so that it must count now."""
+    left = {u.id: decode(u.result) for u in state.unsettled(tenant)}
+    if not left:
+        return
+    since_us = min(m.decided_us for m in left.values()) - _CLOCKS_US
+    out = decisions.present(since_us, {(tenant, id_) for id_ in left}, replayed.positions)
+    missing = [m for id_, m in left.items() if (tenant, id_) not in out]
+    replayed.add(sorted(missing, key=lambda m: m.decided_us))
 
 
 class _Renewing:

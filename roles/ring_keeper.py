@@ -114,7 +114,7 @@ class RingKeeperRole(Role):
         """A state that was rebuilt knows no rings: all are told again."""
         epoch: bytes | None = self._state.wire.ask(b"GET", self._state.globals.epoch)
         if epoch is not None and epoch != self._epoch:
-            self._epoch = epoch
+            self._epoch, self._models = epoch, b""
             self._published.forget()
             self._touched = self._published.everything()
 

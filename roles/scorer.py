@@ -112,9 +112,11 @@ class ScorerRole(Role):
 
     def on_revoked(self, parts: Sequence[Part]) -> None:
         """Nothing is under way between two polls."""
+        self._unknown_since = {at: since for at, since in self._unknown_since.items() if at[:2] not in set(parts)}
 
     def on_lost(self, parts: Sequence[Part]) -> None:
         """As `on_revoked`."""
+        self.on_revoked(parts)
 
     def step(self) -> None:
         assert self._reader is not None
@@ -174,7 +176,8 @@ class ScorerRole(Role):
         started = perf_counter()
         if self._unsettled:
             self._settle_before(messages)
-        items, origins, refused = self._taken(messages)
+        items, origins, refused, whole = self._taken(messages)
+        held_up, messages = len(messages) - whole, messages[:whole]
         scored = self._scoring.score(items, origins, patient=True)
         scored_at = perf_counter()
         self._going_out = True
@@ -184,15 +187,18 @@ class ScorerRole(Role):
             now_us = time.time_ns() // 1000
             out = decided(self._topics, scored, self._taking.features_share, now_us)
             out += dead_letters(self._topics, refused, now_us)
-            offsets = self._reader.offsets()
+            offsets = self._reader.offsets() if not held_up else _after(messages)
             self._transactor.write(itertools.starmap(Record, out), offsets, self._reader.group())
         except BaseException:
             self._scoring.failed()
             raise
         self._reader.done(offsets)
+        if held_up:
+            self._reader.rewind()
         self._going_out = False
         self._scoring.ended(self._placed)
-        self._unknown_since.clear()
+        for message in messages:
+            self._unknown_since.pop(_place(message), None)
         ended = perf_counter()
         self._scoring.settle(scored, keep=False)
         self._count(len(scored.messages), scored.duplicates, len(refused), scored.conflicted)
@@ -224,42 +230,41 @@ class ScorerRole(Role):
         if error is None and message.topic() == self._topics.decisions and partition is not None and offset is not None:
             self._placed[partition] = offset + 1
 
-    def _taken(self, messages: Sequence[Message]) -> tuple[list[Applied], list[bytes], list[tuple[str, Refusal]]]:
-        """Items with where each came from, and what is refused, with its tenant."""
-        items: list[tuple[Event | Label, bytes, Message]] = []
-        refused: list[tuple[str, Refusal]] = []
-        for message in messages:
-            topic, partition, offset = _place(message)
-            item = self._intake.take(topic, partition, offset, message.value())
-            if isinstance(item, Refusal):
-                refused.append((self._intake.tenant(topic), item))
-            else:
-                items.append((item, f"{topic}/{partition}/{offset}".encode(), message))
-        labels = [item for item, _, _ in items if isinstance(item, Label)]
+    def _taken(self, messages: Sequence[Message]) -> tuple[list[Applied], list[bytes], list[tuple[str, Refusal]], int]:
+        """Items with where each came from, what is refused with its tenant, and how many messages that are: those before the first label
+        whose event is waited for. Raises Unavailable where that is the first of all."""
+        taken = [(self._intake.take(*_place(message), message.value()), message) for message in messages]
+        labels = [item for item, _ in taken if isinstance(item, Label)]
         resolved = iter(self._resolve(labels) if labels else ())
         applied: list[Applied] = []
         origins: list[bytes] = []
-        for item, origin, message in items:
-            if isinstance(item, Event):
-                applied.append(item)
-            elif (entities := next(resolved)) is not None:
-                applied.append(ResolvedLabel(item, dict(entities)))
-            else:
-                refused.append((item.tenant, self._unknown(item, message)))
+        refused: list[tuple[str, Refusal]] = []
+        whole = len(messages)
+        for number, (item, message) in enumerate(taken):
+            entities = next(resolved) if isinstance(item, Label) else None
+            unknown = isinstance(item, Label) and entities is None
+            if unknown and self._waits_for(message):
+                whole = min(whole, number)
+            if number >= whole:
                 continue
-            origins.append(origin)
-        return applied, origins, refused
+            topic, partition, offset = _place(message)
+            if isinstance(item, Refusal):
+                refused.append((self._intake.tenant(topic), item))
+            elif isinstance(item, Label) and entities is None:
+                reason = f"label of unknown event {item.target_id!r}: send the event before its label"
+                why = Refusal(reason, f"{topic}/{partition}", offset, message.value() or b"", "unknown_event")
+                refused.append((item.tenant, why))
+            else:
+                applied.append(item if isinstance(item, Event) else ResolvedLabel(item, dict(entities or {})))
+                origins.append(f"{topic}/{partition}/{offset}".encode())
+        if not whole:
+            raise Unavailable("the event of a label is not in the ledger yet", hint="it is waited for")
+        return applied, origins, refused, whole
 
-    def _unknown(self, label: Label, message: Message) -> Refusal:
-        topic, partition, offset = _place(message)
-        first = self._unknown_since.setdefault((topic, partition, offset), monotonic())
-        if monotonic() - first < LABEL_WAIT_S:
-            raise Unavailable(
-                f"the event {label.target_id!r} of a label is not in the ledger yet", hint="it is waited for"
-            )
-        del self._unknown_since[topic, partition, offset]
-        reason = f"label of unknown event {label.target_id!r}: send the event before its label"
-        return Refusal(reason, f"{topic}/{partition}", offset, message.value() or b"", "unknown_event")
+    def _waits_for(self, message: Message) -> bool:
+        """Whether the label of an unknown event is young enough to be waited for, from when it was first seen."""
+        first = self._unknown_since.setdefault(_place(message), monotonic())
+        return monotonic() - first < LABEL_WAIT_S
 
     def _count(self, messages: int, duplicates: int, refused: int, conflicted: int) -> None:
         counts = self.status.counts
@@ -276,6 +281,11 @@ def _place(message: Message) -> tuple[str, int, int]:
     assert partition is not None
     assert offset is not None
     return topic, partition, offset
+
+
+def _after(messages: Sequence[Message]) -> dict[Part, int]:
+    """Where reading goes on after them."""
+    return {(topic, partition): offset + 1 for topic, partition, offset in map(_place, messages)}
 
 
 def _tenant(item: Applied) -> str:

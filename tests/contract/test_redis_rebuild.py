@@ -182,8 +182,6 @@ def test_nothing_is_loaded_that_is_not_held(state: RedisState) -> None:
     rebuild = began(state)
     with pytest.raises(Conflict, match="not held"):
         rebuild.load(TENANT, memory())
-    with pytest.raises(Conflict, match="not held"):
-        rebuild.mark(TENANT, [])
 
 
 KNOWN = ColdEntity(

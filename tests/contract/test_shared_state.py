@@ -145,6 +145,17 @@ def test_a_label_of_what_was_never_seen_changes_nothing(state: RedisState) -> No
     assert state.begin(TENANT, entries([label])).commit([])
 
 
+def test_one_process_sweeps_at_a_time(state: RedisState) -> None:
+    with closing(other(state)) as second:
+        assert state.claim_sweep("a")
+        assert not second.claim_sweep("a")
+        second.end_sweep()
+        assert not second.claim_sweep("b")
+        state.end_sweep()
+        assert second.claim_sweep("b")
+        second.end_sweep()
+
+
 def test_results_wait_until_they_are_settled(state: RedisState) -> None:
     events = [payment(i, START_US + i) for i in range(3)]
     for i, event in enumerate(events):
@@ -152,12 +163,15 @@ def test_results_wait_until_they_are_settled(state: RedisState) -> None:
     assert [(u.id, u.origin, u.result) for u in state.unsettled(TENANT)] == [
         (f"e{i}", b"here/%d" % i, b"r0") for i in range(3)
     ]
+    assert state.waiting(TENANT, ["e2", "never", "e0"]) == {"e0", "e2"}
     state.settle(TENANT, ["e0", "e2", "unknown"])
     assert [u.id for u in state.unsettled(TENANT)] == ["e1"]
+    assert state.waiting(TENANT, ["e0", "e1"]) == {"e1"}
+    assert state.waiting(TENANT, []) == set()
     keys = state.keys(TENANT)
     hashes = [name[-16:] for name in all_keys(state, keys.result)]
     assert lives(state, keys.results(hashes)) == pytest.approx([900, 900, 7 * 86_400], abs=60)
-    assert lives(state, keys.markers(hashes)) == pytest.approx([172_800, 172_800, 7 * 86_400], abs=60)
+    assert lives(state, keys.markers(hashes)) == pytest.approx([86_400, 86_400, 7 * 86_400], abs=60)
 
 
 def test_results_whose_time_ran_out_leave_the_outbox(state: RedisState) -> None:

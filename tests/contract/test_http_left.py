@@ -1,0 +1,106 @@
+"""What was scored over HTTP and did not get out, or is not known to have: it goes out once, whoever is left to send it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from support.backends import Backends
+from support.streams import payment
+
+from bus.clients import BusSettings, reached
+from bus.topics import Topics
+from ingest.source import Chunk
+from ringwatch.errors import Unavailable
+from ringwatch.model import Event
+from ringwatch.settings import Settings
+from ringwatch.shared_wiring import Shared, open_shared
+from roles import http_scoring
+from roles.http_scoring import HttpScoring
+
+pytestmark = pytest.mark.backends
+TENANT = "default"
+
+
+@pytest.fixture
+def here(backends: Backends) -> Iterator[Shared]:
+    with (
+        backends.kafka.fresh() as prefix,
+        backends.redis.fresh() as redis,
+        backends.postgres.fresh() as postgres,
+    ):
+        named = {**backends.settings, **redis, **postgres, "RINGWATCH_TOPIC_PREFIX": prefix.rstrip(".")}
+        given = {name.removeprefix("RINGWATCH_").lower(): value for name, value in named.items()}
+        settings = Settings(**{**given, "graph_url": "none:", "instance": "mine"})  # type: ignore[arg-type]
+        Topics(settings.topic_prefix).create(reached(BusSettings.from_url(settings.bus_url)), partitions=2)
+        opened = open_shared(settings, ["api"])
+        opened.ledger.prepare()
+        opened.state.initialise()
+        yield opened
+        http_of(opened).close()
+        opened.closing.close()
+
+
+def http_of(here: Shared) -> HttpScoring:
+    assert here.http is not None
+    return here.http
+
+
+def events(n: int, first: int = 0) -> list[Event]:
+    return [payment(first + i, int(time.time() * 1e6) + i, tenant=TENANT) for i in range(n)]
+
+
+def told(here: Shared) -> Counter[str]:
+    return Counter(m.event_id for _, _, m in here.log.read({}))  # type: ignore[union-attr]
+
+
+def sweep(here: Shared) -> int:
+    return http_of(here).sweep([TENANT], here.log.present)
+
+
+def test_another_clock_than_the_brokers_sends_nothing_twice(here: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours is five seconds ahead; what went out was never settled."""
+    assert here.scoring is not None
+    monkeypatch.setattr(here.scoring, "_clock", lambda: time.time() + 5.0)
+    monkeypatch.setattr(here.scoring, "settle", lambda scored, keep: None)
+    monkeypatch.setattr(http_scoring, "LEFT_S", -60.0)
+    items = events(5)
+    http_of(here).take(Chunk(items, range(1, 6), None), "http").written.result(20)
+    assert len(here.state.unsettled(TENANT)) == 5
+    assert sweep(here) == 0
+    assert told(here) == Counter(e.event_id for e in items)
+    assert here.state.unsettled(TENANT) == []
+
+
+def test_what_an_instance_that_is_gone_left_goes_out_once(here: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert here.scoring is not None
+    items = events(3)
+    here.scoring.score(items, [b"http/gone/%d" % i for i in range(3)], patient=False)
+    here.scoring.failed()
+    assert sweep(here) == 0  # it may come back
+    monkeypatch.setattr(http_scoring, "FORSAKEN_S", -60.0)
+    assert sweep(here) == 3
+    assert sweep(here) == 0
+    assert told(here) == Counter(e.event_id for e in items)
+
+
+def test_what_is_not_in_kafka_is_not_answered_as_kept(here: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sent again while its decision is in the state only, an event has no answer yet; once it is out it has."""
+    assert here.scoring is not None
+    http, items = http_of(here), events(2)
+
+    def away(messages: object) -> None:
+        raise Unavailable("the brokers are away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(http._emitter, "emit", away)
+        with pytest.raises(Unavailable):
+            http.take(Chunk(items, range(1, 3), None), "http")
+    again = http.take(Chunk(items, range(1, 3), None), "http")
+    assert again.known == {}
+    monkeypatch.setattr(http_scoring, "LEFT_S", -60.0)
+    assert sweep(here) == 2
+    assert set(http.take(Chunk(items, range(1, 3), None), "http").known) == {(TENANT, e.event_id) for e in items}
+    assert told(here) == Counter(e.event_id for e in items)
