@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.backends import Backends
@@ -16,16 +17,17 @@ from ingest.source import Chunk
 from ringwatch.errors import Unavailable
 from ringwatch.model import Event
 from ringwatch.settings import Settings
-from ringwatch.shared_wiring import Shared, open_shared
+from ringwatch.shared_wiring import Shared, open_shared, replayed_of
 from roles import http_scoring
 from roles.http_scoring import HttpScoring
+from roles.rebuild import rebuild
 
 pytestmark = pytest.mark.backends
 TENANT = "default"
 
 
 @pytest.fixture
-def here(backends: Backends) -> Iterator[Shared]:
+def here(backends: Backends, tmp_path: Path) -> Iterator[Shared]:
     with (
         backends.kafka.fresh() as prefix,
         backends.redis.fresh() as redis,
@@ -33,7 +35,9 @@ def here(backends: Backends) -> Iterator[Shared]:
     ):
         named = {**backends.settings, **redis, **postgres, "RINGWATCH_TOPIC_PREFIX": prefix.rstrip(".")}
         given = {name.removeprefix("RINGWATCH_").lower(): value for name, value in named.items()}
-        settings = Settings(**{**given, "graph_url": "none:", "instance": "mine"})  # type: ignore[arg-type]
+        settings = Settings(
+            **{**given, "graph_url": "none:", "instance": "mine", "max_entities": 10_000, "data_dir": tmp_path}
+        )  # type: ignore[arg-type]
         Topics(settings.topic_prefix).create(reached(BusSettings.from_url(settings.bus_url)), partitions=2)
         opened = open_shared(settings, ["api"])
         opened.ledger.prepare()
@@ -104,3 +108,16 @@ def test_what_is_not_in_kafka_is_not_answered_as_kept(here: Shared, monkeypatch:
     assert sweep(here) == 2
     assert set(http.take(Chunk(items, range(1, 3), None), "http").known) == {(TENANT, e.event_id) for e in items}
     assert told(here) == Counter(e.event_id for e in items)
+
+
+def test_a_rebuild_counts_what_is_not_on_the_topic_yet(here: Shared) -> None:
+    assert here.scoring is not None
+    http = http_of(here)
+    http.take(Chunk(events(3), range(1, 4), None), "http").written.result(20)
+    left = events(2, first=3)
+    here.scoring.score(left, [b"http/mine/%d" % i for i in range(2)], patient=False)
+    here.scoring.failed()
+    assert rebuild(here.state, here.log, replayed_of(here.settings, here.schema), "test")
+    taken = http.take(Chunk(events(1, first=5), range(1, 2), None), "http")
+    assert taken.decisions.features[0, here.schema.column("user.count_all")] == 6
+    assert http.take(Chunk(left, range(1, 3), None), "http").decisions.features.shape[0] == 0
