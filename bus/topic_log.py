@@ -42,7 +42,12 @@ class TopicLog(Generic[M]):
     def ends(self) -> dict[int, int]:
         """partition -> next offset."""
         with self._open() as reader:
-            return reader.ends()
+            return reader.watermarks(1)
+
+    def missing(self, positions: Mapping[int, int]) -> int:
+        """How many offsets between these (none given: the first there ever was) and the oldest that is kept are gone."""
+        with self._open() as reader:
+            return sum(max(0, first - positions.get(p, 0)) for p, first in reader.watermarks(0).items())
 
     def _open(self) -> _Open[M]:
         return _Open(self._bus, self._topic, self._decode, self._time_us)
@@ -64,10 +69,11 @@ class _Open(Generic[M]):
     def partitions(self) -> list[int]:
         return topic_partitions(self._consumer, self._topic)
 
-    def ends(self) -> dict[int, int]:
+    def watermarks(self, which: int) -> dict[int, int]:
+        """The oldest offset of each partition (0), or the next (1)."""
         try:
             return {
-                p: self._consumer.get_watermark_offsets(TopicPartition(self._topic, p), _TIMEOUT_S)[1]
+                p: self._consumer.get_watermark_offsets(TopicPartition(self._topic, p), _TIMEOUT_S)[which]
                 for p in self.partitions()
             }
         except KafkaException as error:

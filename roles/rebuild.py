@@ -56,6 +56,8 @@ class Replayed:
         self.states: dict[str, MemoryState] = {}
         self.positions: dict[int, int] = {}
         self.messages = 0
+        self.missing = 0
+        """Offsets that the topic kept no longer when it was asked."""
 
     def entities(self) -> dict[str, int]:
         """tenant -> entities known."""
@@ -159,6 +161,7 @@ def rebuild(
     try:
         if not replayed.positions:
             replayed.load()
+        tell_missing(decisions, replayed)
         if replayed.positions:
             marks.add_before(decisions, replayed.positions)
         replayed.catch_up(decisions, renewing, marks)
@@ -175,6 +178,16 @@ def rebuild(
         raise
     log.warning("the state was rebuilt from %d messages of the decisions", replayed.messages)
     return True
+
+
+def tell_missing(decisions: DecisionsLog, replayed: Replayed) -> None:
+    """Say so where the topic does not reach back to what was replayed before."""
+    replayed.missing = decisions.missing(replayed.positions)
+    if replayed.missing:
+        log.error(
+            "the state is rebuilt without %d messages that are no longer on the decisions topic: what was known from them alone is lost; "
+            "run `ringwatch state snapshot` more often than the topic keeps them", replayed.missing,
+        )  # fmt: skip
 
 
 def _settled(decisions: DecisionsLog, replayed: Replayed, marks: Marks, told: Progress) -> None:

@@ -65,16 +65,18 @@ def snapshot(data_dir: DataDir = None, json: AsJson = False) -> None:
     Example: `ringwatch state snapshot`
     """
     from ringwatch.shared_wiring import replayed_of
+    from roles.rebuild import tell_missing
 
     settings = settings_with(data_dir)
     _, log, schema = _parts(settings)
     began = time.monotonic()
     replayed = replayed_of(settings, schema)
     replayed.load()
+    tell_missing(log, replayed)
     with _progress(log, replayed, quiet=json) as told:
         replayed.catch_up(log, told)
     replayed.save()
-    _say(replayed.messages, replayed.entities(), began, json=json)
+    _say(replayed, began, json=json)
 
 
 @state_app.command()
@@ -99,7 +101,7 @@ def rebuild(data_dir: DataDir = None, json: AsJson = False) -> None:
         raise Conflict(
             "another process rebuilds the state already", hint="`ringwatch state status` says when it is whole"
         )
-    _say(replayed.messages, replayed.entities(), began, json=json)
+    _say(replayed, began, json=json)
 
 
 def _parts(settings: Settings) -> Any:
@@ -126,13 +128,18 @@ def _progress(log: DecisionsLog, replayed: Replayed, *, quiet: bool) -> Iterator
         yield lambda n: bar.show(n, max(left, n))
 
 
-def _say(messages: int, entities: dict[str, int], began: float, *, json: bool) -> None:
-    seconds = time.monotonic() - began
+def _say(replayed: Replayed, began: float, *, json: bool) -> None:
+    seconds, messages, entities = time.monotonic() - began, replayed.messages, replayed.entities()
     if json:
         sys.stdout.write(
-            jsonlib.dumps({"messages": messages, "entities": entities, "seconds": round(seconds, 2)}) + "\n"
+            jsonlib.dumps(
+                {"messages": messages, "missing": replayed.missing, "entities": entities, "seconds": round(seconds, 2)}
+            )
+            + "\n"
         )
         return
     print(f"{messages:,} messages of the decisions replayed in {seconds:.1f} s")
+    if replayed.missing:
+        print(f"without {replayed.missing:,} that the topic no longer has: what was known from them alone is lost")
     for tenant, n in sorted(entities.items()):
         print(f"  {tenant}: {n:,} entities")

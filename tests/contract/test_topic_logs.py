@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 from support import topics as given
 
 from bus.clients import BusSettings
 from bus.messages import RingMessage, encode
 from bus.topics import Topics
 from bus.transactions import Record, Transactor
-from roles.logs import RingsLog
+from roles.logs import DecisionsLog, RingsLog
 
 pytestmark = pytest.mark.backends
 bus, client, unmade, topics = given.bus, given.client, given.unmade, given.topics
@@ -36,3 +38,15 @@ def test_rings_that_were_told_and_not_that_they_ended(bus: BusSettings, topics: 
     assert log.told() == {"a": ("t", ("u1", "u2")), "c": ("t", ("u5", "u6"))}
     write(told("c", "u5", "u7"), told("a"))
     assert log.told() == {"c": ("t", ("u5", "u7"))} == RingsLog(bus, topics.rings).told()
+
+
+def test_what_is_kept_no_longer_is_counted(bus: BusSettings, client: AdminClient, topics: Topics) -> None:
+    transactor = Transactor.of(bus, f"{topics.prefix}.x", turns=1)
+    transactor.start()
+    transactor.write(Record(topics.decisions, b"a", b"whatever") for _ in range(4))
+    log = DecisionsLog(bus, topics.decisions)
+    (at,) = (partition for partition, end in log.ends().items() if end)
+    assert log.missing({}) == 0
+    (gone,) = client.delete_records([TopicPartition(topics.decisions, at, 3)]).values()
+    gone.result(20)
+    assert [log.missing(known) for known in ({}, {at: 2}, {at: 3}, {at: 4})] == [3, 1, 0, 0]
