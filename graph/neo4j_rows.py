@@ -16,6 +16,8 @@ from graph.uid import uid_prefix
 
 Params = dict[str, Any]
 _FIRST, _LAST, _EVENTS, _AMOUNT, _EXTRA = range(5)
+MOST = 2**63 - 1
+"""What an integer of Neo4j can hold: a sum of amounts stays there, where a stop of the writer would hold up everybody."""
 _Group = tuple[str, str]
 """tenant, kind"""
 
@@ -90,4 +92,5 @@ def _links(tenant: str, kind: str, rows: dict[tuple[str, str], list[int]]) -> Pa
 
 def _sums(rows: Sequence[list[int]], extra: str) -> Params:
     names = ("first", "last", "events", "amount", extra)
-    return {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    return columns | {"amount": [min(amount, MOST) for amount in columns["amount"]], "most": MOST}

@@ -19,6 +19,7 @@ from support.graphs import Cypher, batch, entity, link, open_ladybug, open_neo4j
 from cypher.load import load
 from graph.neo4j_connection import Limits, Statements
 from graph.neo4j_names import typed
+from graph.neo4j_rows import MOST
 from graph.neo4j_store import Neo4jGraph
 from graph.store import GraphBatch
 from graph.uid import uid_of
@@ -73,6 +74,17 @@ def test_two_writers_on_the_same_things_lose_nothing(open_graph: Callable[..., N
     near = open_graph().neighbourhood(D1, hops=1, degree_cap=100)
     assert (near.nodes[0].events, near.nodes[0].amount_minor, near.nodes[0].degree) == (36, 108, 40)
     assert {(x.events, x.amount_minor, x.first_seen_us, x.last_seen_us) for x in near.links} == {(36, 108, 0, 11)}
+
+
+def test_amounts_beyond_what_an_integer_holds_stop_nobody(graph: Neo4jGraph) -> None:
+    for position in range(2):
+        many = [link(U1, D1, position, amount=2**53) for _ in range(1023)]
+        updates = [entity(thing, position, amount=2**53) for thing in (U1, D1) for _ in range(1025)]
+        assert graph.apply(GraphBatch(updates, many, position, "p"))
+    near = graph.neighbourhood(D1, hops=1, degree_cap=100)
+    assert {node.amount_minor for node in near.nodes} == {MOST}
+    assert [x.amount_minor for x in near.links] == [MOST]
+    assert graph.apply(GraphBatch([entity(U1, 2, amount=1)], [], 2, "p"))
 
 
 def test_of_two_that_apply_the_same_batch_one_does(open_graph: Callable[..., Neo4jGraph]) -> None:
@@ -256,8 +268,10 @@ def test_a_link_to_a_hub_costs_what_any_link_costs(graph: Neo4jGraph, cypher: Cy
     sums = {name: [1] * 50 for name in ("first", "last", "events", "amount", "fails")}
     ends = {"user_prefix": uid_of(ref("user", "")), "other_prefix": uid_of(ref("ip", ""))}
     users = [f"h0-{i}" for i in range(50)]
-    lone = hits(cypher, "write_links", "ip", **ends, **sums, users=users, others=[f"lone{i}" for i in range(50)])
-    crowded = hits(cypher, "write_links", "ip", **ends, **sums, users=users, others=["hub"] * 50)
+    lone = hits(
+        cypher, "write_links", "ip", **ends, **sums, most=MOST, users=users, others=[f"lone{i}" for i in range(50)]
+    )
+    crowded = hits(cypher, "write_links", "ip", **ends, **sums, most=MOST, users=users, others=["hub"] * 50)
     assert crowded <= 1.5 * lone
 
 
