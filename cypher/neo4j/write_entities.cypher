@@ -5,7 +5,7 @@ MERGE (e:Entity {uid: $prefix + $ids[i]})
 ON CREATE SET e:$($label), e.tenant = $tenant, e.kind = $kind, e.id = $ids[i], e.events = $events[i],
   e.amount = $amount[i], e.alerts = $alerts[i], e.first_seen = $first[i], e.last_seen = $last[i],
   e.first_at = datetime({epochMillis: $first[i] / 1000}), e.last_at = datetime({epochMillis: $last[i] / 1000})
-ON MATCH SET e.events = e.events + $events[i], e.amount = CASE WHEN e.amount > $most - $amount[i] THEN $most ELSE e.amount + $amount[i] END,
+ON MATCH SET e.events = e.events + $events[i], e.amount = CASE WHEN e.amount > $most - abs($amount[i]) THEN $most ELSE e.amount + $amount[i] END,
   e.alerts = e.alerts + $alerts[i],
   e.first_at = CASE WHEN $first[i] >= e.first_seen THEN e.first_at ELSE datetime({epochMillis: $first[i] / 1000}) END,
   e.last_at = CASE WHEN $last[i] <= e.last_seen THEN e.last_at ELSE datetime({epochMillis: $last[i] / 1000}) END,
