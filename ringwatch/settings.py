@@ -124,6 +124,9 @@ class Settings(BaseSettings):
         "",
         description="Topics with events, with commas, each TOPIC or TOPIC=TENANT; unset: PREFIX.events, of RINGWATCH_TENANT.",
     )
+    label_topics: str = Field(
+        "", description="Topics with labels, written as those with events; unset: PREFIX.labels, of RINGWATCH_TENANT."
+    )
     instance: str = Field(
         "0",
         pattern=r"^[\w.-]{1,64}$",

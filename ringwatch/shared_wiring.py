@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 ROLES = ("api", "scorer", "ring-keeper", "ledger-writer", "graph-writer")
 STATE_SNAPSHOT = "state"
+HTTP = "http"
+"""Begins the origin of what came over HTTP (`roles/http_scoring.py`), as its topic does of what was read from Kafka."""
 
 
 def ledger_of(settings: Settings, folder: DataFolder | None, schema: FeatureSchema) -> SqlLedger:
@@ -213,29 +215,43 @@ def _scorers(here: Shared) -> list[Role]:
     settings, scoring = here.settings, here.scoring
     assert scoring is not None
     found: list[Role] = []
-    topics = event_topics(settings)
-    everything = ((EVENTS, Event, topics), (LABELS, Label, {here.topics.labels: settings.tenant}))
+    everything = ((EVENTS, Event, event_topics(settings)), (LABELS, Label, label_topics(settings)))
     for name, wanted, of in everything:
         decoders = {topic: open_decoder(settings, here.kinds, tenant) for topic, tenant in of.items()}
         taking = Taking(
             name, tuple(of), settings.instance, settings.kafka_batch_events, settings.features_share if wanted is Event else 0.0
         )  # fmt: skip
-        intake = TopicIntake(decoders, wanted, time.time, labels=here.topics.labels)
+        intake = TopicIntake(decoders, wanted, time.time, labels=", ".join(label_topics(settings)))
         found.append(ScorerRole(taking, scoring, here.bus, here.topics, intake, _resolver(here)))
     return found
 
 
 def event_topics(settings: Settings) -> dict[str, str]:
     """topic -> the tenant whose events are on it. Raises BadInput."""
+    usual = Topics(settings.topic_prefix).events
+    return _tenants("RINGWATCH_EVENT_TOPICS", settings.event_topics, settings) or {usual: settings.tenant}
+
+
+def label_topics(settings: Settings) -> dict[str, str]:
+    """As `event_topics`, of labels: other topics."""
+    usual = Topics(settings.topic_prefix).labels
+    found = _tenants("RINGWATCH_LABEL_TOPICS", settings.label_topics, settings) or {usual: settings.tenant}
+    both = sorted(found.keys() & event_topics(settings).keys())
+    if both:
+        raise BadInput(f"topic {both[0]!r} is named for events and for labels", hint="labels have topics of their own")
+    return found
+
+
+def _tenants(name: str, given: str, settings: Settings) -> dict[str, str]:
     found: dict[str, str] = {}
-    for part in filter(None, (p.strip() for p in settings.event_topics.split(","))):
+    for part in filter(None, (p.strip() for p in given.split(","))):
         topic, _, tenant = part.partition("=")
         if not topic or topic in found:
-            raise BadInput(
-                f"RINGWATCH_EVENT_TOPICS has {part!r}", hint="TOPIC or TOPIC=TENANT, with commas, each topic once"
-            )
+            raise BadInput(f"{name} has {part!r}", hint="TOPIC or TOPIC=TENANT, with commas, each topic once")
+        if topic == HTTP:
+            raise BadInput(f"{name} has {part!r}", hint=f"{HTTP} is where what comes over HTTP is said to come from")
         found[topic] = tenant or settings.tenant
-    return found or {Topics(settings.topic_prefix).events: settings.tenant}
+    return found
 
 
 def _resolver(here: Shared) -> Callable[[Sequence[Label]], Sequence[Mapping[str, str] | None]]:

@@ -13,7 +13,7 @@ from ringwatch.access import open_bus
 from ringwatch.errors import BadInput, Unavailable
 from ringwatch.model import BUILTIN_KINDS, Event, Label, Refusal
 from ringwatch.settings import Settings
-from ringwatch.shared_wiring import event_topics, open_shared
+from ringwatch.shared_wiring import event_topics, label_topics, open_shared
 from ringwatch.wiring import open_decoder
 from roles import store_watch
 from roles.health import health_app
@@ -196,6 +196,12 @@ def test_topics_of_events_and_their_tenants() -> None:
     assert event_topics(Settings(event_topics="a=acme, b=bank,c")) == {"a": "acme", "b": "bank", "c": "default"}
     with pytest.raises(BadInput, match="RINGWATCH_EVENT_TOPICS"):
         event_topics(Settings(event_topics="a=acme,a=bank"))
+    with pytest.raises(BadInput, match="RINGWATCH_EVENT_TOPICS has 'http=acme'"):
+        event_topics(Settings(event_topics="http=acme"))
+    assert label_topics(Settings(tenant="acme")) == {"fraud.labels": "acme"}
+    assert label_topics(Settings(label_topics="la=acme,lb=bank")) == {"la": "acme", "lb": "bank"}
+    with pytest.raises(BadInput, match="'a' is named for events and for labels"):
+        label_topics(Settings(event_topics="a=acme", label_topics="a=acme"))
 
 
 @pytest.mark.parametrize(
