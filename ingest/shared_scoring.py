@@ -90,6 +90,8 @@ class SharedScoring:
         self._behind = keeper is not None
         self._under_way = 0
         """Batches scored whose messages are not out yet."""
+        self._unsure: set[str] = set()
+        """Who had a transaction of which it is not known whether it went through."""
         self._placed: dict[int, int] = {}
         self.published = Published(keeper.rings) if keeper is not None else None
         self._touched: set[str] = set()
@@ -128,7 +130,11 @@ class SharedScoring:
         """Bring the memory back if a batch failed. Call with the lock."""
         self.refresh()
         with self._counting:
-            behind, waits = self._behind, self._under_way > 0
+            behind, waits, unsure = self._behind, self._under_way > 0, bool(self._unsure)
+        if behind and unsure:
+            raise Unavailable(
+                "whether a batch went out is not known yet", hint="it is found out by itself", retry_after_s=0.5
+            )
         if behind and waits:
             raise Unavailable(
                 "a batch failed, and another is on its way out", hint="it is tried again", retry_after_s=0.1
@@ -162,11 +168,19 @@ class SharedScoring:
             for partition, offset in placed.items():
                 self._placed[partition] = max(self._placed.get(partition, 0), offset)
 
-    def failed(self) -> None:
-        """It is not out, and memory may be ahead of the topic."""
+    def failed(self, unsure: str = "") -> None:
+        """It is not out, and memory may be ahead of the topic. `unsure`: whose transaction it was in, which may yet go through: memory is
+        brought back once who it is says `sure`."""
         with self._counting:
             self._under_way -= 1
             self._behind = self.keeper is not None
+            if unsure and self.keeper is not None:
+                self._unsure.add(unsure)
+
+    def sure(self, who: str) -> None:
+        """Every transaction of theirs has ended, one way or the other."""
+        with self._counting:
+            self._unsure.discard(who)
 
     def snapshot(self, *, wait: bool = False) -> None:
         """Of the keeper, when it is due and nothing is on its way out."""

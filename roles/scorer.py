@@ -100,6 +100,7 @@ class ScorerRole(Role):
             )
         )
         self._transactor.start()
+        self._scoring.sure(self.name)
         with self._scoring.lock:
             self._scoring.ready()  # a long replay must not happen between two polls
         client = consumer(self._bus, group, gather_s=_GATHER_S)
@@ -190,7 +191,7 @@ class ScorerRole(Role):
             offsets = self._reader.offsets() if not held_up else _after(messages)
             self._transactor.write(itertools.starmap(Record, out), offsets, self._reader.group())
         except BaseException:
-            self._scoring.failed()
+            self._scoring.failed(unsure=self.name)
             raise
         self._reader.done(offsets)
         if held_up:

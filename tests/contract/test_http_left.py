@@ -27,7 +27,7 @@ TENANT = "default"
 
 
 @pytest.fixture
-def here(backends: Backends, tmp_path: Path) -> Iterator[Shared]:
+def here(request: pytest.FixtureRequest, backends: Backends, tmp_path: Path) -> Iterator[Shared]:
     with (
         backends.kafka.fresh() as prefix,
         backends.redis.fresh() as redis,
@@ -39,7 +39,7 @@ def here(backends: Backends, tmp_path: Path) -> Iterator[Shared]:
             **{**given, "graph_url": "none:", "instance": "mine", "max_entities": 10_000, "data_dir": tmp_path}
         )  # type: ignore[arg-type]
         Topics(settings.topic_prefix).create(reached(BusSettings.from_url(settings.bus_url)), partitions=2)
-        opened = open_shared(settings, ["api"])
+        opened = open_shared(settings, getattr(request, "param", ["api"]))
         opened.ledger.prepare()
         opened.state.initialise()
         yield opened
@@ -121,3 +121,20 @@ def test_a_rebuild_counts_what_is_not_on_the_topic_yet(here: Shared) -> None:
     taken = http.take(Chunk(events(1, first=5), range(1, 2), None), "http")
     assert taken.decisions.features[0, here.schema.column("user.count_all")] == 6
     assert http.take(Chunk(left, range(1, 3), None), "http").decisions.features.shape[0] == 0
+
+
+@pytest.mark.parametrize("here", [["api", "scorer", "ring-keeper"]], indirect=True)
+def test_memory_waits_for_a_transaction_that_may_yet_go_through(here: Shared) -> None:
+    """Brought back before, it would never hear of what went through after."""
+    assert here.scoring is not None
+    http = http_of(here)
+    here.scoring.score(events(2), [b"fraud.events/0/0", b"fraud.events/0/1"], patient=True)
+    here.scoring.failed(unsure="scorer")
+    with pytest.raises(Unavailable, match="not known yet"):
+        http.take(Chunk(events(1, first=2), range(1, 2), None), "http")
+    here.scoring.sure("labels")
+    with pytest.raises(Unavailable, match="not known yet"):
+        http.take(Chunk(events(1, first=2), range(1, 2), None), "http")
+    here.scoring.sure("scorer")
+    http.take(Chunk(events(1, first=2), range(1, 2), None), "http").written.result(20)
+    assert told(here) == Counter({"e2": 1})
