@@ -21,7 +21,7 @@ from features.schema import FeatureSchema
 from ledger.sql_store import SqlLedger
 from ledger.store import LedgerWrite, Progress, Written
 from ledger.tables import partitioned_assessments
-from ringwatch.errors import Conflict, Corrupt
+from ringwatch.errors import Conflict, Unavailable
 from ringwatch.model import DAY_US, Alert, Versions
 from scorers.decision import Decisions
 
@@ -205,7 +205,7 @@ def test_tables_are_made_once_by_those_who_start_together(
     postgres_server: PostgresBackend, decisions: Decisions
 ) -> None:
     with fresh_database(postgres_server) as url:
-        with closing(SqlLedger(url, SCHEMA)) as ledger, pytest.raises(Corrupt, match="ledger upgrade"):
+        with closing(SqlLedger(url, SCHEMA)) as ledger, pytest.raises(Unavailable, match="ledger upgrade"):
             ledger.last_seq()
         every = [SqlLedger(url, SCHEMA) for _ in range(4)]
         together(*(ledger.prepare for ledger in every))

@@ -20,7 +20,7 @@ from support.secure import HOST, secret_file
 from features.schema import FeatureSchema
 from ledger.sql_store import SqlLedger
 from ringwatch.access import postgres_access
-from ringwatch.errors import RingwatchError
+from ringwatch.errors import BadInput, RingwatchError
 from ringwatch.settings import Settings
 
 pytestmark = pytest.mark.backends
@@ -78,6 +78,7 @@ def test_a_user_with_password_and_certificate_gets_in(secured: Secured) -> None:
 
 
 WRONG = "not-the-word"
+BARE = dict.fromkeys(("ca_file", "cert_file", "key_file"))
 NOT_LET_IN: dict[str, tuple[str, Callable[[Secured], dict[str, Any]]]] = {
     "a wrong password": ("password authentication failed", lambda s: {"password": WRONG}),
     "another authority": ("certificate verify failed", lambda s: {"ca_file": s.stranger.cert}),
@@ -85,7 +86,7 @@ NOT_LET_IN: dict[str, tuple[str, Callable[[Secured], dict[str, Any]]]] = {
     "no certificate of ours": ("valid client certificate", lambda s: {"cert_file": None, "key_file": None}),
     "a certificate of somebody else": ("authentication failed", lambda s: of("other", s.authority)),
     "a certificate it does not know": ("unknown ca|SSL error|closed", lambda s: of("ringwatch-too", s.stranger)),
-    "no TLS": ("no pg_hba.conf entry", lambda s: {"ca_file": None, "query": "?sslmode=disable"}),
+    "no TLS": ("no pg_hba.conf entry", lambda s: {**BARE, "query": "?sslmode=disable"}),
 }
 
 
@@ -101,3 +102,8 @@ def test_who_does_not_get_in_is_told_why(secured: Secured, case: str) -> None:
         ledger.last_seq()
     for secret in (secured.password, WRONG):
         assert secret not in f"{error.value} {error.value!r} {error.value.context}"
+
+
+def test_a_certificate_of_ours_without_an_authority_for_theirs_is_refused(secured: Secured) -> None:
+    with pytest.raises(BadInput, match="without RINGWATCH_POSTGRES_CA_FILE"):
+        secured.ledger(ca_file=None)
