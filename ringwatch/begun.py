@@ -11,8 +11,10 @@ T = TypeVar("T")
 
 
 def begun(work: Callable[[], T], name: str) -> Future[T]:
-    """What comes of it; `result(seconds)` raises TimeoutError where that takes longer, and the work goes on."""
+    """What comes of it; `result(seconds)` raises TimeoutError where that takes longer, and the work goes on. It cannot be cancelled: it is
+    done when it has ended, whoever gave up on it."""
     coming: Future[T] = Future()
+    coming.set_running_or_notify_cancel()
 
     def run() -> None:
         try:

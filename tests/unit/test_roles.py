@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from api.asking import Asking
 from ringwatch.access import open_bus
 from ringwatch.errors import BadInput, Unavailable
 from ringwatch.model import BUILTIN_KINDS, Event, Label, Refusal
@@ -224,6 +225,22 @@ def test_an_unknown_role_is_named() -> None:
 def test_roles_that_do_not_go_together_are_refused() -> None:
     with pytest.raises(BadInput, match="without scorer"):
         open_shared(Settings(bus_url="kafka://h:1"), ["api", "ring-keeper"])
+
+
+def test_a_question_that_nobody_waits_for_any_longer_still_takes_its_place() -> None:
+    """Otherwise a store that stands still would get a thread for each that gives up."""
+    go, asking = threading.Event(), Asking(1)
+
+    async def give_up() -> None:
+        await asyncio.wait_for(asyncio.wrap_future(asking.ask(lambda: go.wait(10))), 0.05)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(give_up())
+    with pytest.raises(Unavailable, match="too many questions"):
+        asking.ask(lambda: True)
+    go.set()
+    time.sleep(0.2)
+    assert asking.ask(lambda: 5).result(5) == 5
 
 
 def test_what_needs_kafka_says_which_setting_names_it() -> None:
