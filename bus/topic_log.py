@@ -17,6 +17,8 @@ from ringwatch.errors import Unavailable
 M = TypeVar("M")
 _TIMEOUT_S = 10.0
 _SILENCE_S = 30.0
+_CLOCKS_US = 600_000_000
+"""The brokers' clocks, by which records are found, may be so far behind ours."""
 
 
 class TopicLog(Generic[M]):
@@ -35,9 +37,9 @@ class TopicLog(Generic[M]):
             yield from reader.read({p: positions.get(p, OFFSET_BEGINNING) for p in reader.partitions()})
 
     def read_since(self, since_us: int) -> Iterator[tuple[int, int, M]]:
-        """From what was written at a time by the wall clock (microseconds) to the end as of now."""
+        """From what was written at a time by our wall clock (microseconds), and some before, to the end as of now."""
         with self._open() as reader:
-            yield from reader.read(reader.offsets_at(since_us))
+            yield from reader.read(reader.offsets_at(since_us - _CLOCKS_US))
 
     def ends(self) -> dict[int, int]:
         """partition -> next offset."""

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 ROLES = ("api", "scorer", "ring-keeper", "ledger-writer", "graph-writer")
 STATE_SNAPSHOT = "state"
-HTTP = "http"
-"""Begins the origin of what came over HTTP (`roles/http_scoring.py`), as its topic does of what was read from Kafka."""
 
 
 def ledger_of(settings: Settings, folder: DataFolder | None, schema: FeatureSchema) -> SqlLedger:
@@ -243,6 +241,8 @@ def label_topics(settings: Settings) -> dict[str, str]:
 
 
 def _tenants(name: str, given: str, settings: Settings) -> dict[str, str]:
+    from roles.http_scoring import HTTP
+
     found: dict[str, str] = {}
     for part in filter(None, (p.strip() for p in given.split(","))):
         topic, _, tenant = part.partition("=")

@@ -35,12 +35,10 @@ from scorers.decision import Decisions
 log = logging.getLogger("ringwatch.http")
 LEFT_S, FORSAKEN_S = 30.0, 300.0
 """A decision of this process, or of another, that is not settled for so long was left behind."""
-_CLOCKS_S = 600.0
-"""The brokers' clocks and ours may be so far apart."""
 _LEDGER_S, _LEDGER_REST_S = 1.0, 5.0
 """So long labels wait for the ledger; where it did not answer it is left alone for a while."""
-_HTTP = b"http/"
-"""Begins the origins of what came over HTTP."""
+HTTP = "http"
+"""Begins the origins of what came over HTTP, as its topic does of what was read from Kafka."""
 Present = Callable[[int, "set[tuple[str, str]]"], "set[tuple[str, str]]"]
 """(since, by the wall clock in microseconds; (tenant, id) pairs) -> those whose message is on the decisions topic."""
 
@@ -70,7 +68,7 @@ class HttpScoring:
         self._emitter = emitter
         self._topics = topics
         self._share = features_share
-        self._origin = f"{_HTTP.decode()}{instance}/"
+        self._origin = f"{HTTP}/{instance}/"
         self._numbers = itertools.count(time.time_ns())
         self._last: Future[Spent] | None = None
         self._ledger_away_until = 0.0
@@ -226,7 +224,7 @@ class HttpScoring:
                 continue
             try:
                 left = self._left(tenant)  # as it is now that nobody else is at it
-                since_us = min((m.decided_us for _, _, m in left), default=0) - int(_CLOCKS_S * 1e6)
+                since_us = min((m.decided_us for _, _, m in left), default=0)
                 there = present(since_us, {(tenant, id_) for id_, _, _ in left}) if left else set()
                 missing = [(raw, m) for id_, raw, m in left if (tenant, id_) not in there]
                 if missing:
@@ -241,7 +239,7 @@ class HttpScoring:
         """Id, result and message of what was left behind by who scores over HTTP."""
         now, found = time.time(), []
         for u in self.scoring.state.unsettled(tenant):
-            if not u.origin.startswith(_HTTP):
+            if not u.origin.startswith(f"{HTTP}/".encode()):
                 continue
             message = decode(u.result)
             wait_s = LEFT_S if u.origin.startswith(self._origin.encode()) else FORSAKEN_S

@@ -31,8 +31,6 @@ _QUIET_S = 2.0
 """Nothing new on the topic for so long while writers are held: all that was begun is out."""
 _MOST_QUIET_S = 15.0
 _CLAIM_S = 60
-_CLOCKS_US = 600_000_000
-"""The brokers' clocks and ours may be so far apart."""
 Progress = Callable[[int], None]
 """Called with the messages replayed so far."""
 
@@ -204,7 +202,7 @@ def _add_left(state: RedisState, decisions: DecisionsLog, replayed: Replayed, te
     left = {u.id: decode(u.result) for u in state.unsettled(tenant)}
     if not left:
         return
-    since_us = min(m.decided_us for m in left.values()) - _CLOCKS_US
+    since_us = min(m.decided_us for m in left.values())
     out = decisions.present(since_us, {(tenant, id_) for id_ in left}, replayed.positions)
     missing = [m for id_, m in left.items() if (tenant, id_) not in out]
     replayed.add(sorted(missing, key=lambda m: m.decided_us))

@@ -113,7 +113,8 @@ class ScorerRole(Role):
 
     def on_revoked(self, parts: Sequence[Part]) -> None:
         """Nothing is under way between two polls."""
-        self._unknown_since = {at: since for at, since in self._unknown_since.items() if at[:2] not in set(parts)}
+        gone = set(parts)
+        self._unknown_since = {at: since for at, since in self._unknown_since.items() if at[:2] not in gone}
 
     def on_lost(self, parts: Sequence[Part]) -> None:
         """As `on_revoked`."""
