@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from bus.failures import error_of, explained, refused
 from bus.handshake import doubt
+from ringwatch.begun import begun
 from ringwatch.errors import BadInput, RingwatchError, Unavailable
 
 log = logging.getLogger("ringwatch.kafka")
@@ -27,6 +28,7 @@ DEFAULT_PORT = 9092
 MAX_MESSAGE_BYTES = 2_000_000
 """Room for the longest record (RINGWATCH_MAX_RECORD_BYTES) with its features and reasons."""
 _ASK_S, _PROBE_S, _LISTEN_S, _NAP_S = 10.0, 3.0, 0.5, 0.05
+_CLOSE_S = 10.0
 _HEARD = 50
 """Errors remembered while one waits for an answer."""
 _Client = TypeVar("_Client", Consumer, Producer, AdminClient)
@@ -160,8 +162,8 @@ def consumer(settings: BusSettings, group: str, *, gather_s: float = 0.0, more: 
         # A killed member's partitions move on after this; the broker's least is 6 s.
         "session.timeout.ms": 6_000,
         "heartbeat.interval.ms": 1_500,
-        # A role that has not polled for so long is stuck, and another member takes over.
-        "max.poll.interval.ms": 120_000,
+        # A role that has not polled for so long is stuck, and another member takes over; so it is with one that does not close.
+        "max.poll.interval.ms": 60_000,
         # The broker answers once so much is there, else after this: a resumed partition waits no longer than that.
         "fetch.min.bytes": _GATHERED_BYTES if gather_s else 1,
         "fetch.wait.max.ms": round(gather_s * 1e3) or 100,
@@ -186,9 +188,19 @@ def settled_offsets(settings: BusSettings, group: str) -> Callable[[list[TopicPa
         try:
             return client.committed(parts, timeout=_ASK_S)
         finally:
-            client.close()
+            let_go(client)
 
     return ask
+
+
+def let_go(client: Consumer) -> None:
+    """Close it, and leave its group. A close that does not end (librdkafka has such, its issues 4041 and 4884, when a
+    rebalance is under way) is said and left to itself; the brokers take the member out after `max.poll.interval.ms` at the latest."""
+    closing = begun(client.close, "close")
+    try:
+        closing.result(_CLOSE_S)
+    except TimeoutError:
+        log.warning("a consumer does not close within %g s: it is left to itself", _CLOSE_S)
 
 
 def producer(

@@ -24,9 +24,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 def decision_messages(
-    decisions: Decisions, origins: Sequence[str], decided_us: int, codec: FeatureCodec
+    decisions: Decisions, origins: Sequence[str], decided_us: Sequence[int], codec: FeatureCodec
 ) -> list[bytes]:
-    """An encoded `DecisionMessage` for each row; `origins` has one entry a row. NaN scores become null."""
+    """An encoded `DecisionMessage` for each row; `origins` and `decided_us` have one entry a row. NaN scores become null."""
     d = decisions
     names = d.scorer_names
     # The same in all rows, so encoded once.
@@ -37,7 +37,7 @@ def decision_messages(
     rows = zip(
         d.events, d.score.tolist(), d.level.tolist(), d.action.tolist(), d.scores.tolist(), d.reasons, d.patterns,
         d.ring_ids or (None,) * len(d), ages, d.accounts or nobody, d.degraded, codec.pack(d.events, d.features),
-        origins, strict=True,
+        origins, decided_us, strict=True,
     )  # fmt: skip
     return [
         _encode(
@@ -62,10 +62,10 @@ def decision_messages(
                 event=event,
                 features=blob,
                 origin=origin,
-                decided_us=decided_us,
+                decided_us=at,
             )
         )
-        for event, score, level, action, scores, reasons, patterns, ring, age, accounts, degraded, blob, origin in rows
+        for event, score, level, action, scores, reasons, patterns, ring, age, accounts, degraded, blob, origin, at in rows
     ]
 
 

@@ -62,7 +62,7 @@ class DecisionMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind
     origin: str
     """Where the event came from: `topic/partition/offset`, or `http`."""
     decided_us: int
-    """When it was decided, by the wall clock."""
+    """When it was decided, by the wall clock; of the messages of one process it rises in the order in which they were decided."""
 
 
 class LabelMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="label"):

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from bus.clients import let_go
 from bus.failures import explained, is_fatal, retried
 from bus.transactions import Part
 from ringwatch.errors import Conflict, Corrupt, Denied, RingwatchError, Unavailable
@@ -19,7 +20,7 @@ PENDING_S = 25.0
 
 
 class Listener(Protocol):
-    """What a role does when partitions move. Called within `poll` and `close`, on their thread; what it raises comes out there."""
+    """What a role does when partitions move. Called within `poll` and `close`; what it raises comes out there."""
 
     def on_assigned(self, parts: Sequence[Part]) -> Mapping[Part, int] | None:
         """Before the first record of these partitions. Offsets to begin at; those not named begin where the group stands."""
@@ -80,7 +81,7 @@ class Reader:
     def poll(self, most: int, wait_s: float) -> list[Message]:
         """Up to `most` records: what is there, else the first that comes within `wait_s`.
 
-        While paused none, and the membership is kept. To be called at least every two minutes. Raises Denied and Corrupt, and
+        While paused none, and the membership is kept. To be called at least every minute. Raises Denied and Corrupt, and
         Conflict when another process took over; that brokers are away is no error, `trouble` tells it.
         """
         if self._astray:
@@ -183,7 +184,8 @@ class Reader:
 
     def close(self) -> None:
         """Leave the group (a static member does not: it may come back); `on_revoked` is called for what this member has."""
-        self._consumer.close()
+        let_go(self._consumer)
+        self._listener = None
 
     def _seek(self) -> None:
         for part in _listed({part: offset for part, offset in self._next.items() if offset >= 0}):

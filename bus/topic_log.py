@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from bus.clients import BusSettings, consumer
+from bus.clients import BusSettings, consumer, let_go
 from bus.failures import explained
 from bus.reading import topic_partitions
 from ringwatch.errors import Unavailable
@@ -66,7 +66,7 @@ class _Open(Generic[M]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._consumer.close()
+        let_go(self._consumer)
 
     def partitions(self) -> list[int]:
         return topic_partitions(self._consumer, self._topic)

@@ -32,6 +32,14 @@ def markdown() -> str:
         "## Of the event: `event.<name>`",
         "",
         *_table(EVENT_BLOCK),
+        "",
+        "## What depends on the order in which several scorers commit",
+        "",
+        "Events of a user share a partition and stay in order; users meet at devices, cards and the like, and the scorer that is second",
+        "there sees what the first wrote. So all features may differ from a run with one scorer but these",
+        f"{schema.size - len(schema.order_dependent)} (`FeatureSchema.order_dependent` has the others):",
+        "",
+        *(f"- `{name}`" for name in schema.names if name not in schema.order_dependent),
     ]
     return "\n".join(parts) + "\n"
 

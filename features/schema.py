@@ -231,6 +231,18 @@ RING_BLOCK: tuple[Feature, ...] = (
 """Filled by the ring keeper (rings/keeper.py), not by the kernel."""
 
 
+_OTHERS = (
+    "young_neighbours",
+    "fraud_neighbours",
+    "good_neighbours",
+    "promo_neighbours",
+    "max_neighbours_24h",
+    "new_links",
+)
+_LABELLED = ("fraud_labels", "good_labels", "fraud_rate", "fraud_label_age_s")
+"""Labels travel on a topic of their own."""
+
+
 class FeatureSchema:
     """The layout of a feature vector for a list of declared kinds. Immutable.
 
@@ -292,6 +304,15 @@ class FeatureSchema:
     @cached_property
     def index(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.names)}
+
+    @cached_property
+    def order_dependent(self) -> frozenset[str]:
+        """Features that may differ with the order in which several scorers commit. Events of a user stay in order (they share a
+        partition), so those from the event and its user's own record are not among them."""
+        own = {
+            n for n in self.names if n.startswith(("user.", "event.")) and n.split(".")[1] not in (*_OTHERS, *_LABELLED)
+        }
+        return frozenset(self.names) - own
 
     @property
     def size(self) -> int:

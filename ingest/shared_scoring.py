@@ -247,13 +247,15 @@ class SharedScoring:
         again = {i for i, (e, f) in enumerate(zip(entries, found, strict=True)) if _again(e, f)}
         decisions, numbers = self._decide(entries, pending, again)
         decisions = replace(decisions, timing_us={"state": read_us / max(1, len(decisions)), **decisions.timing_us})
-        made = self._messages(decisions, [entries[i] for i in numbers])
+        first_us = self._now_us(len(entries))
+        origins, times = [entries[i].origin.decode() for i in numbers], [first_us + i for i in numbers]
+        made = decision_messages(decisions, origins, times, self.codec) if numbers else []
         message_of = dict(zip(numbers, made, strict=True))
         for i in again:
-            message_of[i] = found[i].result or self._label_message(entries[i])
+            message_of[i] = found[i].result or _label_message(entries[i], first_us + i)
         labels = [i for i, what in enumerate(found) if what.status == NEW and i not in fresh]
         for i in labels:
-            message_of[i] = self._label_message(entries[i])
+            message_of[i] = _label_message(entries[i], first_us + i)
         if not pending.commit([message_of[i] for i in pending.rows], [message_of[i] for i in labels]):
             return False
         if len(decisions):
@@ -310,25 +312,12 @@ class SharedScoring:
                 features[row] = pending.features[place[i]]
         return features
 
-    def _messages(self, decisions: Decisions, entries: Sequence[Entry]) -> list[bytes]:
-        origins = [e.origin.decode() for e in entries]
-        return decision_messages(decisions, origins, self._now_us(len(entries)), self.codec) if entries else []
-
-    def _now_us(self, n: int = 1) -> int:
-        """The first of `n` times that no message of this process has yet."""
+    def _now_us(self, n: int) -> int:
+        """The first of `n` times that no message of this process has yet: one for each item, in the order they were taken in, which is
+        the order a replay reads them in, whatever partitions they are on."""
         now = max(int(self._clock() * 1e6), self._last_us + 1)
         self._last_us = now + n - 1
         return now
-
-    def _label_message(self, entry: Entry) -> bytes:
-        item = entry.item
-        assert isinstance(item, ResolvedLabel)
-        return encode(
-            LabelMessage(
-                v=1, id=entry.id.removeprefix(_LABEL), label=item.label, entities=item.entities,
-                origin=entry.origin.decode(), decided_us=self._now_us(),
-            )
-        )  # fmt: skip
 
     def known(self, messages: Sequence[bytes]) -> list[Decisions]:
         """Decisions from before, as they were made."""
@@ -341,6 +330,17 @@ def _again(entry: Entry, found: Found) -> bool:
     if found.status == NEW or found.origin != entry.origin or found.status == CONFLICT:
         return False
     return found.result is not None or isinstance(entry.item, ResolvedLabel)
+
+
+def _label_message(entry: Entry, decided_us: int) -> bytes:
+    item = entry.item
+    assert isinstance(item, ResolvedLabel)
+    return encode(
+        LabelMessage(
+            v=1, id=entry.id.removeprefix(_LABEL), label=item.label, entities=item.entities,
+            origin=entry.origin.decode(), decided_us=decided_us,
+        )
+    )  # fmt: skip
 
 
 def entry_of(item: Applied, origin: bytes) -> Entry:

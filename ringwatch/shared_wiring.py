@@ -130,7 +130,8 @@ def _add_roles(here: Shared, names: Sequence[str], tenants: Callable[[], Iterabl
     from roles.store_watch import StoreWatch
 
     settings, instance = here.settings, here.settings.instance
-    here.roles.append(StoreWatch(_probes(here, names)))
+    watch = StoreWatch(_probes(here, names))
+    here.roles.append(watch)
     scores = bool({"scorer", "api"} & set(names))
     if "ring-keeper" in names:
         here.keeper = _keeper(here)
@@ -154,6 +155,8 @@ def _add_roles(here: Shared, names: Sequence[str], tenants: Callable[[], Iterabl
         here.roles.append(GraphWriterRole(here.graph, here.kinds, here.bus, here.topics))
     if "api" in names:
         _add_http(here, tenants)
+    # A rebuild of the state takes minutes, and its keeper says so itself.
+    watch.others = [role for role in here.roles if not isinstance(role, StateKeeper)]
 
 
 def _probes(here: Shared, names: Sequence[str]) -> dict[str, Callable[[], object]]:
@@ -188,13 +191,16 @@ def _scoring(here: Shared, keeper: Keeper | None) -> SharedScoring:
     from rings.elsewhere import RingsElsewhere
     from roles.logs import RingsLog, bring_back
     from roles.models import Models
+    from roles.retelling import AlertsLog, Untold
 
     if keeper is not None:
         scoring = SharedScoring(here.state, keeper.stream, keeper=keeper)
-        rings_log = RingsLog(here.bus, here.topics.rings)
+        rings_log, alerts_log = RingsLog(here.bus, here.topics.rings), AlertsLog(here.bus, here.topics.alerts)
 
         def recover() -> Told:
-            bring_back(keeper, here.log)
+            untold = Untold(time.time_ns() // 1000)
+            bring_back(keeper, here.log, seen=untold.take)
+            untold.tell(alerts_log, here.bus, here.topics)
             return rings_log.told()
 
         scoring.recover = recover

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bus.clients import BusSettings
 from bus.messages import DecisionMessage, LabelMessage, RingMessage, decode, decode_ring
 from bus.topic_log import TopicLog
-from ingest.keeper import Keeper
+from ingest.keeper import Followed, Keeper
 from rings.published import Told
 
 Logged = tuple[int, int, DecisionMessage | LabelMessage]
@@ -66,14 +66,20 @@ def batches(log: Iterator[Logged], most: int = 500) -> Iterator[list[Logged]]:
         yield batch
 
 
-def bring_back(keeper: Keeper, log: DecisionsLog, until: Mapping[int, int] | None = None) -> int:
+def bring_back(
+    keeper: Keeper,
+    log: DecisionsLog,
+    until: Mapping[int, int] | None = None,
+    seen: Callable[[Sequence[DecisionMessage | LabelMessage], Followed], None] = lambda _, __: None,
+) -> int:
     """The keeper's memory as of the end of the topic, or of the next offsets `until`: its newest snapshot, and what was decided
-    since. Returns how many messages that was."""
+    since. `seen` gets what comes of each batch. Returns how many messages that was."""
     keeper.restore()
     n = 0
     for batch in batches(log.read(keeper.positions)):
         mine = [(p, offset, m) for p, offset, m in batch if until is None or offset < until.get(p, 0)]
-        keeper.follow([message for _, _, message in mine])
+        messages = [message for _, _, message in mine]
+        seen(messages, keeper.follow(messages))
         keeper.positions |= {partition: offset + 1 for partition, offset, _ in mine}
         n += len(mine)
     return n

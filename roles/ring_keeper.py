@@ -99,6 +99,7 @@ class RingKeeperRole(Role):
         assert self._reader is not None
         assert self._transactor is not None
         decoded = [decode(raw) for m in messages if (raw := m.value()) is not None]
+        decoded.sort(key=lambda m: m.decided_us)  # as a replay reads them: partitions come one after the other here
         followed = self.keeper.follow(decoded)
         now_us = time.time_ns() // 1000
         out = alert_messages(self._topics, followed.alerts, followed.joined, followed.new, now_us)

@@ -56,6 +56,16 @@ class Role(ABC):
         """For what it waits; empty when it does not."""
         self._wait_s = 0.0
         self._resume_at = 0.0
+        self.doing = ""
+        """"opening", "closing", "a step", or nothing while it is not running."""
+        self._since = monotonic()
+
+    def silent_s(self) -> float:
+        """How long it has not come back from what it is doing."""
+        return monotonic() - self._since if self.doing else 0.0
+
+    def _does(self, what: str) -> None:
+        self._since, self.doing = monotonic(), what
 
     @abstractmethod
     def open(self) -> None: ...
@@ -73,8 +83,10 @@ class Role(ABC):
         try:
             while not stop.is_set():
                 try:
+                    self._does("opening")
                     self.open()
                     while not stop.is_set():
+                        self._does("a step")
                         self.step()
                         self.status.ready, self.status.trouble, pause_s = not self.waiting, self.waiting, _PAUSE_S
                     self._let_go(drained=True)
@@ -89,10 +101,12 @@ class Role(ABC):
     def _let_go(self, *, drained: bool) -> None:
         """Clients whose brokers are gone may not even close well; the role goes on without them."""
         self.waiting = ""
+        self._does("closing")
         try:
             self.close(drained=drained)
         except Exception as error:  # noqa: BLE001 - a top: what closes badly is left, and said
             log.warning("%s: what it had open did not close well: %s", self.name, error)
+        self._does("")
 
     def wait(self, reader: Reader, error: Unavailable) -> None:
         """What was polled and not done comes again after a while; until then nothing is fetched (back-pressure)."""

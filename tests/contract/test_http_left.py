@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 from support.backends import Backends
+from support.expected import events_of, market
 from support.streams import payment
 
 from bus.clients import BusSettings, reached
+from bus.messages import decode_alert
 from bus.topics import Topics
 from ingest.source import Chunk
 from ringwatch.errors import Unavailable
-from ringwatch.model import Event
+from ringwatch.model import Alert, Event
 from ringwatch.settings import Settings
 from ringwatch.shared_wiring import Shared, open_shared, replayed_of
 from roles import http_scoring
+from roles.emitter import Placed
 from roles.http_scoring import HttpScoring
+from roles.outgoing import Outgoing
 from roles.rebuild import rebuild
+from roles.retelling import AlertsLog
 
 pytestmark = pytest.mark.backends
 TENANT = "default"
@@ -138,3 +144,44 @@ def test_memory_waits_for_a_transaction_that_may_yet_go_through(here: Shared) ->
     here.scoring.sure("scorer")
     http.take(Chunk(events(1, first=2), range(1, 2), None), "http").written.result(20)
     assert told(here) == Counter({"e2": 1})
+
+
+@pytest.mark.parametrize("here", [["api", "scorer", "ring-keeper"]], indirect=True)
+def test_alerts_that_did_not_get_out_are_told_once(
+    here: Shared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The process ends each time between a decision and its alert; of the first half every other alert was told."""
+    assert here.scoring is not None
+    http, emit = http_of(here), http_of(here)._emitter.emit
+    wanted: dict[str, Alert] = {}
+    joined: set[tuple[str, str]] = set()
+    sent: list[int] = []
+
+    def without_alerts(messages: Sequence[Outgoing]) -> Future[Placed]:
+        alerts = [m for m in messages if m[0] == here.topics.alerts]
+        for _, _, raw in alerts:
+            told = decode_alert(raw)
+            wanted[told.alert_id] = told.alert
+            joined.update((told.alert_id, event_id) for event_id in told.event_ids)
+        kept = alerts[::2] if len(sent) < 2 else []
+        sent.append(len(kept))
+        return emit([m for m in messages if m not in alerts or m in kept])
+
+    monkeypatch.setattr(http._emitter, "emit", without_alerts)
+    stream = events_of(market(tmp_path, 2000), TENANT)
+    for first in range(0, len(stream), 500):
+        chunk = stream[first : first + 500]
+        http.take(Chunk(chunk, range(1, len(chunk) + 1), None), "http").written.result(20)
+    assert len(wanted) > 5
+    assert sum(sent) > 0
+    log = AlertsLog(here.bus, here.topics.alerts)
+    since_us = int((time.time() - 600) * 1e6)
+    assert log.joined(since_us) < joined
+    for _ in range(2):
+        with here.scoring.lock:
+            here.scoring.recover()
+        pairs = Counter((m.alert_id, event_id) for _, _, m in log.read({}) for event_id in m.event_ids)
+        assert pairs == Counter(joined)
+    assert {m.alert_id: m.alert for _, _, m in log.read({})} == wanted
+    founding = Counter(m.alert_id for _, _, m in log.read({}) if m.new)
+    assert founding == Counter(list(wanted))

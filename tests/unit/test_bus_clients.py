@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from bus import clients
 from bus.clients import BusSettings, consumer, producer, reached
 from bus.failures import explained
 from bus.topics import KEYED, NAMES, SINGLE, Topics, config_of
@@ -140,3 +143,19 @@ def test_topics_are_named_and_only_rings_are_compacted() -> None:
     assert config_of("events", replication=3)["min.insync.replicas"] == "2"
     with pytest.raises(BadInput, match="'event' is no topic"):
         topics.name("event")
+
+
+def test_a_consumer_that_does_not_close_is_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(clients, "_CLOSE_S", 0.05)
+    goes_on = threading.Event()
+
+    class Hanging:
+        def close(self) -> None:
+            goes_on.wait(30)
+
+    with caplog.at_level(logging.WARNING):
+        clients.let_go(Hanging())  # type: ignore[arg-type]
+    goes_on.set()
+    assert "a consumer does not close within 0.05 s" in caplog.text

@@ -71,7 +71,7 @@ def made(seed: int, n: int, versions: Versions | None = None) -> Decisions:
 
 
 def decoded(decisions: Decisions) -> list[DecisionMessage]:
-    raw = decision_messages(decisions, [f"t/0/{n}" for n in range(len(decisions))], 77, CODEC)
+    raw = decision_messages(decisions, [f"t/0/{n}" for n in range(len(decisions))], [77] * len(decisions), CODEC)
     return [m for m in map(decode, raw) if isinstance(m, DecisionMessage)]
 
 
@@ -140,7 +140,7 @@ def test_a_message_says_what_a_consumer_needs() -> None:
 
 def test_the_graph_reads_a_part_of_it() -> None:
     meant = made(9, 5)
-    for row, raw in enumerate(decision_messages(meant, ["http"] * 5, 1, CODEC)):
+    for row, raw in enumerate(decision_messages(meant, ["http"] * 5, [1] * 5, CODEC)):
         found = decode_graph_row(raw)
         assert found is not None
         assert (found.event, found.level) == (meant.events[row], Level(int(meant.level[row])).name)
@@ -162,7 +162,7 @@ def test_features_of_another_schema_or_size_are_refused() -> None:
 
 
 def changed(**more: object) -> bytes:
-    (raw,) = decision_messages(made(1, 1), ["o"], 1, CODEC)
+    (raw,) = decision_messages(made(1, 1), ["o"], [1], CODEC)
     return msgspec.json.encode(msgspec.json.decode(raw) | more)
 
 

@@ -69,7 +69,9 @@ def test_every_schema_is_named_and_every_field_described() -> None:
 
 def test_decisions_are_as_published(decisions: Decisions) -> None:
     valid = validator("decision")
-    for raw in decision_messages(decisions, ["fraud.events/0/1"] * len(decisions), 1, FeatureCodec(SCHEMA)):
+    for raw in decision_messages(
+        decisions, ["fraud.events/0/1"] * len(decisions), range(len(decisions)), FeatureCodec(SCHEMA)
+    ):
         valid.validate(msgspec.json.decode(raw))
 
 

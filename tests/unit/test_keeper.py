@@ -51,7 +51,9 @@ def made() -> tuple[list[Message], ScoringStream, dict[str, Alert]]:
     )
     features = scoring.state.apply(items)
     decisions = scoring.assess(list(enumerate(items)), features)
-    encoded = iter(decision_messages(decisions, ["t/0/0"] * len(decisions), 1, FeatureCodec(SCHEMA)))
+    encoded = iter(
+        decision_messages(decisions, ["t/0/0"] * len(decisions), range(len(decisions)), FeatureCodec(SCHEMA))
+    )
     messages: list[Message] = []
     for item in items:
         if isinstance(item, ResolvedLabel):
