@@ -16,6 +16,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.problems import SAID
 from api.served import served
 
 
@@ -50,10 +51,12 @@ def _hash(text: str) -> str:
 
 async def docs(request: Request) -> Response:
     """What there is to ask, from the OpenAPI document; with examples to send."""
+    codes = "".join(f'<tr id="problem-{code}"><td><code>{code}</code><td>{escape(said)}' for code, said in SAID.items())
     body = (
         '<h1>Ringwatch API</h1><p class="quiet">From <a href="/openapi.json">/openapi.json</a>. GraphQL: '
         '<a href="/graphql">/graphql</a>. Errors are problem documents: `code` names the kind, `detail` what was wrong with which '
         "value, `hint` what to do next.</p>"
+        f'<details id="problems"><summary>What the codes of problems mean</summary><table>{codes}</table></details>'
     )
     request.scope["ringwatch.route"] = "/docs"
     return page("Ringwatch API", body, script=text_of("docs.js"), keys=served(request).access.keys_needed)

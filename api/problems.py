@@ -13,9 +13,21 @@ import msgspec
 from starlette.responses import Response
 
 from ingest.card_numbers import mask_card_numbers
-from ringwatch.errors import BadInput, Conflict, Corrupt, Denied, NotFound, RingwatchError, ServerDenied, Unavailable
+from ringwatch.errors import (
+    BadInput,
+    Conflict,
+    Corrupt,
+    Denied,
+    NotFound,
+    RingwatchError,
+    ServerDenied,
+    StoreAway,
+    Unavailable,
+)
+from ringwatch.seldom import Seldom
 
 log = logging.getLogger(__name__)
+log.addFilter(Seldom())
 MEDIA = "application/problem+json"
 _encode = msgspec.json.Encoder().encode
 
@@ -33,6 +45,7 @@ KINDS: dict[type[RingwatchError], Meaning] = {
     Conflict: Meaning(409, "conflict"),
     Denied: Meaning(403, "denied"),
     ServerDenied: Meaning(503, "store_denied"),
+    StoreAway: Meaning(503, "store_away"),
     Unavailable: Meaning(503, "unavailable"),
     Corrupt: Meaning(500, "corrupt"),
 }
@@ -41,8 +54,10 @@ KINDS: dict[type[RingwatchError], Meaning] = {
 _OURS: dict[type[RingwatchError], str] = {
     Corrupt: "stored data fails its own check",
     ServerDenied: "a store does not let this process in",
+    StoreAway: "a store does not answer",
 }
 """What callers need not know more of; the log says it."""
+_DENIED_RETRY_S = 5.0
 
 CODES: dict[str, int] = {
     "not_json": 400,
@@ -58,6 +73,32 @@ CODES: dict[str, int] = {
     "internal": 500,
 }
 """Codes whose status is not their kind's."""
+
+
+SAID: dict[str, str] = {
+    "not_json": "the body is no JSON, or not one that can be taken",
+    "encoding": "the body is not UTF-8, or its compression cannot be read",
+    "bad_request": "the request cannot be read",
+    "unauthenticated": "a key is needed, or this one is not known",
+    "denied": "the key has not the scope, or belongs to another tenant",
+    "not_found": "there is no such thing in this tenant",
+    "unknown_event": "the event of a label is not known: send the event first",
+    "method": "this address takes another method",
+    "conflict": "it exists with another content; what was kept first stays",
+    "too_large": "the body, or the list in it, is too large",
+    "media_type": "another content type is needed",
+    "wrong_host": "the Host header names no address of this server",
+    "invalid": "a field cannot be used: detail says which, and what is accepted",
+    "time": "a time lies too far ahead, or is none",
+    "card_number": "a card number stands where a token belongs",
+    "corrupt": "stored data fails its own check; the server's log has more",
+    "internal": "something unexpected; error_id stands in the server's log",
+    "unavailable": "the queue is full, or the deadline passed: send it again later with the same id",
+    "store_away": "a store does not answer; the server's log says which. Send it again later with the same id",
+    "store_denied": "a store does not let the server in; its log says which and why",
+    "ledger_away": "the ledger, which knows the event of a label, does not answer: send the label again",
+}
+"""Code -> what it means; /docs lists them."""
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -92,15 +133,21 @@ def problem_of(error: RingwatchError) -> Problem:
     field = error.context.get("field")
     ours = next((said for kind, said in _OURS.items() if isinstance(error, kind)), None)
     if ours is not None:
-        log.error("%s: %s", meaning.code, error)
+        log.warning("%s: %s", meaning.code, error)
     return problem(
         meaning.status,
         meaning.code,
         ours or error.message,
         hint="the server's log says which" if ours else error.hint,
         field=field if isinstance(field, str) else "",
-        retry_after_s=error.retry_after_s if isinstance(error, Unavailable) else 0.0,
+        retry_after_s=_retry_after_s(error),
     )
+
+
+def _retry_after_s(error: RingwatchError) -> float:
+    if isinstance(error, ServerDenied):
+        return _DENIED_RETRY_S
+    return error.retry_after_s if isinstance(error, Unavailable) else 0.0
 
 
 def problem(
@@ -114,7 +161,7 @@ def problem(
     retry_after_s: float = 0.0,
 ) -> Problem:
     return Problem(
-        f"/docs#problem-{code}",
+        f"/docs#problem-{code if code in SAID else 'invalid'}",
         HTTPStatus(status).phrase,
         status,
         mask_card_numbers(detail),

@@ -18,6 +18,7 @@ from bus.failures import error_of, explained, refused
 from bus.handshake import doubt
 from ringwatch.begun import begun
 from ringwatch.errors import BadInput, RingwatchError, Unavailable
+from ringwatch.seldom import Seldom
 
 log = logging.getLogger("ringwatch.kafka")
 Protocol = Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]
@@ -33,8 +34,6 @@ _HEARD = 50
 """Errors remembered while one waits for an answer."""
 _Client = TypeVar("_Client", Consumer, Producer, AdminClient)
 _GATHERED_BYTES = 524_288
-_SELDOM_S, _REMEMBERED = 10.0, 1000
-_COUNTED = re.compile(r"\d+ ?ms|producer-\d+|consumer-\d+")
 _HOST = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:]+\])(?::(\d{1,5}))?")
 
 
@@ -304,24 +303,7 @@ def _made(kind: Callable[[dict[str, Any]], _Client], settings: BusSettings, conf
     raise BadInput(found.message, hint=hint if "file" in found.message else found.hint)
 
 
-class _Seldom(logging.Filter):
-    """The same words once in ten seconds: while brokers are away librdkafka says so many times a second."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._said: dict[str, float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        words, now = _COUNTED.sub("", record.getMessage()), monotonic()
-        if now - self._said.get(words, -_SELDOM_S) < _SELDOM_S:
-            return False
-        if len(self._said) > _REMEMBERED:
-            self._said.clear()
-        self._said[words] = now
-        return True
-
-
-log.addFilter(_Seldom())
+log.addFilter(Seldom())
 
 
 def _told(error: KafkaError) -> None:

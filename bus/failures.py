@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
-from ringwatch.errors import BadInput, Conflict, Corrupt, RingwatchError, ServerDenied, Unavailable
+from ringwatch.errors import BadInput, Conflict, Corrupt, RingwatchError, ServerDenied, StoreAway
 
 _UNKNOWN_USER = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED}
 _DENIED = {
@@ -77,16 +77,16 @@ def explained(error: KafkaException | KafkaError, what: str) -> RingwatchError:
         named = "RINGWATCH_KAFKA_CERT_FILE, RINGWATCH_KAFKA_KEY_FILE"
         return ServerDenied(text, hint=f"the brokers want a certificate signed by an authority they know: {named}")
     if code == KafkaError._SSL:
-        return Unavailable(text, hint="check RINGWATCH_KAFKA_CA_FILE, and the names in the brokers' certificates")
+        return StoreAway(text, hint="check RINGWATCH_KAFKA_CA_FILE, and the names in the brokers' certificates")
     if code in _UNKNOWN_TOPIC:
-        return Unavailable(text, hint="`ringwatch topics create` makes the topics")
+        return StoreAway(text, hint="`ringwatch topics create` makes the topics")
     if code in _TOO_LARGE:
         return BadInput(text, hint="the topic says how large a message may be: `ringwatch topics create` allows 2 MB")
     if code in _DAMAGED:
         return Corrupt(text, hint="records the group needs are gone or damaged: look at the topic's retention")
     if code in (KafkaError._INVALID_ARG, KafkaError.INVALID_CONFIG, KafkaError.INVALID_REPLICATION_FACTOR):
         return BadInput(text, hint="check the settings for Kafka")
-    return Unavailable(text, hint="are the brokers up, and reachable from here?")
+    return StoreAway(text, hint="are the brokers up, and reachable from here?")
 
 
 def retried(call: Callable[[], _T], what: str, timeout_s: float) -> _T:

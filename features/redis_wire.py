@@ -29,7 +29,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from ringwatch.errors import BadInput, Unavailable
+from ringwatch.errors import BadInput, RingwatchError, ServerDenied, StoreAway
 
 _READ_BYTES = 1 << 18
 _OUR_CERTIFICATE = ("ALERT", "EOF occurred in violation of protocol")
@@ -146,27 +146,29 @@ class Wire:
         with self._turn:
             self._connection.disconnect()
 
-    def _unavailable(self, what: str, error: RedisError) -> Unavailable:
+    def _unavailable(self, what: str, error: RedisError) -> RingwatchError:
         hint = "look whether it runs, whether the state's address is right, and whether it speaks TLS there (rediss://)"
         if isinstance(error, AuthenticationError):
             hint = "check user and password: RINGWATCH_REDIS_USERNAME, RINGWATCH_REDIS_PASSWORD_FILE"
-        elif "CERTIFICATE_VERIFY_FAILED" in what:
+            return ServerDenied(f"Redis at {self.place}: {what}", hint=hint)
+        if "CERTIFICATE_VERIFY_FAILED" in what:
             hint = (
                 "it must be in date, for the name in the address, and signed by an authority in RINGWATCH_REDIS_CA_FILE"
             )
         elif any(sign in what for sign in _OUR_CERTIFICATE):
             named = "RINGWATCH_REDIS_CERT_FILE, RINGWATCH_REDIS_KEY_FILE"
             hint = f"does it want a certificate, signed by an authority it knows: {named}?"
-        return Unavailable(f"Redis at {self.place}: {what}", hint=hint)
+        return StoreAway(f"Redis at {self.place}: {what}", hint=hint)
 
-    def _refused(self, error: ResponseError) -> Unavailable:
+    def _refused(self, error: ResponseError) -> RingwatchError:
         text = str(error)
         hint = "see the server's log"
         if "OOM" in text or "maxmemory" in text:
             hint = "raise maxmemory: with noeviction the state is never dropped, and the server takes no more"
         elif "NOPERM" in text:
             hint = "the user needs +@read +@write +@scripting +@connection +info +dbsize on the state's keys"
-        return Unavailable(f"Redis at {self.place} refuses: {text}", hint=hint)
+            return ServerDenied(f"Redis at {self.place} refuses: {text}", hint=hint)
+        return StoreAway(f"Redis at {self.place} refuses: {text}", hint=hint)
 
 
 def _connection(access: Access) -> tuple[Any, str]:

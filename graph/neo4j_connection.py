@@ -23,7 +23,7 @@ from neo4j.exceptions import AuthError, ClientError, ConfigurationError, DriverE
 
 from cypher.load import load
 from graph.neo4j_names import typed
-from ringwatch.errors import BadInput, Corrupt, RingwatchError, ServerDenied, Unavailable
+from ringwatch.errors import BadInput, Corrupt, RingwatchError, ServerDenied, StoreAway, Unavailable
 
 SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
 ENDED = "Neo.ClientError.Transaction."
@@ -163,7 +163,7 @@ class Neo4jConnection:
                 **context,
             )
         why, hint = _away(error)
-        return Unavailable(f"graph query {query} failed at {self.url}: {why}", hint=hint, **context)
+        return StoreAway(f"graph query {query} failed at {self.url}: {why}", hint=hint, **context)
 
 
 def _refused(text: str, code: str) -> RingwatchError:
@@ -171,7 +171,7 @@ def _refused(text: str, code: str) -> RingwatchError:
         hint = (
             "check RINGWATCH_NEO4J_PASSWORD_FILE, here and elsewhere: after wrong ones nobody gets in for some seconds"
         )
-        return Unavailable(text, hint=hint, retry_after_s=_LOCKED_S)
+        return StoreAway(text, hint=hint, retry_after_s=_LOCKED_S)
     if code == f"{SECURITY}CredentialsExpired":
         return ServerDenied(text, hint="the user's first password must be changed: ALTER CURRENT USER SET PASSWORD")
     if code == f"{SECURITY}Forbidden":
@@ -247,7 +247,7 @@ def _driver(url: str, auth: tuple[str, str] | None, ca_file: Path | None, limits
 
 
 def _too_late(name: str, url: str, what: str) -> Unavailable:
-    return Unavailable(
+    return StoreAway(
         f"graph query {name} at {url}: {what}",
         hint="answers are degraded meanwhile; check the load of Neo4j",
         query=name,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from ringwatch.errors import BadInput, Corrupt, RingwatchError, ServerDenied, Unavailable
+from ringwatch.errors import BadInput, Corrupt, RingwatchError, ServerDenied, StoreAway
 
 _SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 _STALL_S = 20
@@ -145,11 +145,11 @@ def as_ours(error: Exception, doing: str) -> RingwatchError:
         )
     if not code and any(u in text for u in _UNTRUSTED):
         hint = "it must be in date, for the name in the URL, and signed by an authority in RINGWATCH_POSTGRES_CA_FILE"
-        return Unavailable(message, hint=hint)
+        return StoreAway(message, hint=hint)
     if code == "42P01":
-        return Unavailable(
+        return StoreAway(
             message, hint="the ledger writer makes the tables when it starts, or `ringwatch ledger upgrade`"
         )
     if code[:2] in _UNAVAILABLE or not code:
-        return Unavailable(message, hint=_HINTS.get(code, "is the PostgreSQL server up and reachable? Then try again"))
+        return StoreAway(message, hint=_HINTS.get(code, "is the PostgreSQL server up and reachable? Then try again"))
     return Corrupt(message, hint="restore the ledger from a backup")

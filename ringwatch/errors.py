@@ -41,7 +41,7 @@ class Denied(RingwatchError):
 
 
 class ServerDenied(Denied):
-    """A server (Kafka, Neo4j, PostgreSQL) does not let this process in; whoever called it can do nothing about that."""
+    """A server (Kafka, Neo4j, PostgreSQL, Redis) does not let this process in; whoever called it can do nothing about that."""
 
 
 class Unavailable(RingwatchError):
@@ -50,6 +50,11 @@ class Unavailable(RingwatchError):
     def __init__(self, message: str, *, hint: str = "", retry_after_s: float = 1.0, **context: Any) -> None:
         super().__init__(message, hint=hint, **context)
         self.retry_after_s = retry_after_s
+
+
+class StoreAway(Unavailable):
+    """A server (Kafka, Neo4j, PostgreSQL, Redis) does not answer, or says that it cannot now. The text tells its operator where it is and
+    what to look at; callers of the API are told neither."""
 
 
 class Corrupt(RingwatchError):

@@ -60,3 +60,8 @@ fetch(location.origin + "/openapi.json").then((answer) => answer.json()).then((s
     main.append(make("details", "", make("summary", name), make("pre", JSON.stringify(schema, null, 1))));
   }
 });
+
+if (location.hash.startsWith("#problem-")) {
+  document.getElementById("problems").open = true;
+  document.getElementById(location.hash.slice(1))?.scrollIntoView();
+}

@@ -17,7 +17,7 @@ from support.streams import START_US, payment
 
 from features.redis_state import RedisState
 from ringwatch.access import open_shared_state
-from ringwatch.errors import BadInput, Unavailable
+from ringwatch.errors import BadInput, ServerDenied, Unavailable
 from ringwatch.settings import Settings
 from servers.launcher import Servers
 
@@ -80,7 +80,8 @@ NOT_LET_IN: dict[str, tuple[str, Callable[[Secured], dict[str, Any]]]] = {
 @pytest.mark.parametrize("case", NOT_LET_IN)
 def test_who_does_not_get_in_is_told_why(secured: Secured, case: str) -> None:
     told, changes = NOT_LET_IN[case]
-    with closing(secured.state(**changes(secured))) as state, pytest.raises(Unavailable, match=told) as error:
+    kind = ServerDenied if told == PASSWORD else Unavailable
+    with closing(secured.state(**changes(secured))) as state, pytest.raises(kind, match=told) as error:
         state.begin(TENANT, [])
     for secret in (secured.password, secured.wrong):
         assert secret not in f"{error.value} {error.value!r} {error.value.context}"

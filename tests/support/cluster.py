@@ -83,6 +83,10 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            for name, port in self.ports.items():
+                known = {k: v for k, v in self._metric(port, "ringwatch_(?:lag|role)").items() if "seconds" not in k}
+                print(f"--- {name}: {known}")
         for process in self.processes.values():
             process.kill()
         for process in self.processes.values():

@@ -24,14 +24,16 @@ def event(n: int | str, **more: Any) -> dict[str, Any]:
 
 @contextmanager
 def in_process(folder: Path, **settings: Any) -> Iterator[TestClient]:
-    """The whole service behind a test client; `client.app_state` has its parts."""
+    """The whole service behind a test client; `client.app_state` has its parts. Requests have time, however busy the machine is."""
     from api.app import build_app
     from api.keys import KeyFile
     from ringwatch.commands.serve import served_of
     from ringwatch.settings import Settings
     from ringwatch.wiring import open_service
 
-    service = open_service(Settings(data_dir=folder, max_entities=1000, **settings))
+    service = open_service(
+        Settings(**{"data_dir": folder, "max_entities": 1000, "api_deadline_ms": 30_000, **settings})
+    )
     here = served_of(service, KeyFile(folder, here_clock))
     with TestClient(build_app(here), base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
         client.here = here  # type: ignore[attr-defined]

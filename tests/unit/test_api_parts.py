@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from api.cursor import read_cursor, write_cursor
 from api.engine import SLICE
 from api.meters import Histogram, Meters, Window
-from api.problems import CODES, KINDS, meaning_of, problem_of
+from api.problems import CODES, KINDS, SAID, meaning_of, problem_of
 from ringwatch import errors
-from ringwatch.errors import BadInput, Corrupt, RingwatchError, ServerDenied, Unavailable
+from ringwatch.errors import BadInput, Corrupt, RingwatchError, ServerDenied, StoreAway, Unavailable
 
 
 def kinds() -> list[type[RingwatchError]]:
@@ -35,7 +35,11 @@ def test_every_kind_is_a_problem(kind: type[RingwatchError]) -> None:
     found = problem_of(kind("what", hint="next"))
     assert found.status == KINDS[kind].status
     assert found.title
-    assert found.type == f"/docs#problem-{found.code}"
+    assert found.type == f"/docs#problem-{found.code if found.code in SAID else 'invalid'}"
+
+
+def test_the_codes_are_explained() -> None:
+    assert {*CODES, *(m.code for m in KINDS.values())} <= set(SAID)
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -48,6 +52,9 @@ def test_a_problem_tells_nothing_of_the_inside() -> None:
     denied = problem_of(ServerDenied("graph query at neo4j://h: no", hint="check RINGWATCH_NEO4J_PASSWORD_FILE"))
     assert denied.status == 503
     assert "neo4j" not in str(denied).lower()
+    away = problem_of(StoreAway("Redis at 10.0.0.7:6379: no answer", hint="RINGWATCH_REDIS_URL", retry_after_s=2.0))
+    assert (away.status, away.code, away.retry_after_s) == (503, "store_away", 2.0)
+    assert "redis" not in str(away).lower()
     assert problem_of(Unavailable("x", retry_after_s=3.0)).retry_after_s == 3.0
 
 
