@@ -167,6 +167,10 @@ class RingMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     """When it changed, by the wall clock."""
 
 
+class Foreign(Corrupt):
+    """A record that no version of Ringwatch has written."""
+
+
 Message = DecisionMessage | LabelMessage | AlertMessage | FeaturesMessage | DeadLetter | RingMessage
 
 
@@ -237,17 +241,17 @@ def _read(decoder: msgspec.json.Decoder[_T], raw: bytes) -> _T:
 
 
 def _unreadable(raw: bytes, error: Exception) -> Corrupt:
-    """The version, where that is why; else what the decoder says and where."""
+    """`Foreign`, but for another version. The version, where that is why; else what the decoder says and where."""
     try:
         envelope = _envelope.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Corrupt(f"the message is not an envelope of Ringwatch: {error}", hint="who else writes to the topic?")
+        return Foreign(f"the message is not an envelope of Ringwatch: {error}", hint="who else writes to the topic?")
     if envelope.kind is not None and envelope.v is not None and envelope.v != 1:
         return Corrupt(
             f"the {envelope.kind[:40]!r} message has version {envelope.v}, this program reads version 1",
             hint="run the version of Ringwatch that wrote it, or a newer one",
         )
-    return Corrupt(f"the message cannot be read: {error}", hint="`ringwatch topics schema` prints what is expected")
+    return Foreign(f"the message cannot be read: {error}", hint="`ringwatch topics schema` prints what is expected")
 
 
 def dead_letter(tenant: str, code: str, reason: str, source: Place, at_us: int, raw: bytes) -> DeadLetter:

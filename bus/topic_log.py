@@ -12,6 +12,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from bus.clients import BusSettings, consumer, let_go
 from bus.failures import explained
 from bus.reading import topic_partitions
+from bus.records import message_in
 from ringwatch.errors import Unavailable
 
 M = TypeVar("M")
@@ -108,7 +109,7 @@ class _Open(Generic[M]):
                 raise Unavailable(f"{self._topic} does not answer", hint="are the brokers up? it is tried again")
 
     def _take(self, message: Message, waiting: dict[int, deque[tuple[int, int, M]]], ended: set[int]) -> None:
-        partition, offset, error, raw = message.partition(), message.offset(), message.error(), message.value()
+        partition, offset, error = message.partition(), message.offset(), message.error()
         assert partition is not None
         if partition in ended:  # came after what was the end
             return
@@ -118,5 +119,5 @@ class _Open(Generic[M]):
                 return
             raise explained(error, f"{self._topic} cannot be read")
         assert offset is not None
-        if raw is not None:
-            waiting[partition].append((partition, offset, self._decode(raw)))
+        if (found := message_in(message, self._decode)) is not None:
+            waiting[partition].append((partition, offset, found))

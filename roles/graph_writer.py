@@ -13,6 +13,7 @@ from confluent_kafka import Message
 
 from bus.clients import BusSettings
 from bus.messages import AlertMessage, RingMessage, decode_alert, decode_graph_row, decode_ring
+from bus.records import message_in
 from bus.topics import Topics
 from bus.transactions import Part
 from graph.aggregate import Aggregator
@@ -54,15 +55,12 @@ class GraphWriterRole(Follower):
         alerts: dict[str, AlertMessage] = {}
         rings: dict[str, RingMessage] = {}
         for message in messages:
-            raw = message.value()
-            if raw is None:
-                continue
             if message.topic() == self.topics.alerts:
-                alert = decode_alert(raw)
-                alerts[alert.alert_id] = alert
+                if (alert := message_in(message, decode_alert)) is not None:
+                    alerts[alert.alert_id] = alert
             elif message.topic() == self.topics.rings:
-                ring = decode_ring(raw)
-                rings[ring.ring_id] = ring
+                if (ring := message_in(message, decode_ring)) is not None:
+                    rings[ring.ring_id] = ring
             else:
                 rows.setdefault(f"{message.topic()}/{message.partition()}", []).append(message)
         with self._counted("links", sum(map(len, rows.values()))):
@@ -89,11 +87,10 @@ class GraphWriterRole(Follower):
         aggregator = Aggregator(self._kinds)
         last = applied
         for message in messages:
-            offset, raw = message.offset(), message.value()
-            if offset is None or raw is None or offset <= applied:
+            offset = message.offset()
+            if offset is None or offset <= applied:
                 continue
-            row = decode_graph_row(raw)
-            if row is not None:
+            if (row := message_in(message, decode_graph_row)) is not None:
                 aggregator.add_event(row.event, alerted=row.level in _ALERTED)
             last = offset
         if last > applied:

@@ -11,6 +11,7 @@ from confluent_kafka import Message
 from bus.clients import BusSettings
 from bus.decisions import to_decisions
 from bus.messages import DecisionMessage, decode, decode_alert, decode_ring
+from bus.records import message_in
 from bus.topics import Topics
 from features.codec import FeatureCodec
 from features.schema import FeatureSchema
@@ -42,23 +43,24 @@ class LedgerWriter(Follower):
 
     def write(self, messages: Sequence[Message]) -> None:
         """Idempotent: what is there stays, the later state of an alert or ring counts. How far a partition was read is written with it."""
-        decided: dict[int, list[tuple[int, bytes]]] = {}
+        decided: dict[int, list[Message]] = {}
         alerts: dict[str, Alert] = {}
         events: list[tuple[str, str]] = []
         rings: list[KeptRing] = []
         for message in messages:
-            raw, topic, partition, offset = message.value(), message.topic(), message.partition(), message.offset()
-            if raw is None or partition is None or offset is None:
-                continue
+            topic, partition = message.topic(), message.partition()
+            assert partition is not None
             if topic == self.topics.alerts:
-                told = decode_alert(raw)
-                alerts[told.alert_id] = told.alert
-                events += [(told.alert_id, event_id) for event_id in told.event_ids]
+                if (told := message_in(message, decode_alert)) is not None:
+                    alerts[told.alert_id] = told.alert
+                    events += [(told.alert_id, event_id) for event_id in told.event_ids]
             elif topic == self.topics.rings:
-                r = decode_ring(raw)
-                rings.append(KeptRing(r.tenant, r.ring_id, r.status, r.risk, r.users, r.last_us, r.content, offset))
+                if (r := message_in(message, decode_ring)) is not None:
+                    rings.append(
+                        KeptRing(r.tenant, r.ring_id, r.status, r.risk, r.users, r.last_us, r.content, _offset(message))
+                    )
             else:
-                decided.setdefault(partition, []).append((offset, raw))
+                decided.setdefault(partition, []).append(message)
         writes = [write for partition, some in sorted(decided.items()) for write in self._decided(partition, some)]
         if alerts:
             writes.append(LedgerWrite(None, alerts=list(alerts.values()), alert_events=events))
@@ -67,14 +69,14 @@ class LedgerWriter(Follower):
         if rings:
             self._ledger.write_rings(rings)
 
-    def _decided(self, partition: int, records: Sequence[tuple[int, bytes]]) -> list[LedgerWrite]:
+    def _decided(self, partition: int, records: Sequence[Message]) -> list[LedgerWrite]:
         numbered: list[tuple[int, DecisionMessage]] = []
         labels: list[tuple[int, Label]] = []
-        for offset, raw in records:
-            seq, message = partition << SEQ_BITS | offset, decode(raw)
+        for record in records:
+            seq, message = partition << SEQ_BITS | _offset(record), message_in(record, decode)
             if isinstance(message, DecisionMessage):
                 numbered.append((seq, message))
-            else:
+            elif message is not None:
                 labels.append((seq, message.label))
         seqs = np.array([seq for seq, _ in numbered], np.int64)
         writes = [
@@ -82,7 +84,7 @@ class LedgerWriter(Follower):
             for piece in to_decisions([m for _, m in numbered], self._codec, seqs)
         ]
         writes.append(LedgerWrite(None, labels=labels))
-        topic, last = self.topics.decisions, records[-1][0]
+        topic, last = self.topics.decisions, _offset(records[-1])
         writes[-1].progress = Progress(f"kafka:{topic}/{partition}", topic, last + 1, partition << SEQ_BITS | last)
         return writes
 
@@ -96,3 +98,9 @@ class LedgerWriter(Follower):
                 "event %r of tenant %r is in the ledger at another time or its number is taken: is the ledger of other topics?",
                 event_id, tenant,
             )  # fmt: skip
+
+
+def _offset(record: Message) -> int:
+    offset = record.offset()
+    assert offset is not None
+    return offset

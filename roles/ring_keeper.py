@@ -17,6 +17,7 @@ from confluent_kafka import Message
 from bus.alone import AloneReader
 from bus.clients import BusSettings, consumer, settled_offsets
 from bus.messages import decode
+from bus.records import message_in
 from bus.topics import Topics
 from bus.transactions import Record, Transactor
 from features.redis_state import RedisState
@@ -98,7 +99,7 @@ class RingKeeperRole(Role):
     def _batch(self, messages: Sequence[Message]) -> None:
         assert self._reader is not None
         assert self._transactor is not None
-        decoded = [decode(raw) for m in messages if (raw := m.value()) is not None]
+        decoded = [found for m in messages if (found := message_in(m, decode)) is not None]
         decoded.sort(key=lambda m: m.decided_us)  # as a replay reads them: partitions come one after the other here
         followed = self.keeper.follow(decoded)
         now_us = time.time_ns() // 1000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -11,6 +13,7 @@ from bus.clients import BusSettings
 from bus.messages import RingMessage, encode
 from bus.topics import Topics
 from bus.transactions import Record, Transactor
+from ringwatch.errors import Corrupt
 from roles.logs import DecisionsLog, RingsLog
 
 pytestmark = pytest.mark.backends
@@ -50,3 +53,17 @@ def test_what_is_kept_no_longer_is_counted(bus: BusSettings, client: AdminClient
     (gone,) = client.delete_records([TopicPartition(topics.decisions, at, 3)]).values()
     gone.result(20)
     assert [log.missing(known) for known in ({}, {at: 2}, {at: 3}, {at: 4})] == [3, 1, 0, 0]
+
+
+def test_what_is_not_ours_is_passed_over_and_a_newer_version_is_not(
+    bus: BusSettings, topics: Topics, caplog: pytest.LogCaptureFixture
+) -> None:
+    transactor = Transactor.of(bus, f"{topics.prefix}.x", turns=1)
+    transactor.start()
+    transactor.write(Record(topics.rings, b"k", raw) for raw in (b"\xff", b"{}", b"null", encode(told("a", "u1"))))
+    with caplog.at_level(logging.ERROR):
+        assert RingsLog(bus, topics.rings).told() == {"a": ("t", ("u1",))}
+    assert f"{topics.rings}/0/0 is passed over: the message is not an envelope of Ringwatch" in caplog.text
+    transactor.write([Record(topics.rings, b"k", encode(told("b", "u1")).replace(b'"v":1', b'"v":2'))])
+    with pytest.raises(Corrupt, match="has version 2, this program reads version 1"):
+        RingsLog(bus, topics.rings).told()

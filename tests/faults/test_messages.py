@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.backends, pytest.mark.slow]
 
 
 def test_duplicates_and_poison(fault_servers: Servers, lines: list[bytes], folder: Path) -> None:
-    """Each event again once or twice, some with another content under the same id, and bytes of all sorts between them."""
+    """Each event again once or twice, some with another content under the same id, and bytes of all sorts between them and on our topics."""
     rng = random.Random(9)
     lines = lines[:1500]
     poison = [b"", b"{", b"\xff\xfe", b"[]", b"null", b'{"event_id":"x"}', b'{"type":"payment"}', b"{" * 5000,
@@ -38,6 +38,8 @@ def test_duplicates_and_poison(fault_servers: Servers, lines: list[bytes], folde
     with Cluster(fault_servers, folder) as cluster:
         want = expected(lines, cluster.tenant)
         cluster.start(ONE)
+        for topic in (cluster.topics.decisions, cluster.topics.alerts, cluster.topics.rings):
+            cluster.put(topic, poison)
         cluster.send(stream)
         cluster.await_all(len(lines))
         cluster.eventually(lambda: len(cluster.dead_letters()) >= conflicts + 30, 60, "the dead letters")

@@ -30,7 +30,7 @@ from psycopg import sql
 from support.expected import Expected
 
 from bus.clients import BusSettings, admin, consumer, producer
-from bus.messages import AlertMessage, DeadLetter, DecisionMessage, decode_alert, decode_dead_letter
+from bus.messages import AlertMessage, DeadLetter, DecisionMessage, decode_dead_letter
 from bus.topics import Topics
 from features.codec import FeatureCodec
 from features.packed import unpack
@@ -39,6 +39,7 @@ from ledger.sql_store import SqlLedger
 from ringwatch.settings import Settings
 from ringwatch.shared_wiring import postgres_access
 from roles.logs import DecisionsLog
+from roles.retelling import AlertsLog
 from servers.launcher import Servers
 
 WHOLE = ("api,scorer,ring-keeper", "ledger-writer", "graph-writer")
@@ -202,6 +203,13 @@ class Cluster:
         assert client.flush(60) == 0
         assert not failed
 
+    def put(self, topic: str, records: Sequence[bytes]) -> None:
+        """As anybody could who may write to the topic."""
+        client = producer(self.bus)
+        for raw in records:
+            client.produce(topic, raw, b"anybody")
+        assert client.flush(60) == 0
+
     def _produce(self, client: Producer, line: bytes, failed: list[KafkaError]) -> None:
         def told(error: KafkaError | None, message: object) -> None:
             if error is not None:
@@ -238,7 +246,7 @@ class Cluster:
         return [decode_dead_letter(raw) for raw in self.read(self.topics.dlq)]
 
     def alert_messages(self) -> list[AlertMessage]:
-        return [decode_alert(raw) for raw in self.read(self.topics.alerts)]
+        return [m for _, _, m in AlertsLog(self.bus, self.topics.alerts).read({})]
 
     # -- waiting
 
