@@ -255,12 +255,21 @@ def probe(settings: BusSettings) -> Callable[[], None]:
 
 
 def _asking(settings: BusSettings) -> tuple[AdminClient, Callable[[float], None]]:
-    """A client, and what asks it for an answer within so many seconds; who is not let in hears of it at once."""
+    """A client, and what asks for an answer within so many seconds; who is not let in hears of it at once. A client that got none is
+    not asked again (`Reader` says why)."""
     heard: deque[KafkaError] = deque(maxlen=_HEARD)
-    client = _made(AdminClient, settings, settings.config() | {"error_cb": heard.append})
+
+    def made() -> AdminClient:
+        return _made(AdminClient, settings, settings.config() | {"error_cb": heard.append})
+
+    first = made()
+    clients = [first]
 
     def ask(timeout_s: float) -> None:
         heard.clear()
+        if not clients:
+            clients.append(made())
+        client = clients[0]
         until, listen_s = monotonic() + timeout_s, _LISTEN_S
         while True:
             try:
@@ -270,13 +279,14 @@ def _asking(settings: BusSettings) -> tuple[AdminClient, Callable[[float], None]
                 told = [e for e in list(heard) if e.code() != KafkaError._ALL_BROKERS_DOWN]
                 telling = next((e for e in told if refused(e)), None)
                 if telling is not None or monotonic() > until:
+                    clients.clear()
                     raise _unreached(settings, telling or (told or [error_of(error)])[-1]) from None
                 listen_s *= 2  # brokers that are slow to answer must have the time
                 sleep(_NAP_S)
             else:
                 return
 
-    return client, ask
+    return first, ask
 
 
 def _unreached(settings: BusSettings, error: KafkaError) -> RingwatchError:

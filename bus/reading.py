@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import monotonic
 from typing import Protocol
 
 from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -15,6 +16,7 @@ from ringwatch.errors import Conflict, Corrupt, Denied, RingwatchError, Unavaila
 
 log = logging.getLogger("ringwatch.kafka")
 _TIMEOUT_S = 10.0
+_QUIET_S, _DEAF_S, _ASK_S = 10.0, 25.0, 3.0
 PENDING_S = 25.0
 """Longer than a transaction may take (10 s, `clients.producer`) and until the broker has looked (every 10 s)."""
 
@@ -34,6 +36,9 @@ class Listener(Protocol):
 
 class Reader:
     """Records of the topics, for one member of a group. Not thread-safe.
+
+    A broker that stood still may name no brokers for a moment, itself neither; librdkafka then forgets all that it knew and asks nobody
+    any more (its issue 5301). So a client that hears nothing for a while asks, and where no answer comes it is given up: `poll` raises.
 
     Within a partition records come in order, each once, from where the group stands; after `rewind` again from there.
     A record is done when the offset after it was committed, in a transaction (`Transactor.write`, then `done`) or by `commit`.
@@ -55,6 +60,7 @@ class Reader:
         self._done: dict[Part, int] = {}
         self._in_hand: dict[Part, int] = {}
         """First record polled and not done."""
+        self._heard = monotonic()
         self._astray = False
         """What is fetched next is not what `poll` is to return next."""
         self.paused = False
@@ -81,8 +87,8 @@ class Reader:
     def poll(self, most: int, wait_s: float) -> list[Message]:
         """Up to `most` records: what is there, else the first that comes within `wait_s`.
 
-        While paused none, and the membership is kept. To be called at least every minute. Raises Denied and Corrupt, and
-        Conflict when another process took over; that brokers are away is no error, `trouble` tells it.
+        While paused none, and the membership is kept. To be called at least every minute. Raises Denied and Corrupt,
+        Conflict when another process took over, and Unavailable when no broker has answered for long; `trouble` tells it before.
         """
         if self._astray:
             self._seek()
@@ -96,7 +102,19 @@ class Reader:
             raise explained(error, "records cannot be read") from None
         records = self._taken(got)
         self._astray = False
+        if monotonic() - self._heard > _QUIET_S:
+            self._listen()
         return records
+
+    def _listen(self) -> None:
+        """Whether brokers answer this client at all. Raises Unavailable when they have not for too long."""
+        try:
+            self._consumer.list_topics(self._topics[0], _ASK_S)
+        except KafkaException as error:
+            if monotonic() - self._heard > _DEAF_S:
+                raise explained(error, "no broker answers this client") from None
+        else:
+            self._heard = monotonic()
 
     def _taken(self, got: Iterable[Message]) -> list[Message]:
         """The records among them, in order and of partitions this member still has. Raises Denied and Corrupt."""
@@ -105,10 +123,12 @@ class Reader:
             part = message.topic(), message.partition()
             error = message.error()
             offset = message.offset()
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                self._report(error, part)
+                continue
+            self._heard = monotonic()
             if error is not None:
-                if error.code() != KafkaError._PARTITION_EOF:
-                    self._report(error, part)
-                elif part in self._next and offset is not None:
+                if part in self._next and offset is not None:
                     # Past the markers of transactions, which are no records.
                     self._next[part] = max(self._next[part], offset)
                 continue

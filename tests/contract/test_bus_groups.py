@@ -21,6 +21,7 @@ from support.topics import (
     wait_until,
 )
 
+from bus import reading
 from bus.clients import BusSettings, consumer
 from bus.lag import group_states, topic_states
 from bus.reading import Reader
@@ -200,3 +201,18 @@ def test_lag_counts_records_and_ends_at_nothing(
     assert len(states) == len(topics.all())
     assert states[topics.alerts].end[0] >= 15
     assert {len(states[topics.name(kind)].end) for kind in KEYED} == {PARTITIONS}
+
+
+def test_a_member_that_has_nothing_to_read_stays(
+    bus: BusSettings, topics: Topics, closing: Callable[[Reader], Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks now and then whether brokers are there, and they are."""
+    monkeypatch.setattr(reading, "_QUIET_S", 0.1)
+    monkeypatch.setattr(reading, "_DEAF_S", 0.3)
+    reader = closing(Reader(consumer(bus, topics.group("x")), [topics.events]))
+    wait_until(lambda: bool(reader.poll(1, 0.1) or reader.parts))
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        assert reader.poll(1, 0.05) == []
+    send(bus, topics.events, ["a"])
+    assert poll_until(reader, 1) == ["a"]

@@ -59,11 +59,11 @@ def test_a_crash_under_load(fault_servers: Servers, lines: list[bytes], folder: 
 
 @SERVERS
 def test_a_stall_of_the_network(fault_servers: Servers, lines: list[bytes], folder: Path, name: str) -> None:
-    """Connections stand and nothing comes through for a while."""
+    """Connections stand and nothing comes through, for longer than sessions last."""
 
     def stall() -> None:
         fault_servers.pause(name)
-        time.sleep(6)
+        time.sleep(9)
         fault_servers.resume(name)
 
     under_load(fault_servers, lines, folder, stall)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from bus import clients
+from bus import clients, reading
 from bus.clients import BusSettings, consumer, producer, reached
 from bus.failures import explained
 from bus.topics import KEYED, NAMES, SINGLE, Topics, config_of
-from ringwatch.errors import BadInput, Conflict, Corrupt, ServerDenied, Unavailable
+from ringwatch.errors import BadInput, Conflict, Corrupt, ServerDenied, StoreAway, Unavailable
 
 
 def test_brokers_come_from_the_url() -> None:
@@ -111,11 +111,11 @@ def test_no_broker_is_told_in_time() -> None:
         (KafkaError.PRODUCER_FENCED, Conflict, "another process took over"),
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, ServerDenied, "access lists"),
         (KafkaError.SASL_AUTHENTICATION_FAILED, ServerDenied, "user, password"),
-        (KafkaError.UNKNOWN_TOPIC_OR_PART, Unavailable, "ringwatch topics create"),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, StoreAway, "ringwatch topics create"),
         (KafkaError.MSG_SIZE_TOO_LARGE, BadInput, "2 MB"),
         (KafkaError._BAD_MSG, Corrupt, "gone or damaged"),
-        (KafkaError._TRANSPORT, Unavailable, "are the brokers up"),
-        (KafkaError.ILLEGAL_GENERATION, Unavailable, "are the brokers up"),
+        (KafkaError._TRANSPORT, StoreAway, "are the brokers up"),
+        (KafkaError.ILLEGAL_GENERATION, StoreAway, "are the brokers up"),
     ],
 )
 def test_errors_are_ours_and_in_words(code: int, kind: type[Exception], told: str) -> None:
@@ -127,7 +127,7 @@ def test_errors_are_ours_and_in_words(code: int, kind: type[Exception], told: st
 
 def test_an_old_epoch_after_a_time_out_is_no_other_process() -> None:
     timed_out = KafkaError(KafkaError.INVALID_PRODUCER_EPOCH, "timed out", txn_requires_abort=True)
-    assert type(explained(timed_out, "x")) is Unavailable
+    assert type(explained(timed_out, "x")) is StoreAway
 
 
 def test_topics_are_named_and_only_rings_are_compacted() -> None:
@@ -159,3 +159,36 @@ def test_a_consumer_that_does_not_close_is_left(
         clients.let_go(Hanging())  # type: ignore[arg-type]
     goes_on.set()
     assert "a consumer does not close within 0.05 s" in caplog.text
+
+
+def test_a_client_whom_no_broker_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it knew some before: librdkafka may forget all of them, and would wait for good."""
+    for name in ("_QUIET_S", "_DEAF_S", "_ASK_S"):
+        monkeypatch.setattr(reading, name, 0.1)
+    reader = reading.Reader(consumer(BusSettings.from_url("kafka://127.0.0.1:1"), "g"), ["t"])
+
+    def listen() -> None:
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            reader.poll(10, 0.02)
+
+    with pytest.raises(StoreAway, match="no broker answers this client"):
+        listen()
+    reader.close()
+
+
+def test_brokers_that_answered_nobody_are_asked_by_a_new_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    of = clients.AdminClient
+
+    def counted(config: dict[str, object]) -> object:
+        made.append(config)
+        return of(config)
+
+    monkeypatch.setattr(clients, "AdminClient", counted)
+    monkeypatch.setattr(clients, "_PROBE_S", 0.2)
+    ask = clients.probe(BusSettings.from_url("kafka://127.0.0.1:1"))
+    for n in (1, 2):
+        with pytest.raises(StoreAway, match="cannot be reached"):
+            ask()
+        assert len(made) == n
