@@ -379,7 +379,10 @@ class Engine:
 
     def _look_around(self, *, quiet_s: float) -> None:
         self._glanced = monotonic()
-        self.glance = Glance(self._pipeline, self.halted, self._trouble)
+        try:
+            self.glance = Glance(self._pipeline, self.halted, self._trouble)
+        except Exception as error:
+            log.error("what the pipeline does cannot be shown: %s", type(error).__name__, exc_info=error)
         if quiet_s > _QUIET_S and not self.halted:
             self._pipeline.begin_snapshot(quiet=True)
 

@@ -51,12 +51,17 @@ async def status(request: Request) -> Response:
         counts=counts,
         snapshot_ms=[round(took_ms, 1) for _, took_ms in engine.glance.snapshots],
         snapshot_stall_ms=[round(stall_ms, 1) for stall_ms, _ in engine.glance.snapshots],
-        troubles=[*engine.glance.troubles, *(f"{n}: {t}" for n, t in troubles_of(here.roles).items())],
+        troubles=_sentences(here) if operator else here.degraded(),
         rings=engine.glance.rings if operator else {},
         totals=await run_in_threadpool(_totals, here) if operator else None,
         **about(request, here),
     )
     return _json(body)
+
+
+def _sentences(here: Served) -> list[str]:
+    """What is wrong, with addresses and settings: for those who run it."""
+    return [*here.engine.glance.troubles, *(f"{name}: {text}" for name, text in troubles_of(here.roles).items())]
 
 
 def _totals(here: Served) -> dict[str, dict[str, int]]:

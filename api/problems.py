@@ -67,6 +67,7 @@ CODES: dict[str, int] = {
     "unknown_event": 404,
     "method": 405,
     "conflict": 409,
+    "ledger_away": 503,
     "too_large": 413,
     "media_type": 415,
     "wrong_host": 421,
@@ -93,7 +94,7 @@ SAID: dict[str, str] = {
     "card_number": "a card number stands where a token belongs",
     "corrupt": "stored data fails its own check; the server's log has more",
     "internal": "something unexpected; error_id stands in the server's log",
-    "unavailable": "the queue is full, or the deadline passed: send it again later with the same id",
+    "unavailable": "the queue is full, the deadline passed, or a part of the service is not ready: send it again later with the same id",
     "store_away": "a store does not answer; the server's log says which. Send it again later with the same id",
     "store_denied": "a store does not let the server in; its log says which and why",
     "ledger_away": "the ledger, which knows the event of a label, does not answer: send the label again",
@@ -133,7 +134,7 @@ def problem_of(error: RingwatchError) -> Problem:
     field = error.context.get("field")
     ours = next((said for kind, said in _OURS.items() if isinstance(error, kind)), None)
     if ours is not None:
-        log.warning("%s: %s", meaning.code, error)
+        log.log(logging.ERROR if isinstance(error, Corrupt) else logging.WARNING, "%s: %s", meaning.code, error)
     return problem(
         meaning.status,
         meaning.code,

@@ -100,5 +100,5 @@ def _error(refusal: Refusal) -> RingwatchError:
     if refusal.code == "conflict":
         return Conflict(refusal.reason, hint="the same id gives the same assessment; use another id for another event")
     if refusal.code == "ledger_away":
-        return Unavailable(refusal.reason, retry_after_s=5.0)
+        return Unavailable(refusal.reason, retry_after_s=5.0, code=refusal.code)
     return NotFound(refusal.reason, code=refusal.code)

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from bus.failures import error_of, explained, refused
 from bus.handshake import doubt
 from ringwatch.begun import begun
-from ringwatch.errors import BadInput, RingwatchError, Unavailable
+from ringwatch.errors import BadInput, RingwatchError, ServerDenied, Unavailable
 from ringwatch.seldom import Seldom
 
 log = logging.getLogger("ringwatch.kafka")
@@ -161,8 +161,9 @@ def consumer(settings: BusSettings, group: str, *, gather_s: float = 0.0, more: 
         # A killed member's partitions move on after this; the broker's least is 6 s.
         "session.timeout.ms": 6_000,
         "heartbeat.interval.ms": 1_500,
-        # A role that has not polled for so long is stuck, and another member takes over; so it is with one that does not close.
-        "max.poll.interval.ms": 60_000,
+        # A role that has not polled for so long is stuck, and another member takes over; so it is with one that does not close. A
+        # store may take over a minute to say that it cannot.
+        "max.poll.interval.ms": 120_000,
         # The broker answers once so much is there, else after this: a resumed partition waits no longer than that.
         "fetch.min.bytes": _GATHERED_BYTES if gather_s else 1,
         "fetch.wait.max.ms": round(gather_s * 1e3) or 100,
@@ -295,7 +296,7 @@ def _unreached(settings: BusSettings, error: KafkaError) -> RingwatchError:
         hint = "it must be in date, for the name in the address, and signed by an authority in RINGWATCH_KAFKA_CA_FILE"
         return Unavailable(f"{what}: {doubted}", hint=hint)
     found = explained(error, what)
-    if isinstance(found, Unavailable) and not refused(error):
+    if not isinstance(found, ServerDenied) and isinstance(found, Unavailable) and not refused(error):
         found.hint = f"are the brokers up, reachable from here, and spoken to as RINGWATCH_KAFKA_SECURITY says: {settings.protocol}?"
     return found
 

@@ -12,7 +12,7 @@ from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException,
 from bus.clients import let_go
 from bus.failures import explained, is_fatal, retried
 from bus.transactions import Part
-from ringwatch.errors import Conflict, Corrupt, Denied, RingwatchError, Unavailable
+from ringwatch.errors import Conflict, Corrupt, RingwatchError, ServerDenied, Unavailable
 
 log = logging.getLogger("ringwatch.kafka")
 _TIMEOUT_S = 10.0
@@ -87,7 +87,7 @@ class Reader:
     def poll(self, most: int, wait_s: float) -> list[Message]:
         """Up to `most` records: what is there, else the first that comes within `wait_s`.
 
-        While paused none, and the membership is kept. To be called at least every minute. Raises Denied and Corrupt,
+        While paused none, and the membership is kept. To be called at least every two minutes. Raises ServerDenied and Corrupt,
         Conflict when another process took over, and Unavailable when no broker has answered for long; `trouble` tells it before.
         """
         if self._astray:
@@ -117,7 +117,7 @@ class Reader:
             self._heard = monotonic()
 
     def _taken(self, got: Iterable[Message]) -> list[Message]:
-        """The records among them, in order and of partitions this member still has. Raises Denied and Corrupt."""
+        """The records among them, in order and of partitions this member still has. Raises ServerDenied and Corrupt."""
         records = []
         for message in got:
             part = message.topic(), message.partition()
@@ -145,7 +145,7 @@ class Reader:
         where = f"{part[0]}/{part[1]}" if part[0] else "the brokers"
         found = explained(error, f"{where} cannot be read")
         self.trouble = str(found)
-        if isinstance(found, Denied | Corrupt | Conflict) or is_fatal(error):
+        if isinstance(found, ServerDenied | Corrupt | Conflict) or is_fatal(error):
             raise found
         log.warning("%s", found)
 
@@ -236,7 +236,7 @@ class Reader:
             return dict.fromkeys(parts, OFFSET_STORED)
 
     def _standing(self, parts: Sequence[Part]) -> dict[Part, int]:
-        """Where the group stands: its committed offset, else that of the oldest record. Raises Unavailable, Denied."""
+        """Where the group stands: its committed offset, else that of the oldest record. Raises Unavailable, ServerDenied."""
         what, starts = "the committed offsets cannot be asked", {}
         asked = _listed(dict.fromkeys(parts, OFFSET_STORED))
         found = self._committed(asked, what) if asked else []
@@ -291,7 +291,7 @@ class Reader:
 
 
 def topic_partitions(consumer: Consumer, topic: str) -> list[int]:
-    """Of one topic, as the brokers say. Raises Unavailable, Denied."""
+    """Of one topic, as the brokers say. Raises Unavailable, ServerDenied."""
     try:
         found = consumer.list_topics(topic, _TIMEOUT_S).topics[topic]
     except KafkaException as error:

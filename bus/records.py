@@ -23,5 +23,5 @@ def message_in(record: Message, decode: Callable[[bytes], T]) -> T | None:
     try:
         return decode(raw)
     except Foreign as error:
-        log.error("%s/%s/%s is passed over: %s", record.topic(), record.partition(), record.offset(), error)
+        log.error("%s/%s is passed over at offset %s: %s", record.topic(), record.partition(), record.offset(), error)
         return None

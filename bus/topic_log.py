@@ -13,7 +13,7 @@ from bus.clients import BusSettings, consumer, let_go
 from bus.failures import explained
 from bus.reading import topic_partitions
 from bus.records import message_in
-from ringwatch.errors import Unavailable
+from ringwatch.errors import StoreAway
 
 M = TypeVar("M")
 _TIMEOUT_S = 10.0
@@ -106,7 +106,7 @@ class _Open(Generic[M]):
                 heard = monotonic()
                 self._take(message, waiting, ended)
             if monotonic() - heard > _SILENCE_S:
-                raise Unavailable(f"{self._topic} does not answer", hint="are the brokers up? it is tried again")
+                raise StoreAway(f"{self._topic} does not answer", hint="are the brokers up? it is tried again")
 
     def _take(self, message: Message, waiting: dict[int, deque[tuple[int, int, M]]], ended: set[int]) -> None:
         partition, offset, error = message.partition(), message.offset(), message.error()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from features.columns import Applied
 from features.schema import FeatureSchema
-from ringwatch.errors import Unavailable
+from ringwatch.errors import StoreAway
 
 NEW, SAME, CONFLICT = 0, 1, 2
 """As in ingest/redelivery.py: never seen; seen with the same body; seen with another body."""
@@ -28,7 +28,7 @@ REBUILDING = "state_rebuilding"
 """Degraded: the state was lost and is being rebuilt; features know only a part of the past."""
 
 
-class StateLost(Unavailable):
+class StateLost(StoreAway):
     """The store answers and its data is gone: flushed, or never initialised. It must be rebuilt before scoring goes on."""
 
 

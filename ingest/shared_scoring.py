@@ -314,7 +314,7 @@ class SharedScoring:
 
     def _now_us(self, n: int) -> int:
         """The first of `n` times that no message of this process has yet: one for each item, in the order they were taken in, which is
-        the order a replay reads them in, whatever partitions they are on."""
+        the order a replay reads them in, whatever partitions they are on (what goes out later keeps its time)."""
         now = max(int(self._clock() * 1e6), self._last_us + 1)
         self._last_us = now + n - 1
         return now

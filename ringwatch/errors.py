@@ -40,10 +40,6 @@ class Denied(RingwatchError):
     """The caller may not do this."""
 
 
-class ServerDenied(Denied):
-    """A server (Kafka, Neo4j, PostgreSQL, Redis) does not let this process in; whoever called it can do nothing about that."""
-
-
 class Unavailable(RingwatchError):
     """A store or a model cannot be reached now; trying again later is right."""
 
@@ -55,6 +51,10 @@ class Unavailable(RingwatchError):
 class StoreAway(Unavailable):
     """A server (Kafka, Neo4j, PostgreSQL, Redis) does not answer, or says that it cannot now. The text tells its operator where it is and
     what to look at; callers of the API are told neither."""
+
+
+class ServerDenied(StoreAway):
+    """It answers, and does not let this process in: whoever called can do nothing about that; its operator can, and then it goes on."""
 
 
 class Corrupt(RingwatchError):

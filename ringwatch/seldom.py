@@ -7,11 +7,11 @@ import re
 from time import monotonic
 
 _SELDOM_S, _REMEMBERED = 10.0, 1000
-_COUNTED = re.compile(r"\d+ ?ms|producer-\d+|consumer-\d+")
+_COUNTED = re.compile(r"\d+ ?ms|producer-\d+|consumer-\d+|offset \d+")
 
 
 class Seldom(logging.Filter):
-    """For a logger; durations and numbers of clients make no difference."""
+    """For a logger; durations, offsets and numbers of clients make no difference."""
 
     def __init__(self) -> None:
         super().__init__()

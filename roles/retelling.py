@@ -24,9 +24,9 @@ class AlertsLog(TopicLog[AlertMessage]):
     def __init__(self, bus: BusSettings, topic: str) -> None:
         super().__init__(bus, topic, decode_alert, lambda m: m.updated_us)
 
-    def joined(self, since_us: int) -> set[tuple[str, str]]:
-        """(alert id, event id) of what was told since then, by the wall clock in microseconds, and some before."""
-        return {(m.alert_id, event_id) for _, _, m in self.read_since(since_us) for event_id in m.event_ids}
+    def events(self, since_us: int) -> set[tuple[str, str]]:
+        """(tenant, event id) of what was told since then, by the wall clock in microseconds, and some before."""
+        return {(m.tenant, event_id) for _, _, m in self.read_since(since_us) for event_id in m.event_ids}
 
 
 class Untold:
@@ -36,40 +36,36 @@ class Untold:
     def __init__(self, now_us: int) -> None:
         self._since_us = now_us - DAY_US
         self._alerts: dict[str, Alert] = {}
-        self._joined: dict[tuple[str, str], bool] = {}
-        """(alert id, event id), in order -> whether the alert was new with it."""
+        self._joined: dict[tuple[str, str], str] = {}
+        """(tenant, event id), in order -> the alert."""
         self.first_us = now_us
         """When the first of the decisions was made."""
 
     def take(self, messages: Sequence[DecisionMessage | LabelMessage], followed: Followed) -> None:
-        young = {
-            m.event_id: m.decided_us
-            for m in messages
-            if isinstance(m, DecisionMessage) and m.decided_us >= self._since_us
-        }
+        decided = [m for m in messages if isinstance(m, DecisionMessage)]
+        young = {(m.tenant, m.event_id): m.decided_us for m in decided if m.decided_us >= self._since_us}
         for alert in followed.alerts:
             self._alerts[alert.alert_id] = alert
             for event_id in followed.joined[alert.alert_id]:
-                if event_id in young:
-                    self._joined[alert.alert_id, event_id] = alert.first_event_id == event_id
-                    self.first_us = min(self.first_us, young[event_id])
+                if (at_us := young.get((alert.tenant, event_id))) is not None:
+                    self._joined[alert.tenant, event_id] = alert.alert_id
+                    self.first_us = min(self.first_us, at_us)
 
     def tell(self, log: AlertsLog, bus: BusSettings, topics: Topics) -> int:
-        """Each alert with events that are not on its topic, once, as it is now. Returns how many alerts. Raises Unavailable."""
-        told = log.joined(self.first_us) if self._joined else set()
+        """Each alert with events that no alert was told with, once, as it is now. Returns how many alerts. Raises Unavailable.
+
+        It goes by events: an event adds to one alert only, and a replay in another order (of what was decided in one order and went out
+        in another) may found the alert with another event, under another id."""
+        told = log.events(self.first_us) if self._joined else set()
         left: dict[str, tuple[str, ...]] = {}
-        new: set[str] = set()
-        for (alert_id, event_id), founded in self._joined.items():
-            if (alert_id, event_id) not in told:
+        for (tenant, event_id), alert_id in self._joined.items():
+            if (tenant, event_id) not in told:
                 left[alert_id] = (*left.get(alert_id, ()), event_id)
-                if founded:
-                    new.add(alert_id)
+        new = frozenset(i for i, events in left.items() if self._alerts[i].first_event_id in events)
         if left:
             emitter = Emitter(lambda: producer(bus), topics.decisions)
             try:
-                out = alert_messages(
-                    topics, [self._alerts[i] for i in left], left, frozenset(new), time.time_ns() // 1000
-                )
+                out = alert_messages(topics, [self._alerts[i] for i in left], left, new, time.time_ns() // 1000)
                 emitter.emit(out).result(_TELL_S)
             finally:
                 emitter.close()

@@ -16,7 +16,7 @@ from confluent_kafka import Message
 
 from bus.alone import AloneReader
 from bus.clients import BusSettings, consumer, settled_offsets
-from bus.messages import decode
+from bus.messages import DecisionMessage, LabelMessage, decode
 from bus.records import message_in
 from bus.topics import Topics
 from bus.transactions import Record, Transactor
@@ -99,9 +99,7 @@ class RingKeeperRole(Role):
     def _batch(self, messages: Sequence[Message]) -> None:
         assert self._reader is not None
         assert self._transactor is not None
-        decoded = [found for m in messages if (found := message_in(m, decode)) is not None]
-        decoded.sort(key=lambda m: m.decided_us)  # as a replay reads them: partitions come one after the other here
-        followed = self.keeper.follow(decoded)
+        followed = self.keeper.follow(_in_decided_order(messages))
         now_us = time.time_ns() // 1000
         out = alert_messages(self._topics, followed.alerts, followed.joined, followed.new, now_us)
         offsets = self._reader.offsets()
@@ -145,6 +143,18 @@ class RingKeeperRole(Role):
         if (raw := packed.getvalue()) != self._models:
             write_models(self._state, raw)
             self._models = raw
+
+
+def _in_decided_order(records: Sequence[Message]) -> list[DecisionMessage | LabelMessage]:
+    """As a replay reads them (`bus/topic_log.py`): partitions are merged by time, each in its own order."""
+    newest: dict[int | None, int] = {}
+    found = []
+    for record in records:
+        if (message := message_in(record, decode)) is not None:
+            partition = record.partition()
+            newest[partition] = at_us = max(message.decided_us, newest.get(partition, 0))
+            found.append((at_us, partition or 0, message))
+    return [message for _, _, message in sorted(found, key=lambda row: row[:2])]
 
 
 def _rows(change: RingChange) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from ringwatch.errors import RingwatchError, Unavailable
+from ringwatch.errors import RingwatchError, ServerDenied, Unavailable
 
 if TYPE_CHECKING:
     from bus.reading import Reader
@@ -57,7 +57,7 @@ class Role(ABC):
         self._wait_s = 0.0
         self._resume_at = 0.0
         self.doing = ""
-        """"opening", "closing", "a step", or nothing while it is not running."""
+        """"closing", "a step", or nothing. Opening may take long, memory is brought back then; it is not ready all the while."""
         self._since = monotonic()
 
     def silent_s(self) -> float:
@@ -83,7 +83,6 @@ class Role(ABC):
         try:
             while not stop.is_set():
                 try:
-                    self._does("opening")
                     self.open()
                     while not stop.is_set():
                         self._does("a step")
@@ -93,7 +92,8 @@ class Role(ABC):
                 except Exception as error:  # noqa: BLE001 - a top: the role must go on, and say what is wrong
                     self._trouble(error)
                     self._let_go(drained=False)
-                    stop.wait(pause_s if isinstance(error, Unavailable) else _LONGEST_PAUSE_S)
+                    passing = isinstance(error, Unavailable) and not isinstance(error, ServerDenied)
+                    stop.wait(pause_s if passing else _LONGEST_PAUSE_S)
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         finally:
             self.ended.set()
@@ -116,7 +116,8 @@ class Role(ABC):
         reader.rewind()
         reader.pause()
         self.waiting = str(error)
-        self._wait_s = min(max(2 * self._wait_s, _PAUSE_S), _LONGEST_PAUSE_S)
+        denied = isinstance(error, ServerDenied)  # who tries too often is kept out for longer
+        self._wait_s = _LONGEST_PAUSE_S if denied else min(max(2 * self._wait_s, _PAUSE_S), _LONGEST_PAUSE_S)
         self._resume_at = monotonic() + self._wait_s
 
     def waits(self, reader: Reader) -> bool:

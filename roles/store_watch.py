@@ -14,8 +14,8 @@ from roles.role import Role
 Probe = Callable[[], object]
 """Raises what is wrong."""
 ANSWER_S = 5.0
-SILENT_S = 60.0
-"""A role is back from a step within seconds, from a transaction that does not end within 25, and from closing within 10."""
+SILENT_S = 120.0
+"""A role is back from a step within seconds; within 25 from a transaction that does not end, 75 from a store that takes no write."""
 _EVERY_S, _NAP_S = 2.0, 0.25
 
 

@@ -211,8 +211,9 @@ def test_a_member_that_has_nothing_to_read_stays(
     monkeypatch.setattr(reading, "_DEAF_S", 0.3)
     reader = closing(Reader(consumer(bus, topics.group("x")), [topics.events]))
     wait_until(lambda: bool(reader.poll(1, 0.1) or reader.parts))
-    until = time.monotonic() + 2
+    heard, until = reader._heard, time.monotonic() + 2
     while time.monotonic() < until:
         assert reader.poll(1, 0.05) == []
+    assert reader._heard > heard + 1, "the brokers were asked, and answered"
     send(bus, topics.events, ["a"])
     assert poll_until(reader, 1) == ["a"]

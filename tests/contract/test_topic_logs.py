@@ -63,7 +63,7 @@ def test_what_is_not_ours_is_passed_over_and_a_newer_version_is_not(
     transactor.write(Record(topics.rings, b"k", raw) for raw in (b"\xff", b"{}", b"null", encode(told("a", "u1"))))
     with caplog.at_level(logging.ERROR):
         assert RingsLog(bus, topics.rings).told() == {"a": ("t", ("u1",))}
-    assert f"{topics.rings}/0/0 is passed over: the message is not an envelope of Ringwatch" in caplog.text
+    assert f"{topics.rings}/0 is passed over at offset 0: the message is not an envelope of Ringwatch" in caplog.text
     transactor.write([Record(topics.rings, b"k", encode(told("b", "u1")).replace(b'"v":1', b'"v":2'))])
     with pytest.raises(Corrupt, match="has version 2, this program reads version 1"):
         RingsLog(bus, topics.rings).told()

@@ -138,6 +138,28 @@ def test_a_full_queue_refuses_and_a_drained_one_answers_all(tmp_path: Any) -> No
     service.close()
 
 
+def test_what_cannot_be_shown_ends_nothing(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from api import engine as engines
+
+    monkeypatch.setattr(engines, "_GLANCE_S", 0.0)
+    service, engine = engine_over(tmp_path / "data", deadline_s=30.0)
+
+    def broken() -> dict[str, int]:
+        raise RuntimeError("no figures")
+
+    monkeypatch.setattr(service.pipeline, "stats", broken)
+
+    async def run() -> None:
+        engine.start(asyncio.get_running_loop())
+        for n in range(3):
+            assert (await engine.submit([made(n)])).outcomes[0].event_id == f"e{n}"
+        assert engine.alive
+        await asyncio.to_thread(engine.stop)
+
+    asyncio.run(run())
+    service.close()
+
+
 def test_a_passed_deadline_scores_nothing(tmp_path: Any) -> None:
     service, engine = engine_over(tmp_path / "data", deadline_s=-1.0)
 

@@ -295,14 +295,14 @@ def test_a_role_that_does_not_come_back_is_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(store_watch, "SILENT_S", 0.05)
     goes_on, stop = threading.Event(), threading.Event()
     role = Falling(0, stop)
-    monkeypatch.setattr(role, "open", lambda: goes_on.wait(30))
+    monkeypatch.setattr(role, "close", lambda drained: goes_on.wait(30))
     watch = StoreWatch({}, [role])
     watch.step()
     threads = [threading.Thread(target=role.run, args=(stop,))]
     threads[0].start()
     time.sleep(0.1)
     watch._due = 0.0
-    with pytest.raises(Unavailable, match=r"falling has not come back from opening for over 0\.05 s"):
+    with pytest.raises(Unavailable, match=r"falling has not come back from closing for over 0\.05 s"):
         watch.step()
     goes_on.set()
     threads[0].join(30)
