@@ -50,6 +50,7 @@ def count(state: RedisState) -> int:
 
 
 def test_a_frozen_server_is_unavailable_within_the_bound(servers: Servers, state: RedisState) -> None:
+    write(state, [payment(0, START_US, entities={"user": "another"})])  # what writing needs is compiled
     pending = state.begin(TENANT, entries([payment(1, START_US)]))
     servers.pause("redis")
     try:

@@ -295,8 +295,10 @@ class Cluster:
     def check_decisions(self, want: Expected, *, exact: bool = True) -> None:
         """One decision an event, on the topic and in the ledger; with `exact` the same to the bit."""
         ids = [e.event_id for e in want.decisions.events]
-        told = Counter(m.event_id for m in self.decisions())
-        assert told == Counter(ids)
+        sent = self.decisions()
+        told = Counter(m.event_id for m in sent)
+        twice = [(m.event_id, m.origin, m.decided_us) for m in sent if told[m.event_id] > 1]
+        assert told == Counter(ids), f"lacking: {Counter(ids) - told}; twice: {twice}"
         stored = self.ledger().assessments(self.tenant, ids)
         assert set(stored) == set(ids)
         if not exact:
