@@ -18,6 +18,7 @@ from features.links import (
     add_label,
     distinct_links,
     fraud_rate,
+    last_known_frauds,
     link_features,
     link_position,
     links_of_kind_24h,
@@ -161,6 +162,8 @@ def _after(record: Any, at_us: int, linked: bool, is_user: bool, out: Any) -> No
     out[41] = record.good_labels
     out[42] = fraud_rate(record, at_s)
     out[43] = max(at_s - np.int64(record.fraud_s), 0) if record.fraud_s != 0 else _NAN
+    out[49] = last_known_frauds(record, 3)
+    out[50] = last_known_frauds(record, 8)
 
 
 @compiled

@@ -31,6 +31,7 @@ _FULL_COUNT = 65535
 _WINDOWS_S = (HOUR_US // MICROSECONDS, DAY_US // MICROSECONDS, 7 * DAY_US // MICROSECONDS, 30 * DAY_US // MICROSECONDS)
 _DAY_S = DAY_US // MICROSECONDS
 HALF_LIFE_S = 30.0 * _DAY_S
+_LAST8 = 255
 _PRIOR_RATE, _PRIOR_WEIGHT = 0.01, 2.0
 
 
@@ -216,11 +217,23 @@ def fraud_rate(record: Any, at_s: int) -> float:
 
 
 @compiled
+def last_known_frauds(record: Any, n: int) -> float:
+    """Frauds among the last `n` (at most 8) labels that became known; missing without any."""
+    if record.label_s == 0:
+        return math.nan
+    frauds = 0
+    for i in range(n):
+        frauds += np.int64(record.known) >> i & 1
+    return float(frauds)
+
+
+@compiled
 def add_label(table: Table, slot: int, fraud: bool, at_s: int, crowded: bool) -> None:
     """Count a label on an entity; its first one of a sort is marked on its neighbours' links, unless the kind is crowded."""
     record = table.records[slot]
     _decay(record, at_s)
     record.label_weight += 1.0
+    record.known = (np.int64(record.known) << 1 | np.int64(fraud)) & _LAST8
     if fraud:
         first = record.fraud_labels == 0
         record.fraud_labels += 1

@@ -97,6 +97,15 @@ def _labels(base: Any, mine: Any, out: Any) -> None:
         return
     mine_s, out_s = np.int64(mine.label_s), np.int64(out.label_s)
     at_s = max(mine_s, out_s)
+    more = (
+        np.int64(mine.fraud_labels)
+        + np.int64(mine.good_labels)
+        - np.int64(base.fraud_labels)
+        - np.int64(base.good_labels)
+    )
+    if more > 0:
+        added = min(more, 8)
+        out.known = (np.int64(out.known) << added | np.int64(mine.known) & ((1 << added) - 1)) & _FULL8
     kept = _halved(mine_s - np.int64(base.label_s)) if base.label_s != 0 else 0.0
     mine_now, out_now = _halved(at_s - mine_s), _halved(at_s - out_s) if out_s != 0 else 0.0
     fraud = max(np.float64(mine.fraud_weight) - kept * np.float64(base.fraud_weight), 0.0)

@@ -102,12 +102,14 @@ RECORD = np.dtype(
         ("sku_run", "u1"),
         ("basket", "u1"),
         ("promo", "u1"),
+        ("known", "u1"),
         ("orders", "u1", (ORDER_BYTES,)),
         ("filter", "u1", (FILTER_BYTES,)),
     ],
     align=True,
 )
-"""`user_bits` is, on a user, one 32-bit linear-counting map a linked kind; on any other entity the same 64 bytes are the
+"""`known` holds the last eight labels that became known, the newest in the lowest bit, 1 for fraud. `user_bits` is, on a user,
+one 32-bit linear-counting map a linked kind; on any other entity the same 64 bytes are the
 64 registers of a HyperLogLog over its users (four registers a word). What sequences need is kept by features/sequence.py:
 `far_*` the place before the last one and `hops` of a user, `price*` of a sku, `paid_n` and `paired_n` of a merchant,
 `origin_*`, `agent` and `basket` of a session, `agent` and `agents` of a device, `promo` of a user, `holds` and `sku_run` of whatever has them."""

@@ -152,6 +152,16 @@ def _slot_block() -> tuple[Feature, ...]:
             _LINKS,
             True,
         ),
+        Feature(
+            "last_3_frauds",
+            "frauds among the last 3 labels of its events that became known; missing without any",
+            "events",
+        ),
+        Feature(
+            "last_8_frauds",
+            "frauds among the last 8 labels of its events that became known; missing without any",
+            "events",
+        ),
     ]
     return tuple(rows)
 
@@ -239,7 +249,7 @@ _OTHERS = (
     "max_neighbours_24h",
     "new_links",
 )
-_LABELLED = ("fraud_labels", "good_labels", "fraud_rate", "fraud_label_age_s")
+_LABELLED = ("fraud_labels", "good_labels", "fraud_rate", "fraud_label_age_s", "last_3_frauds", "last_8_frauds")
 """Labels travel on a topic of their own."""
 
 

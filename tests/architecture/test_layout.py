@@ -18,6 +18,7 @@ PRODUCT = (
     "scorers",
     "ledger",
     "evaluate",
+    "training",
     "cypher",
     "mappings",
     "rings",

@@ -9,10 +9,11 @@ import random
 import numpy as np
 import pytest
 
+from features.columns import ResolvedLabel
 from features.memory_state import MemoryState
 from features.record import LINKS, RECENT
 from features.schema import FeatureSchema
-from ringwatch.model import DAY_US, HOUR_US, MINUTE_US, Event
+from ringwatch.model import DAY_US, HOUR_US, MINUTE_US, Event, Label
 from tests.support.exact import WINDOWS, Exact
 from tests.support.streams import START_US
 
@@ -113,3 +114,19 @@ def test_new_links_are_missed_as_rarely_as_the_filter_says(n: int) -> None:
     missed = np.mean([crowd(n, f"{t}-", one_user=False)[n // 2 :, column] == 0 for t in range(40)])
     chance = np.mean([(1 - math.exp(-2 * i / 256)) ** 2 for i in range(max(n // 2, LINKS), n)])
     assert missed < 2.0 * chance + 0.01
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_last_labels_are_counted_in_the_order_they_became_known(seed: int) -> None:
+    rng = random.Random(seed)
+    state, known = MemoryState(SCHEMA, max_entities=1000), []
+    for n in range(60):
+        features = state.apply([Event(f"{n}", "payment", START_US + n * HOUR_US, {"user": "u"})])[0]
+        for of in (3, 8):
+            found = features[SCHEMA.column(f"user.last_{of}_frauds")]
+            assert math.isnan(found) if not known else found == sum(known[-of:])
+        for _ in range(rng.choice([0, 0, 1, 2])):
+            fraud = rng.random() < 0.4
+            known.append(fraud)
+            label = Label("event", f"{n}", "fraud" if fraud else "good", START_US + n * HOUR_US)
+            state.apply([ResolvedLabel(label, {"user": "u"})])
