@@ -23,7 +23,7 @@ from features.schema import FeatureSchema
 from ledger.postgres import PostgresAccess, postgres_url
 from ledger.sql_store import SqlLedger
 from ledger.store import LedgerWrite, Progress, Written
-from ringwatch.errors import BadInput, Denied, Unavailable
+from ringwatch.errors import BadInput, ServerDenied, Unavailable
 from scorers.decision import Decisions
 
 pytestmark = pytest.mark.backends
@@ -115,7 +115,7 @@ def test_a_statement_that_takes_too_long_is_given_up(url: str, decisions: Decisi
 def test_a_wrong_password_is_told_without_it(url: str) -> None:
     bare, _ = postgres_url(url)
     for access, wrong in ((PostgresAccess("not-the-word"), "not-the-word"), (PostgresAccess(), "no-word-at-all")):
-        with closing(SqlLedger(str(bare), SCHEMA, access)) as ledger, pytest.raises(Denied) as refused:
+        with closing(SqlLedger(str(bare), SCHEMA, access)) as ledger, pytest.raises(ServerDenied) as refused:
             ledger.prepare()
         assert "cannot be prepared" in str(refused.value)
         assert wrong not in str(refused.value) + repr(refused.value.context) + repr(access)
@@ -150,7 +150,7 @@ def test_who_may_not_write_is_told_so(url: str, decisions: Decisions) -> None:
             with closing(SqlLedger(reader, SCHEMA)) as ledger:
                 ledger.prepare()
                 assert ledger.last_seq() == -1
-                with pytest.raises(Denied, match="permission denied"):
+                with pytest.raises(ServerDenied, match="permission denied"):
                     ledger.write(LedgerWrite(None, Progress("s", "s", 1, 1)))
         finally:
             connection.execute("DROP OWNED BY ledger_reader")

@@ -23,7 +23,7 @@ from graph.neo4j_rows import MOST
 from graph.neo4j_store import Neo4jGraph
 from graph.store import GraphBatch
 from graph.uid import uid_of
-from ringwatch.errors import Conflict, Denied, NotFound, Unavailable
+from ringwatch.errors import Conflict, NotFound, ServerDenied, Unavailable
 from ringwatch.model import BUILTIN_KINDS
 from tests.support.backends import Neo4jBackend
 
@@ -177,7 +177,10 @@ def test_a_server_that_is_away_is_said_with_the_query_s_name() -> None:
 
 
 def test_a_wrong_password_is_denied(neo4j_server: Neo4jBackend) -> None:
-    with closing(Neo4jGraph(neo4j_server.url, auth=("neo4j", "not-the-password"))) as graph, pytest.raises(Denied):
+    with (
+        closing(Neo4jGraph(neo4j_server.url, auth=("neo4j", "not-the-password"))) as graph,
+        pytest.raises(ServerDenied),
+    ):
         graph.applied_position()
 
 

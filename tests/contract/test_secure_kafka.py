@@ -33,7 +33,7 @@ from bus.reading import Reader
 from bus.topics import Topics
 from bus.transactions import Record, Transactor
 from ringwatch.access import open_bus
-from ringwatch.errors import BadInput, RingwatchError, ServerDenied, Unavailable
+from ringwatch.errors import BadInput, RingwatchError, ServerDenied, StoreAway, Unavailable
 from ringwatch.settings import Settings
 from servers.launcher import Servers
 
@@ -163,10 +163,10 @@ NOT_LET_IN: dict[str, tuple[type[RingwatchError], str, str, Callable[[Secured], 
     ),
     "no certificate of ours": (ServerDenied, OURS, "certificates", lambda s: {"cert_file": None, "key_file": None}),
     "a certificate they do not know": (ServerDenied, OURS, "certificates", lambda s: strange(s)),
-    "another authority": (Unavailable, THEIRS, "SCRAM over TLS", lambda s: {"ca_file": s.stranger.cert}),
-    "the authorities of the system": (Unavailable, THEIRS, "certificates", lambda s: {"ca_file": None}),
+    "another authority": (StoreAway, THEIRS, "SCRAM over TLS", lambda s: {"ca_file": s.stranger.cert}),
+    "the authorities of the system": (StoreAway, THEIRS, "certificates", lambda s: {"ca_file": None}),
     "a name that is not in their certificate": (
-        Unavailable, "not valid for 'localhost'.*for the name in the address", "SCRAM over TLS", lambda s: {"host": "localhost"}
+        StoreAway, "not valid for 'localhost'.*for the name in the address", "SCRAM over TLS", lambda s: {"host": "localhost"}
     ),
 }  # fmt: skip
 
