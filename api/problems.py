@@ -57,7 +57,6 @@ _OURS: dict[type[RingwatchError], str] = {
     StoreAway: "a store does not answer",
 }
 """What callers need not know more of; the log says it."""
-_DENIED_RETRY_S = 5.0
 
 CODES: dict[str, int] = {
     "not_json": 400,
@@ -141,14 +140,8 @@ def problem_of(error: RingwatchError) -> Problem:
         ours or error.message,
         hint="the server's log says which" if ours else error.hint,
         field=field if isinstance(field, str) else "",
-        retry_after_s=_retry_after_s(error),
+        retry_after_s=error.retry_after_s if isinstance(error, Unavailable) else 0.0,
     )
-
-
-def _retry_after_s(error: RingwatchError) -> float:
-    if isinstance(error, ServerDenied):
-        return _DENIED_RETRY_S
-    return error.retry_after_s if isinstance(error, Unavailable) else 0.0
 
 
 def problem(

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from bus.failures import error_of, explained, refused
 from bus.handshake import doubt
 from ringwatch.begun import begun
-from ringwatch.errors import BadInput, RingwatchError, ServerDenied, StoreAway, Unavailable
+from ringwatch.errors import BadInput, RingwatchError, StoreAway
 from ringwatch.seldom import Seldom
 
 log = logging.getLogger("ringwatch.kafka")
@@ -296,7 +296,7 @@ def _unreached(settings: BusSettings, error: KafkaError) -> RingwatchError:
         hint = "it must be in date, for the name in the address, and signed by an authority in RINGWATCH_KAFKA_CA_FILE"
         return StoreAway(f"{what}: {doubted}", hint=hint)
     found = explained(error, what)
-    if not isinstance(found, ServerDenied) and isinstance(found, Unavailable) and not refused(error):
+    if type(found) is StoreAway and not refused(error):
         found.hint = f"are the brokers up, reachable from here, and spoken to as RINGWATCH_KAFKA_SECURITY says: {settings.protocol}?"
     return found
 

@@ -56,6 +56,9 @@ class StoreAway(Unavailable):
 class ServerDenied(StoreAway):
     """It answers, and does not let this process in: whoever called can do nothing about that; its operator can, and then it goes on."""
 
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float = 5.0, **context: Any) -> None:
+        super().__init__(message, hint=hint, retry_after_s=retry_after_s, **context)
+
 
 class Corrupt(RingwatchError):
     """Stored data fails its own check: a snapshot with a wrong checksum, a ledger ahead of its state."""

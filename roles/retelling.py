@@ -45,9 +45,9 @@ class Untold:
         decided = [m for m in messages if isinstance(m, DecisionMessage)]
         young = {(m.tenant, m.event_id): m.decided_us for m in decided if m.decided_us >= self._since_us}
         for alert in followed.alerts:
-            self._alerts[alert.alert_id] = alert
             for event_id in followed.joined[alert.alert_id]:
                 if (at_us := young.get((alert.tenant, event_id))) is not None:
+                    self._alerts[alert.alert_id] = alert
                     self._joined[alert.tenant, event_id] = alert.alert_id
                     self.first_us = min(self.first_us, at_us)
 
