@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from time import monotonic
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from time import monotonic, sleep
 from typing import Generic, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -18,6 +18,7 @@ from ringwatch.errors import StoreAway
 M = TypeVar("M")
 _TIMEOUT_S = 10.0
 _SILENCE_S = 30.0
+_NAP_S = 0.05
 _CLOCKS_US = 600_000_000
 """The brokers' clocks, by which records are found, may be so far behind ours."""
 
@@ -54,6 +55,35 @@ class TopicLog(Generic[M]):
 
     def _open(self) -> _Open[M]:
         return _Open(self._bus, self._topic, self._decode, self._time_us)
+
+
+def unended(bus: BusSettings, topics: Sequence[str], wait_s: float) -> list[tuple[str, int]]:
+    """(topic, partition) where, after so long, records that stand there now are still held back from readers of committed ones: they are
+    behind a transaction that has not ended. Raises Unavailable."""
+    until = monotonic() + wait_s
+    name = f"{topics[0]}.log"
+    everything, committed = consumer(bus, name, more={"isolation.level": "read_uncommitted"}), consumer(bus, name)
+    try:
+        ends = {
+            part: _end(everything, part)
+            for topic in topics
+            for part in ((topic, p) for p in topic_partitions(everything, topic))
+        }
+        while ends := {part: end for part, end in ends.items() if _end(committed, part) < end}:
+            if monotonic() > until:
+                break
+            sleep(_NAP_S)
+    finally:
+        let_go(everything)
+        let_go(committed)
+    return sorted(ends)
+
+
+def _end(client: Consumer, part: tuple[str, int]) -> int:
+    try:
+        return int(client.get_watermark_offsets(TopicPartition(*part), _TIMEOUT_S)[1])
+    except KafkaException as error:
+        raise explained(error, f"the end of {part[0]} cannot be asked") from None
 
 
 class _Open(Generic[M]):

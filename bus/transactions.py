@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ from ringwatch.errors import Conflict, RingwatchError, Unavailable
 log = logging.getLogger("ringwatch.kafka")
 Part = tuple[str, int]
 """(topic, partition)"""
+_NOTHING = b"nothing"
+"""Key of records that only end a transaction: compacted topics want one."""
 _ROOM_S = 0.01
 _GRACE_S = 5.0
 
@@ -35,8 +37,11 @@ class Transactor:
     restart: `start` fences whoever had them before, and aborts what was left open.
     """
 
-    def __init__(self, *producers: Producer, timeout_s: float = 10.0) -> None:
+    def __init__(self, *producers: Producer, timeout_s: float = 10.0, ended_well: Sequence[bool | None] = ()) -> None:
+        """`ended_well`: of those before who had the same ids."""
         self._producers = producers
+        self.ended_well = list(ended_well) or [None] * len(producers)
+        """Of each producer, whether its last transaction is known to have been committed; None before the first."""
         self._timeout_s = timeout_s
         self._turn = 0
         self.committed = 0
@@ -76,9 +81,9 @@ class Transactor:
             raise Unavailable("a transaction does not end", hint="it is tried again with new producers") from None
 
     def _write(self, records: Iterable[Record], offsets: Mapping[Part, int] | None, group: Any) -> None:
-        turn = self._producers[self._turn]
+        at, turn = self._turn, self._producers[self._turn]
         self._turn = (self._turn + 1) % len(self._producers)
-        done = False
+        self.ended_well[at] = done = False
         try:
             self._retried(turn.begin_transaction, "a transaction cannot begin")
             for record in records:
@@ -90,11 +95,37 @@ class Transactor:
                     "the offsets cannot join the transaction",
                 )
             self._retried(lambda: turn.commit_transaction(self._timeout_s), "the transaction cannot be committed")
-            done = True
+            self.ended_well[at] = done = True
         finally:
             self.committed += done
             if not done:
                 self._abort(turn)
+
+    def end_forgotten(self, parts: Sequence[Part], *, well: bool, group: Any, read: str) -> None:
+        """Call after `start`, with partitions where records stand behind a transaction that has not ended. `well`: whether what a process
+        before this one did last was committed; `group`, of the consumer that will read the topic `read`.
+
+        A broker that ends a transaction while a partition has no leader (it stops, or it was fenced) leaves the marker of that partition
+        out and takes the transaction for complete (TransactionMarkerChannelManager of 4.3: "likely deleted already and hence can be
+        skipped"). Readers then wait there for good, and the next marker of the same producer ends it, which may be the wrong one: what was
+        aborted would be seen. So each producer writes a marker now, by a transaction of records without a value, which say nothing, and
+        where it is to abort of an offset, which is then as little committed as the one that may hang.
+        """
+        for turn, ended in zip(self._producers, self.ended_well, strict=True):
+            self._mark(turn, parts, well if ended is None else ended, group, TopicPartition(read, 0, 0))
+
+    def _mark(self, turn: Producer, parts: Sequence[Part], commit: bool, group: Any, offset: TopicPartition) -> None:
+        self._retried(turn.begin_transaction, "a transaction cannot begin")
+        for topic, partition in parts:
+            turn.produce(topic, None, _NOTHING, partition)
+        if commit:
+            self._retried(lambda: turn.commit_transaction(self._timeout_s), "the transaction cannot be committed")
+            return
+        turn.flush(self._timeout_s)  # the marker goes to partitions that were written to
+        self._retried(
+            lambda: turn.send_offsets_to_transaction([offset], group, self._timeout_s), "an offset cannot join it"
+        )
+        self._retried(lambda: turn.abort_transaction(self._timeout_s), "the transaction cannot be aborted")
 
     def _produce(self, turn: Producer, record: Record) -> None:
         until = monotonic() + self._timeout_s

@@ -7,6 +7,7 @@ back what was decided: the same decisions go out, once.
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,18 +17,20 @@ from time import monotonic, perf_counter, sleep
 from confluent_kafka import KafkaError, Message
 
 from bus.clients import BusSettings, consumer, producer, reached, settled_offsets
-from bus.reading import Reader
+from bus.reading import PENDING_S, Reader
+from bus.topic_log import unended
 from bus.topics import Topics
 from bus.transactions import Part, Record, Transactor
 from features.columns import Applied, ResolvedLabel
 from ingest.file_source import safe_bytes
 from ingest.shared_scoring import SharedScoring
-from ringwatch.errors import Unavailable
+from ringwatch.errors import StoreAway, Unavailable
 from ringwatch.model import Event, Label, Refusal
 from roles.outgoing import dead_letters, decided, ring_messages
 from roles.role import Pace, Role
 from roles.taking import TopicIntake
 
+log = logging.getLogger("ringwatch.roles")
 EVENTS, LABELS = "scorer", "labels"
 """The two of them: one reads events, one labels."""
 Resolve = Callable[[Sequence[Label]], Sequence[Mapping[str, str] | None]]
@@ -41,6 +44,8 @@ PACE_S = 0.015
 """Batches begin that long after each other at least: a transaction costs the same for one event and for twenty."""
 _GATHER_S = 0.01
 """Records gather at the brokers that long: an answer for every one of them would cost the brokers more than reading them."""
+_END_S = 3.0
+"""Longer than a transaction that goes on takes to its end."""
 PRODUCERS = 2
 """Transactions in turn: one begins while the markers of the one before are written."""
 
@@ -79,6 +84,9 @@ class ScorerRole(Role):
         self._resolve = resolve
         self._reader: Reader | None = None
         self._transactor: Transactor | None = None
+        self._ended_well: list[bool | None] = []
+        self._held_since: float | None = None
+        """Since when records are held back behind a transaction that is not ours."""
         self._placed: dict[int, int] = {}
         self._began = 0.0
         self._unknown_since: dict[tuple[str, int, int], float] = {}
@@ -97,14 +105,46 @@ class ScorerRole(Role):
             *(
                 producer(self._bus, transactional_id=f"{member}.{turn}", more={"on_delivery": self._delivered})
                 for turn in range(PRODUCERS)
-            )
+            ),
+            ended_well=self._ended_well,
         )
         self._transactor.start()
+        client = consumer(self._bus, group, gather_s=_GATHER_S)
+        self._end_forgotten(self._transactor, client.consumer_group_metadata())
         self._scoring.sure(self.name)
         with self._scoring.lock:
             self._scoring.ready()  # a long replay must not happen between two polls
-        client = consumer(self._bus, group, gather_s=_GATHER_S)
         self._reader = Reader(client, list(self._taking.topics), self, settled_offsets(self._bus, group))
+
+    def _left(self) -> bool:
+        """Whether results of what came from these topics are not known to be out."""
+        begin = tuple(f"{topic}/".encode() for topic in self._taking.topics)
+        tenants = {self._intake.tenant(topic) for topic in self._taking.topics}
+        return any(u.origin.startswith(begin) for tenant in tenants for u in self._scoring.state.unsettled(tenant))
+
+    def _end_forgotten(self, transactor: Transactor, member: object) -> None:
+        """Transactions of this role that the brokers left without an end; others have the time that their own roles may take. Memory is
+        brought back from what can be read, so all of it must be readable."""
+        topics = self._topics
+        written = (topics.decisions, topics.alerts, topics.rings, topics.features, topics.dlq)
+        if not (held := unended(self._bus, written, _END_S)):
+            self._held_since = None
+            return
+        log.warning(
+            "%s: a transaction of the past was not ended on %s: it is ended now",
+            self.name,
+            ", ".join(f"{t}/{p}" for t, p in held),
+        )
+        transactor.end_forgotten(held, well=not self._left(), group=member, read=self._taking.topics[0])
+        if not (held := unended(self._bus, written, _END_S)):
+            return
+        self._held_since = self._held_since or monotonic()
+        where = ", ".join(f"{topic}/{partition}" for topic, partition in held)
+        if monotonic() - self._held_since < PENDING_S:
+            raise StoreAway(
+                f"records on {where} are held back by a transaction that has not ended", hint="it is waited for"
+            )
+        log.error("%s: records on %s are held back for good: who else writes there in transactions?", self.name, where)
 
     def on_assigned(self, parts: Sequence[Part]) -> Mapping[Part, int] | None:
         """They begin where the group stands; what whoever had them did not settle is settled with the first records."""
@@ -166,6 +206,7 @@ class ScorerRole(Role):
     def close(self, *, drained: bool) -> None:
         reader, transactor = self._reader, self._transactor
         self._reader = self._transactor = None
+        self._ended_well = self._ended_well if transactor is None else transactor.ended_well
         with ExitStack() as closing:
             if transactor is not None:
                 closing.callback(transactor.close)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from confluent_kafka import TopicPartition
 from support import topics as given
 from support.topics import (
     DEADLINE_S,
@@ -17,6 +18,7 @@ from support.topics import (
 
 from bus.clients import BusSettings, consumer, producer
 from bus.reading import Reader
+from bus.topic_log import unended
 from bus.topics import Topics
 from bus.transactions import Record, Transactor
 from ringwatch.errors import BadInput, Conflict, Unavailable
@@ -127,3 +129,31 @@ def test_a_message_too_large_is_refused_and_the_next_one_goes_through(bus: BusSe
         transactor.write([Record(topics.decisions, b"k", b"x" * 2_100_000)])
     transactor.write([Record(topics.decisions, b"k", b"small")])
     assert read(bus, topics.decisions) == ["small"]
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_what_holds_readers_back_is_found_and_own_markers_are_written(
+    bus: BusSettings, topics: Topics, well: bool
+) -> None:
+    """Somebody else's transaction stays open, as one does that brokers forgot to end; ours go on before and after it is ended."""
+    other = Transactor.of(bus, f"{topics.prefix}.other", turns=1)
+    other.start()
+    producer_of_other = other._producers[0]
+    producer_of_other.begin_transaction()
+    producer_of_other.produce(topics.decisions, b"open", b"k", 0)
+    producer_of_other.flush(10)
+    assert unended(bus, [topics.alerts], 0.0) == []
+    assert unended(bus, [topics.alerts, topics.decisions], 0.2) == [(topics.decisions, 0)]
+    mine = Transactor.of(bus, f"{topics.prefix}.mine")
+    mine.start()
+    with_client = consumer(bus, topics.group("scorer"))
+    group = with_client.consumer_group_metadata()
+    mine.end_forgotten([(topics.decisions, 0)], well=well, group=group, read=topics.events)
+    producer_of_other.commit_transaction(10)
+    assert unended(bus, [topics.decisions], 5.0) == []
+    mine.write([Record(topics.decisions, b"k", b"after")])
+    assert sorted(value for value in read(bus, topics.decisions) if value) == ["after", "open"]
+    assert mine.ended_well == [True, None]
+    committed = with_client.committed([TopicPartition(topics.events, 0)], timeout=10)[0]
+    assert committed.offset < 0, "the offset of an aborted transaction counts"
+    with_client.close()
