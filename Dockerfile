@@ -15,12 +15,15 @@ RUN /opt/packages/bin/python -m scorers.warm
 
 FROM python:3.11.14-slim-bookworm
 LABEL org.opencontainers.image.title="Ringwatch" org.opencontainers.image.licenses="Apache-2.0"
+# OpenMP, for training with LightGBM.
+RUN apt-get update -q && apt-get install -y -q --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin ringwatch \
  && install -d -o ringwatch -g ringwatch /data
 COPY --from=packages /opt/packages /opt/packages
 COPY --from=build /opt/ringwatch /opt/ringwatch
 # Compiled loops are kept there; a processor unlike the building one compiles them anew.
-RUN chown -R ringwatch:ringwatch /opt/ringwatch/features/__pycache__ /opt/ringwatch/scorers/__pycache__
+RUN chown -R ringwatch:ringwatch /opt/ringwatch/features/__pycache__ /opt/ringwatch/scorers/__pycache__ \
+  /opt/ringwatch/scorers/learned/__pycache__
 ENV PATH=/opt/ringwatch/bin:/opt/packages/bin:$PATH PYTHONPATH=/opt/ringwatch PYTHONUNBUFFERED=1 \
   RINGWATCH_DATA_DIR=/data RINGWATCH_HOST=0.0.0.0 RINGWATCH_PORT=8000
 USER ringwatch

@@ -1,51 +1,38 @@
-"""Backtest: replay events in order of time through the scoring path, labels with their delay, and measure.
+"""Backtest: replay events in order of time through the scoring path, labels with their delay; train on one part, test on another.
 
 Two passes over the source. The first learns who is who: times, labels, parts. The second replays and scores. A label
-is fed only if the protocol lets it: all of them after their delay, or those of training rows.
+is fed only if the protocol lets it: all of them after their delay, or those of training rows. What a fold's training rows teach then
+scores its test rows; where there are too few labels the robust rule stands.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 
-import msgspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from evaluate.metrics import METRICS, Figures, Scored, best_f1_threshold, f1_macro, precision_at_k
-from evaluate.protocol import Fold, Protocol
-from features.columns import Applied, ResolvedLabel
+from evaluate.protocol import Protocol
+from evaluate.score_file import ScoreFile
+from evaluate.splits import Part, folds_of
 from ingest.source import Source
 from ingest.stream import ScoringStream
 from ringwatch.errors import BadInput
-from ringwatch.model import DAY_US, Action, Event, Label, Level, Refusal
+from ringwatch.model import Level
 from scorers.decision import Decisions
+from scorers.learned.inputs import of_neighbours
+from scorers.learned.model import Evaluator, probability
+from training.fit import Wanted, learn
+from training.labelled import FRAUD, GOOD, UNLABELLED, Rows, read_rows
+from training.replay import Replay
+from training.table import Table, TableBuilder
 
-UNLABELLED, GOOD, FRAUD = -1, 0, 1
-_BATCH = 2000
-
-
-@dataclass(slots=True)
-class Rows:
-    """One row an event, in source order, then in order of time after `in_time_order`."""
-
-    ids: list[str] = field(default_factory=list)
-    at_us: list[int] = field(default_factory=list)
-    label: list[int] = field(default_factory=list)
-    entity: list[int] = field(default_factory=list)
-    removed: list[bool] = field(default_factory=list)
-    """Of the entity that the protocol reports without."""
-    index: dict[str, int] = field(default_factory=dict)
-    codes: dict[str, int] = field(default_factory=dict)
-    detached: set[int] = field(default_factory=set)
-    """Rows whose label comes in a later chunk than the event."""
-    refused: int = 0
+Progress = Callable[[float, str], None]
+_REPLAY = 0.5
+"""Share of the work that the replay is taken to be, where models are trained after it."""
 
 
 @dataclass(slots=True)
@@ -55,13 +42,29 @@ class Report:
     frauds: int
     refused: int
     figures: Figures
-    """Means over the folds."""
+    """Means over the folds, and over the seeds where models were trained."""
+    spread: Figures
+    """Standard deviation of the folds' means over the seeds; empty with one."""
     folds: list[Figures]
+    """Of the first seed."""
+    rule: Figures
+    """The robust rule, which needs no labels, means over the folds."""
     scorers: dict[str, Figures]
     """Each scorer alone, means over the folds; abstaining counts as 0."""
-    levels: dict[str, dict[str, int]]
-    """level -> {fraud, good, unlabelled} over the test rows."""
+    ablation: dict[str, Figures] = field(default_factory=dict)
+    """What models trained with less than everything come to, one seed."""
+    levels: dict[str, dict[str, int]] = field(default_factory=dict)
+    """level -> {fraud, good, unlabelled} over the test rows, by the robust rule and the policy."""
+    notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """Models to train: one a seed; with `ablation` also with less than everything."""
+
+    seeds: Sequence[int] = (0,)
+    ablation: bool = False
 
 
 def backtest(
@@ -69,300 +72,174 @@ def backtest(
     new_stream: Callable[[], ScoringStream],
     protocol: Protocol,
     *,
+    learning: Learning | None = None,
     label_delay_us: int | None = None,
     out: Path | None = None,
-    progress: Callable[[float, int], None] | None = None,
+    progress: Progress = lambda share, words: None,
 ) -> Report:
-    """`label_delay_us` overrides the mapping's delay. Scores of every event go to `out` (.parquet or .csv)."""
-    rows = _first_pass(source, protocol)
+    """`learning`: what is trained, if anything. `label_delay_us` overrides the mapping's delay. Scores of every event go to `out`
+    (.parquet or .csv)."""
+    rows = read_rows(source, protocol.precision_entity, protocol.without)
     if not rows.ids:
         raise BadInput(f"{source.name} has no usable events", hint="`ringwatch ingest` tells why records are refused")
-    at_us, label = np.array(rows.at_us), np.array(rows.label)
-    folds = _folds(rows, protocol, at_us, label)
+    at_us, label = np.array(rows.at_us), np.array(rows.label, np.int8)
+    folds = folds_of(rows, protocol, at_us, label)
     feeding = np.ones(len(at_us), np.bool_) if protocol.labels == "all" else np.any([f.train for f in folds], axis=0)
-    writer = _Writer(out, folds) if out is not None else None
-    replay = _Replay(new_stream(), rows, feeding, label_delay_us, writer, progress)
-    replay.run(source, at_us)
-    if writer is not None:
-        writer.close()
-    report = _measure(rows, replay, folds, protocol, at_us, label)
+    stream = new_stream()
+    share = _REPLAY if learning is not None else 1.0
+    file = ScoreFile(out, rows, folds) if out is not None else None
+    kept = _Kept(stream.assessor.names, rows, file, lambda done, n: progress(share * done, f"{n:,} events"))
+    builder = None
+    if learning is not None and any(f.train.any() for f in folds):
+        wanted = np.any([f.train | f.test for f in folds], axis=0)
+        builder = TableBuilder(stream.assessor.schema, stream.assessor.names, wanted, frozenset(rows.kinds))
+
+    def keep(decisions: Decisions, of: NDArray[np.int64]) -> None:
+        kept.keep(decisions, of)
+        if builder is not None:
+            builder.keep(decisions, of)
+
+    Replay(stream, rows, feeding, label_delay_us, keep).run(source)
+    test = _Test(rows, kept, folds, protocol, at_us, label)
+    report = test.of_rule()
     report.refused = rows.refused
+    if builder is not None and learning is not None:
+        test.learn(report, builder.table(label), learning, lambda s, words: progress(share + (1.0 - share) * s, words))
+    if file is not None:
+        file.close(test.learned)
     return report
 
 
-def _first_pass(source: Source, protocol: Protocol) -> Rows:
-    rows = Rows()
-    for chunk in source.read():
-        chunk_start = len(rows.ids)
-        for item in chunk.items:
-            if isinstance(item, Event):
-                if item.event_id in rows.index:
-                    rows.refused += 1
-                    continue
-                rows.index[item.event_id] = len(rows.ids)
-                rows.ids.append(item.event_id)
-                rows.at_us.append(item.at_us)
-                rows.label.append(UNLABELLED)
-                entity = item.entities.get(protocol.precision_entity, "")
-                rows.entity.append(rows.codes.setdefault(entity, len(rows.codes)))
-                rows.removed.append(any(item.entities.get(k) == v for k, v in protocol.without.items()))
-            elif isinstance(item, Label):
-                i = rows.index.get(item.target_id) if item.target_kind == "event" else None
-                if i is not None:
-                    rows.label[i] = FRAUD if item.label == "fraud" else GOOD
-                    if i < chunk_start:
-                        rows.detached.add(i)
-            elif isinstance(item, Refusal):
-                rows.refused += 1
-    return rows
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    train: NDArray[np.bool_]
-    test: NDArray[np.bool_]
-    excluded: NDArray[np.bool_]
-
-
-def _folds(rows: Rows, protocol: Protocol, at_us: NDArray[np.int64], label: NDArray[np.int64]) -> list[Part]:
-    none = np.zeros(len(at_us), np.bool_)
-    if protocol.folds:
-        return [_time_fold(rows, protocol, fold, at_us, label) for fold in protocol.folds]
-    if protocol.time_share is not None:
-        order = np.lexsort((np.array(rows.ids), at_us)) if _unsorted(at_us) else np.arange(len(at_us))
-        labelled = order[label[order] != UNLABELLED]
-        cut = int(protocol.time_share * len(labelled))
-        last_us = at_us[labelled[cut - 1]] if cut else at_us.min() - 1
-        return [Part(at_us <= last_us, at_us > last_us, none)]
-    if protocol.random_test_size is not None:
-        from sklearn.model_selection import train_test_split
-
-        classes = np.where(label == UNLABELLED, 2, label)
-        train, _ = train_test_split(
-            np.arange(len(at_us)), test_size=protocol.random_test_size, stratify=classes, random_state=protocol.seed,
-            shuffle=True,
-        )  # fmt: skip
-        is_train = none.copy()
-        is_train[train] = True
-        return [Part(is_train, ~is_train, none)]
-    if protocol.file is not None:
-        return [_file_split(rows, protocol.file)]
-    return [Part(none, ~none, none)]
-
-
-def _unsorted(at_us: NDArray[np.int64]) -> bool:
-    return bool(np.any(at_us[1:] < at_us[:-1]))
-
-
-def _time_fold(rows: Rows, protocol: Protocol, fold: Fold, at_us: NDArray[np.int64], label: NDArray[np.int64]) -> Part:
-    """Spans of time; an entity with a fraud on a day from the training start to test day - (delay + 1) is left out
-    of that test day."""
-    train = (at_us >= fold.train_from_us) & (at_us < fold.train_until_us)
-    test = (at_us >= fold.test_from_us) & (at_us < fold.test_until_us)
-    excluded = np.zeros(len(at_us), np.bool_)
-    if protocol.exclude_entity is not None:
-        entity = np.array(rows.entity)
-        days = at_us // DAY_US
-        known = (label == FRAUD) & (at_us >= fold.train_from_us)
-        first_fraud: dict[int, int] = {}
-        for code, day in zip(entity[known].tolist(), days[known].tolist(), strict=True):
-            first_fraud[code] = min(day, first_fraud.get(code, day))
-        for i in np.flatnonzero(test):
-            day = first_fraud.get(int(entity[i]))
-            excluded[i] = day is not None and day <= days[i] - protocol.exclude_delay_days - 1
-    return Part(train, test, excluded)
-
-
-def _file_split(rows: Rows, path: Path) -> Part:
-    train = np.zeros(len(rows.ids), np.bool_)
-    test = train.copy()
-    with path.open(newline="") as file:
-        for number, row in enumerate(csv.DictReader(file), 2):
-            part, event_id = row.get("part"), row.get("event_id")
-            if part not in ("train", "test", "") or event_id is None:
-                raise BadInput(
-                    f"{path}:{number}: {row}", hint="the columns are event_id and part (train, test or empty)"
-                )
-            i = rows.index.get(event_id)
-            if i is not None and part:
-                (train if part == "train" else test)[i] = True
-    return Part(train, test, np.zeros(len(rows.ids), np.bool_))
-
-
-class _Replay:
-    """The second pass: everything in order of time, each event scored with what was known then."""
+class _Kept:
+    """What the replay gave, by row."""
 
     def __init__(
-        self, stream: ScoringStream, rows: Rows, feeding: NDArray[np.bool_], delay_us: int | None,
-        writer: _Writer | None, progress: Callable[[float, int], None] | None,
-    ) -> None:  # fmt: skip
-        self._stream, self._rows, self._feeding = stream, rows, feeding
-        self._delay_us, self._writer, self._progress = delay_us, writer, progress
-        self.names = stream.assessor.names
+        self, names: tuple[str, ...], rows: Rows, file: ScoreFile | None, progress: Callable[[float, int], None]
+    ) -> None:
+        self.names = names
+        self._rows, self._file, self._progress = rows, file, progress
         self.score = np.full(len(rows.ids), np.nan)
         self.level = np.zeros(len(rows.ids), np.uint8)
-        self.scores = np.full((len(rows.ids), len(self.names)), np.nan, np.float32)
+        self.scores = np.full((len(rows.ids), len(names)), np.nan, np.float32)
         self._done = 0
-        self._seq = 0
-        self._seen: set[int] = set()
-        self._entities: dict[str, dict[str, str]] = {}
-        """Of the events whose label is still to come."""
 
-    def run(self, source: Source, at_us: NDArray[np.int64]) -> None:
-        if _unsorted(at_us):
-            self._feed_sorted(source)
-        else:
-            for chunk in source.read():
-                self._feed([i for i in chunk.items if not isinstance(i, Refusal)])
-
-    def _feed_sorted(self, source: Source) -> None:
-        """Out of order: all in memory, by (time, id); a label goes with the time it became known."""
-        items = [i for chunk in source.read() for i in chunk.items if not isinstance(i, Refusal)]
-        items.sort(key=lambda i: (i.at_us, 1, i.event_id) if isinstance(i, Event) else (i.known_at_us, 0, i.target_id))
-        self._rows.detached.update(range(len(self._rows.ids)))
-        for start, stop in pairwise([*range(0, len(items), _BATCH), len(items)]):
-            self._feed(items[start:stop])
-
-    def _feed(self, items: list[Event | Label]) -> None:
-        here = {i.event_id: i.entities for i in items if isinstance(i, Event)}
-        applied: list[tuple[int, Applied]] = []
-        for item in items:
-            self._seq += 1
-            if isinstance(item, Event):
-                row = self._rows.index[item.event_id]
-                if row not in self._seen:
-                    self._seen.add(row)
-                    applied.append((self._seq, item))
-                    if row in self._rows.detached:
-                        self._entities[item.event_id] = item.entities
-            else:
-                resolved = self._label(item, here)
-                if resolved is not None:
-                    applied.append((self._seq, resolved))
-        self._keep(self._stream.feed(applied))
-
-    def _label(self, label: Label, here: dict[str, dict[str, str]]) -> ResolvedLabel | None:
-        if label.target_kind != "event":
-            return ResolvedLabel(label, {label.target_kind: label.target_id})
-        row = self._rows.index.get(label.target_id)
-        if row is None or not self._feeding[row]:
-            return None
-        entities = here.get(label.target_id) or self._entities.get(label.target_id)
-        if entities is None:
-            return None
-        if self._delay_us is not None:
-            label = msgspec.structs.replace(label, known_at_us=self._rows.at_us[row] + self._delay_us)
-        return ResolvedLabel(label, entities)
-
-    def _keep(self, decisions: Decisions) -> None:
-        rows = np.array([self._rows.index[e.event_id] for e in decisions.events], np.int64)
+    def keep(self, decisions: Decisions, rows: NDArray[np.int64]) -> None:
         self.score[rows] = decisions.score
         self.level[rows] = decisions.level
         self.scores[rows] = decisions.scores
         self._done += len(rows)
-        if self._writer is not None and len(rows):
-            self._writer.write(decisions, rows, np.array([self._rows.label[i] for i in rows]))
-        if self._progress is not None:
-            self._progress(self._done / len(self._rows.ids), self._done)
+        if self._file is not None and len(rows):
+            self._file.write(decisions, rows)
+        self._progress(self._done / len(self._rows.ids), self._done)
 
 
-class _Writer:
-    """Every event with its part, score and reasons, to Parquet by row groups, or to CSV."""
+class _Test:
+    """The test parts, and what scores come to on them."""
 
-    def __init__(self, path: Path, folds: list[Part]) -> None:
-        self._path, self._folds = path, folds
-        self._parquet: pq.ParquetWriter | None = None
-        self._csv_header = True
-        if path.suffix not in (".parquet", ".csv"):
-            raise BadInput(f"--out is {path}", hint="the name ends in .parquet or .csv")
-        path.unlink(missing_ok=True)
+    def __init__(
+        self,
+        rows: Rows,
+        kept: _Kept,
+        folds: list[Part],
+        protocol: Protocol,
+        at_us: NDArray[np.int64],
+        label: NDArray[np.int8],
+    ) -> None:
+        self._kept, self._folds, self._protocol, self._label = kept, folds, protocol, label
+        self._removed = np.array(rows.removed)
+        self._rows = Scored(kept.score, label == FRAUD, at_us, np.array(rows.entity), rows.rank())
+        self._usable = (label != UNLABELLED) & ~np.isnan(kept.score)
+        self.learned = np.full(len(at_us), np.nan)
+        """Probabilities by the models of the first seed, of test rows."""
 
-    def _part(self, row: int) -> str:
-        if any(f.test[row] for f in self._folds):
-            return "test"
-        return "train" if any(f.train[row] for f in self._folds) else ""
-
-    def write(self, d: Decisions, rows: NDArray[np.int64], label: NDArray[np.int64]) -> None:
-        columns: dict[str, object] = {
-            "event_id": [e.event_id for e in d.events],
-            "at": pa.array([e.at_us for e in d.events], pa.timestamp("us", "UTC")),
-            "user": pa.array([e.user for e in d.events], pa.string()),
-            "part": [self._part(int(r)) for r in rows],
-            "score": d.score,
-            "level": [Level(int(v)).name for v in d.level],
-            "action": [Action(int(v)).name.lower() for v in d.action],
-            "label": pa.array([None if v == UNLABELLED else ("fraud" if v else "good") for v in label], pa.string()),
-            "reasons": pa.array(["; ".join(r.text for r in rs) or None for rs in d.reasons], pa.string()),
+    def of_rule(self) -> Report:
+        """The robust rule and each scorer alone."""
+        kept, label = self._kept, self._label
+        rule = [self._figures(self._rows, fold) for fold in self._folds]
+        alone = {}
+        for j, name in enumerate(kept.names):
+            scored = replace(self._rows, score=np.nan_to_num(kept.scores[:, j].astype(np.float64)))
+            alone[name] = _mean([self._figures(scored, fold, apart=False) for fold in self._folds])
+        tested = np.any([fold.test for fold in self._folds], axis=0)
+        levels = {
+            level.name: {
+                name: int(np.sum(tested & (kept.level == int(level)) & (label == code)))
+                for name, code in (("fraud", FRAUD), ("good", GOOD), ("unlabelled", UNLABELLED))
+            }
+            for level in Level
         }
-        for j, name in enumerate(d.scorer_names):
-            columns[name] = pa.array(d.scores[:, j], pa.float64(), from_pandas=True)
-        table = pa.table(columns)
-        if self._path.suffix == ".csv":
-            from pyarrow.csv import WriteOptions, write_csv
+        return Report(
+            len(label), int(np.sum(label != UNLABELLED)), int(np.sum(label == FRAUD)), 0, _mean(rule), {}, rule, _mean(rule),
+            alone, levels=levels,
+        )  # fmt: skip
 
-            with self._path.open("ab") as file:
-                write_csv(table, file, WriteOptions(include_header=self._csv_header))
-            self._csv_header = False
-            return
-        if self._parquet is None:
-            self._parquet = pq.ParquetWriter(self._path, table.schema)
-        self._parquet.write_table(table)
-
-    def close(self) -> None:
-        if self._parquet is not None:
-            self._parquet.close()
-
-
-def _measure(
-    rows: Rows,
-    replay: _Replay,
-    folds: list[Part],
-    protocol: Protocol,
-    at_us: NDArray[np.int64],
-    label: NDArray[np.int64],
-) -> Report:
-    order = np.argsort(np.argsort(np.array(rows.ids)))
-    everything = Scored(replay.score, label == FRAUD, at_us, np.array(rows.entity), order)
-    usable = (label != UNLABELLED) & ~np.isnan(replay.score)
-    removed = np.array(rows.removed)
-    per_fold, per_scorer = [], {name: [] for name in replay.names}  # type: ignore[var-annotated]
-    tested = np.zeros(len(at_us), np.bool_)
-    for part in folds:
-        test, train = part.test & usable & ~part.excluded, part.train & usable
-        tested |= part.test
-        per_fold.append(_figures(everything, test, train, removed, protocol))
-        for j, name in enumerate(replay.names):
-            alone = replace(everything, score=np.nan_to_num(replay.scores[:, j].astype(np.float64)))
-            per_scorer[name].append(_figures(alone, test, train, np.zeros_like(removed), protocol))
-    levels = {
-        level.name: {
-            name: int(np.sum(tested & (replay.level == int(level)) & (label == code)))
-            for name, code in (("fraud", FRAUD), ("good", GOOD), ("unlabelled", UNLABELLED))
-        }
-        for level in Level
-    }
-    return Report(
-        len(at_us), int(np.sum(label != UNLABELLED)), int(np.sum(label == FRAUD)), 0, _mean(per_fold), per_fold,
-        {name: _mean(figures) for name, figures in per_scorer.items()}, levels,
-    )  # fmt: skip
-
-
-def _figures(
-    s: Scored, test: NDArray[np.bool_], train: NDArray[np.bool_], removed: NDArray[np.bool_], protocol: Protocol
-) -> Figures:
-    figures: Figures = {"rows": float(test.sum()), "frauds": float((s.fraud & test).sum())}
-    for suffix, keep in (("", test), ("_without", test & ~removed)):
-        if suffix and not removed.any():
-            continue
-        some = s.where(keep)
-        for name in protocol.metrics:
-            if name == "f1_macro":
-                figures[name + suffix] = f1_macro(some, best_f1_threshold(s.where(train)))
-            elif name.startswith("precision_at_"):
-                figures[name + suffix] = precision_at_k(some, int(name.removeprefix("precision_at_")))
+    def learn(self, report: Report, table: Table, learning: Learning, progress: Progress) -> None:
+        """Train and test; the report then has the models' figures in place of the rule's."""
+        runs: list[tuple[str, int, Wanted]] = [(f"seed {seed}", seed, lambda name: True) for seed in learning.seeds]
+        if learning.ablation:
+            runs += [(name, learning.seeds[0], wanted) for name, wanted in ABLATION.items()]
+        means = []
+        for number, (words, seed, wanted) in enumerate(runs):
+            figures = []
+            for k, fold in enumerate(self._folds):
+                step = number * len(self._folds) + k
+                progress(step / (len(runs) * len(self._folds)), f"{words}, fold {k + 1}")
+                try:
+                    found = self._trained(table, fold, seed, wanted, first=number == 0)
+                except BadInput as error:
+                    note = f"fold {k + 1}: the robust rule: {error}"
+                    report.notes += [note] if note not in report.notes else []
+                    found = self._figures(self._rows, fold)
+                figures.append(found)
+            if number < len(learning.seeds):
+                means.append(_mean(figures))
+                report.folds = figures if number == 0 else report.folds
             else:
-                figures[name + suffix] = METRICS[name](some)
-    return figures
+                report.ablation[words] = _mean(figures)
+        report.figures = _mean(means)
+        if len(means) > 1:
+            report.spread = {name: float(np.std([m[name] for m in means])) for name in means[0]}
+
+    def _trained(self, table: Table, fold: Part, seed: int, wanted: Wanted, *, first: bool) -> Figures:
+        found = learn(table.where(fold.train[table.row]), seed=seed, wanted=wanted)
+        tested = table.where(fold.test[table.row])
+        evaluator = Evaluator(found.model, table.feature_names, table.scorer_names)
+        silence = tested.silence_s.astype(np.float64)
+        score = np.full(len(self._label), np.nan)
+        score[tested.row] = probability(evaluator.margin(tested.features, tested.scores.astype(np.float64), silence))
+        if first:
+            self.learned[tested.row] = score[tested.row]
+        chosen = found.untold if np.mean(evaluator.stale(silence)) > 0.5 else found.told
+        out_of_fold = Scored(
+            probability(chosen.oof), chosen.y == FRAUD, np.zeros(len(chosen.y), np.int64), np.zeros(len(chosen.y), np.int64),
+            np.arange(len(chosen.y)),
+        )  # fmt: skip
+        return self._figures(replace(self._rows, score=score), fold, threshold=best_f1_threshold(out_of_fold))
+
+    def _figures(self, s: Scored, fold: Part, *, threshold: float | None = None, apart: bool = True) -> Figures:
+        """`threshold` for F1, else the best on the training part; with `apart` also without the protocol's entity."""
+        test = fold.test & self._usable & ~fold.excluded
+        figures: Figures = {"rows": float(test.sum()), "frauds": float((s.fraud & test).sum())}
+        for suffix, keep in (("", test), ("_without", test & ~self._removed)):
+            if suffix and not (apart and self._removed.any()):
+                continue
+            some = s.where(keep)
+            for name in self._protocol.metrics:
+                if name == "f1_macro":
+                    cut = best_f1_threshold(s.where(fold.train & self._usable)) if threshold is None else threshold
+                    figures[name + suffix] = f1_macro(some, cut)
+                elif name.startswith("precision_at_"):
+                    figures[name + suffix] = precision_at_k(some, int(name.removeprefix("precision_at_")))
+                else:
+                    figures[name + suffix] = METRICS[name](some)
+        return figures
+
+
+ABLATION: dict[str, Wanted] = {
+    "statistics only": lambda name: not of_neighbours(name) and not name.startswith("scorer."),
+    "+ neighbourhood": lambda name: not name.startswith("scorer."),
+}
+"""Name -> which inputs."""
 
 
 def _mean(folds: list[Figures]) -> Figures:

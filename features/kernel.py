@@ -164,6 +164,9 @@ def _after(record: Any, at_us: int, linked: bool, is_user: bool, out: Any) -> No
     out[43] = max(at_s - np.int64(record.fraud_s), 0) if record.fraud_s != 0 else _NAN
     out[49] = last_known_frauds(record, 3)
     out[50] = last_known_frauds(record, 8)
+    if record.label_s != 0:
+        out[51], out[52] = record.run_frauds, record.run_goods
+    out[53] = max(at_s - np.int64(record.run_s), 0) if record.run_s != 0 else _NAN
 
 
 @compiled

@@ -32,6 +32,8 @@ _WINDOWS_S = (HOUR_US // MICROSECONDS, DAY_US // MICROSECONDS, 7 * DAY_US // MIC
 _DAY_S = DAY_US // MICROSECONDS
 HALF_LIFE_S = 30.0 * _DAY_S
 _LAST8 = 255
+_RUN_ENDS, _FULL8 = 3, 255
+"""So many labels of good in a row end a run of frauds."""
 _PRIOR_RATE, _PRIOR_WEIGHT = 0.01, 2.0
 
 
@@ -228,12 +230,25 @@ def last_known_frauds(record: Any, n: int) -> float:
 
 
 @compiled
+def run_on(record: Any, fraud: bool, at_s: int) -> None:
+    """One more label in the run of frauds: since when it lasts, how many they are, and labels of good since the last."""
+    if not fraud:
+        record.run_goods = min(np.int64(record.run_goods) + 1, _FULL8)
+        return
+    if record.run_frauds == 0 or record.run_goods >= _RUN_ENDS:
+        record.run_s, record.run_frauds = at_s, 0
+    record.run_frauds = min(np.int64(record.run_frauds) + 1, _FULL8)
+    record.run_goods = 0
+
+
+@compiled
 def add_label(table: Table, slot: int, fraud: bool, at_s: int, crowded: bool) -> None:
     """Count a label on an entity; its first one of a sort is marked on its neighbours' links, unless the kind is crowded."""
     record = table.records[slot]
     _decay(record, at_s)
     record.label_weight += 1.0
     record.known = (np.int64(record.known) << 1 | np.int64(fraud)) & _LAST8
+    run_on(record, fraud, at_s)
     if fraud:
         first = record.fraud_labels == 0
         record.fraud_labels += 1

@@ -21,7 +21,7 @@ from features.schema import FeatureSchema
 from ringwatch.errors import BadInput, Corrupt
 from ringwatch.model import DAY_US
 
-_FORMAT = 3
+_FORMAT = 4
 _CHUNK = 4096
 """Records written at a time."""
 

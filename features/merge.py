@@ -3,7 +3,7 @@
 Used for crowded kinds, which stay out of the compare-and-set. Nothing that was counted is lost: counts, sums and buckets
 are added up (theirs plus what mine added), times are the earliest and the latest, filters and sketches are united, links
 and last events are united by key and time. Approximate, since they depend on an order that there was none of: runs
-(`holds`, `sku_run`), the halving of habit bins, which of the links leave when more than 16 are kept, and what counts as
+(`holds`, `sku_run`, `run_*`), the halving of habit bins, which of the links leave when more than 16 are kept, and what counts as
 late. Means and variances: Chan, Golub and LeVeque (1983), on what mine added.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.compiled import compiled
-from features.links import HALF_LIFE_S, least_needed, link_position
+from features.links import HALF_LIFE_S, least_needed, link_position, run_on
 from features.record import (
     BUCKET_TOTAL,
     CATEGORY_BINS,
@@ -106,6 +106,8 @@ def _labels(base: Any, mine: Any, out: Any) -> None:
     if more > 0:
         added = min(more, 8)
         out.known = (np.int64(out.known) << added | np.int64(mine.known) & ((1 << added) - 1)) & _FULL8
+        for i in range(added - 1, -1, -1):
+            run_on(out, bool(np.int64(mine.known) >> i & 1), mine_s)
     kept = _halved(mine_s - np.int64(base.label_s)) if base.label_s != 0 else 0.0
     mine_now, out_now = _halved(at_s - mine_s), _halved(at_s - out_s) if out_s != 0 else 0.0
     fraud = max(np.float64(mine.fraud_weight) - kept * np.float64(base.fraud_weight), 0.0)

@@ -68,6 +68,7 @@ RECORD = np.dtype(
         ("label_weight", "f4"),
         ("label_s", "u4"),
         ("fraud_s", "u4"),
+        ("run_s", "u4"),
         ("type_last_s", "u4", (TYPES,)),
         ("recent_amount", "f4", (RECENT,)),
         ("bucket_amount", "f4", (BUCKET_TOTAL,)),
@@ -103,12 +104,15 @@ RECORD = np.dtype(
         ("basket", "u1"),
         ("promo", "u1"),
         ("known", "u1"),
+        ("run_frauds", "u1"),
+        ("run_goods", "u1"),
         ("orders", "u1", (ORDER_BYTES,)),
         ("filter", "u1", (FILTER_BYTES,)),
     ],
     align=True,
 )
-"""`known` holds the last eight labels that became known, the newest in the lowest bit, 1 for fraud. `user_bits` is, on a user,
+"""`known` holds the last eight labels that became known, the newest in the lowest bit, 1 for fraud; `run_*` the run of frauds
+among them (features/links.py). `user_bits` is, on a user,
 one 32-bit linear-counting map a linked kind; on any other entity the same 64 bytes are the
 64 registers of a HyperLogLog over its users (four registers a word). What sequences need is kept by features/sequence.py:
 `far_*` the place before the last one and `hops` of a user, `price*` of a sku, `paid_n` and `paired_n` of a merchant,

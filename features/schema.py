@@ -162,6 +162,21 @@ def _slot_block() -> tuple[Feature, ...]:
             "frauds among the last 8 labels of its events that became known; missing without any",
             "events",
         ),
+        Feature(
+            "fraud_run",
+            "confirmed frauds in the current or last run, which 3 confirmed good in a row end; missing without any label",
+            "events",
+            "",
+            "exact up to 255",
+        ),
+        Feature(
+            "good_run",
+            "confirmed good in a row since the last confirmed fraud; missing without any label",
+            "events",
+            "",
+            "exact up to 255",
+        ),
+        Feature("fraud_run_age_s", "time since the first fraud of that run became known", "s"),
     ]
     return tuple(rows)
 
@@ -249,8 +264,11 @@ _OTHERS = (
     "max_neighbours_24h",
     "new_links",
 )
-_LABELLED = ("fraud_labels", "good_labels", "fraud_rate", "fraud_label_age_s", "last_3_frauds", "last_8_frauds")
+_LABELLED = ("fraud_labels", "good_labels", "fraud_rate", "fraud_label_age_s", "last_3_frauds", "last_8_frauds",
+             "fraud_run", "good_run", "fraud_run_age_s")  # fmt: skip
 """Labels travel on a topic of their own."""
+OF_LABELS = (*_LABELLED, "fraud_neighbours", "good_neighbours", "fraud_share", "risk")
+"""Of any block: what depends on labels."""
 
 
 class FeatureSchema:

@@ -12,6 +12,8 @@ from features.schema import FeatureSchema
 from ringwatch.model import Event, Label
 from scorers.assess import Assessor
 from scorers.forest import Forest
+from scorers.learned.inputs import Inputs
+from scorers.learned.trees import Trees
 from scorers.policy import Policy
 from scorers.registry import build_scorers
 from scorers.scorer import Batch
@@ -29,6 +31,10 @@ def warm() -> float:
     for scorer in scorers:
         scorer.explain(Batch([event], features, schema), 0)
     _stump().anomaly(features)
+    inputs = Inputs.of(["event.amount_log", "user.mean_24h", "user/device.count_24h"], schema.names, ())
+    seen = inputs.values(features, np.zeros((1, 0)))
+    _leaf().margin(seen)
+    _leaf().contributions(seen)
     return time.perf_counter() - started
 
 
@@ -37,6 +43,23 @@ def _stump() -> Forest:
     none, leaf = np.zeros(1, np.int64), np.full(1, -1, np.int64)
     return Forest(
         none, np.zeros(1, np.float32), none, leaf, np.zeros(1), leaf, leaf, np.ones(1), np.ones(1), np.zeros(2)
+    )
+
+
+def _leaf() -> Trees:
+    """One tree that is a leaf."""
+    zero, one = np.zeros(1, np.int64), np.zeros(1)
+    return Trees(
+        zero,
+        zero,
+        zero,
+        np.full(1, -1, np.int64),
+        one,
+        np.zeros(1, np.bool_),
+        np.zeros((1, 2), np.int64),
+        one,
+        np.ones(1),
+        one,
     )
 
 

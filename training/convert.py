@@ -54,15 +54,16 @@ def _of_scikit(nodes: NDArray[Any]) -> Nodes:
 
 def from_lightgbm(booster: Any, columns: Sequence[int]) -> Trees:
     """A `lightgbm.Booster` of objective binary, up to its best iteration where it stopped early. `columns`: where its features
-    are in the full feature vector. The margin is `booster.predict(x, raw_score=True)`."""
+    are in the full feature vector. The margin is `booster.predict(x, raw_score=True)`, of a forest (boosting=rf) over its trees."""
     if not hasattr(booster, "dump_model"):
         raise BadInput(f"{type(booster).__name__} is no LightGBM booster", hint="of an LGBMClassifier, give booster_")
     model = booster.dump_model()
     if (objective := model.get("objective")) != "binary sigmoid:1":
         raise BadInput(f"the booster's objective is {objective!r}", hint="objective=binary with sigmoid=1 is needed")
-    if model["average_output"]:
-        raise BadInput("the booster averages its trees", hint="boosting=rf cannot be represented")
     trees = [_of_lightgbm(tree["tree_structure"], k) for k, tree in enumerate(model["tree_info"])]
+    if model["average_output"]:
+        for tree in trees:
+            tree["value"] /= len(trees)
     return _joined(trees, np.zeros(1), columns, model["max_feature_idx"] + 1)
 
 

@@ -51,6 +51,11 @@ def backtest(
     ] = None,
     test_size: Annotated[float, typer.Option(help="Share tested, with --split random.")] = 0.3,
     seed: Annotated[int, typer.Option(min=0, help="Seed of --split random.")] = 2,
+    train: Annotated[
+        bool, typer.Option("--train/--no-train", help="Train a model on the training part, or test the robust rule.")
+    ] = True,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Models to train, seeds 0, 1, ..; mean and spread.")] = 1,
+    ablation: Annotated[bool, typer.Option("--ablation", help="Train with less than everything, too.")] = False,
     label_delay: Annotated[str | None, typer.Option(help="Overrides the mapping's delay, for example 7d.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write every event's score here (.parquet or .csv).")] = None,
     json: AsJson = False,
@@ -62,6 +67,7 @@ def backtest(
     import msgspec
     from rich.console import Console
 
+    from evaluate.backtest import Learning
     from evaluate.backtest import backtest as run_backtest
     from evaluate.protocol import Protocol, fold_of, load_protocol
     from features.schema import FeatureSchema
@@ -97,9 +103,10 @@ def backtest(
             source,
             lambda: open_stream(settings, schema),
             protocol,
+            learning=Learning(range(seeds), ablation) if train else None,
             label_delay_us=None if label_delay is None else duration_us(label_delay, "--label-delay"),
             out=out,
-            progress=lambda share, n: bar.update(share, f"{n:,} events"),
+            progress=bar.update,
         )
     report.seconds = perf_counter() - started
     if json:
@@ -118,16 +125,22 @@ def _print_report(report: Report, protocol: Protocol) -> None:
         f"{report.refused:,} refused; {report.seconds:.0f} s",
         highlight=False,
     )
-    table = Table(title="Test figures" + (f", mean of {len(report.folds)} folds" if len(report.folds) > 1 else ""),
-                  title_justify="left")  # fmt: skip
+    title = "Test figures" + (f", mean of {len(report.folds)} folds" if len(report.folds) > 1 else "")
+    table = Table(title=title, title_justify="left")
     names = [n for n in report.figures if n not in ("rows", "frauds")]
     table.add_column("")
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
-    rows: list[tuple[str, dict[str, Any]]] = [("[bold]score[/bold]", report.figures), *report.scorers.items()]
-    for title, figures in rows:
-        table.add_row(title, *(f"{figures[n]:.3f}" if n in figures else "" for n in names))
+    trained = report.figures is not report.rule
+    rows: list[tuple[str, dict[str, Any]]] = [("[bold]trained model[/bold]", report.figures)] if trained else []
+    rows += [("  spread over seeds", report.spread)] if report.spread else []
+    rows += [(f"  {name}", figures) for name, figures in report.ablation.items()]
+    rows += [("[bold]robust rule[/bold]", report.rule), *report.scorers.items()]
+    for name, figures in rows:
+        table.add_row(name, *(f"{figures[n]:.3f}" if n in figures else "" for n in names))
     console.print(table)
+    for note in report.notes:
+        console.print(note, highlight=False)
     levels = Table(title="Test events by level", title_justify="left")
     for column in ("level", "fraud", "good", "unlabelled"):
         levels.add_column(column, justify="left" if column == "level" else "right")

@@ -115,7 +115,6 @@ def test_a_lightgbm_split_sends_each_cell_as_lightgbm_does(
         (object(), "no LightGBM booster"),
         (Dumped({"objective": "regression"}), "'regression'"),
         (Dumped({"objective": "binary sigmoid:2"}), "sigmoid:2"),
-        (Dumped({"average_output": True}), "averages"),
         (Dumped({"tree_info": []}), "no trees"),
         (Dumped({"max_feature_idx": 1}), "model of 2 features"),
         (Dumped(decision_type="=="), "tree 0 splits feature 0 by category"),

@@ -130,3 +130,38 @@ def test_the_last_labels_are_counted_in_the_order_they_became_known(seed: int) -
             known.append(fraud)
             label = Label("event", f"{n}", "fraud" if fraud else "good", START_US + n * HOUR_US)
             state.apply([ResolvedLabel(label, {"user": "u"})])
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_run_of_frauds_lasts_until_three_are_good(seed: int) -> None:
+    rng = random.Random(seed)
+    state, known = MemoryState(SCHEMA, max_entities=1000), []
+    for n in range(80):
+        now_us = START_US + n * HOUR_US
+        features = state.apply([Event(f"{n}", "payment", now_us, {"user": "u"})])[0]
+        frauds, goods, began_us = run_of(known)
+        found = [features[SCHEMA.column(f"user.{name}")] for name in ("fraud_run", "good_run", "fraud_run_age_s")]
+        assert np.array_equal(
+            found,
+            [
+                frauds if known else math.nan,
+                goods if known else math.nan,
+                math.nan if began_us is None else (now_us - began_us) / 1e6,
+            ],
+            equal_nan=True,
+        )
+        if rng.random() < 0.7:
+            known.append((rng.random() < 0.4, now_us))
+            label = Label("event", f"{n}", "fraud" if known[-1][0] else "good", now_us)
+            state.apply([ResolvedLabel(label, {"user": "u"})])
+
+
+def run_of(known: list[tuple[bool, int]]) -> tuple[int, int, int | None]:
+    """Frauds in the last run, good ones after them, and since when; by looking back from the end."""
+    frauds = [i for i, (fraud, _) in enumerate(known) if fraud]
+    if not frauds:
+        return 0, len(known), None
+    first = len(frauds) - 1
+    while first > 0 and frauds[first] - frauds[first - 1] <= 3:
+        first -= 1
+    return len(frauds) - first, len(known) - 1 - frauds[-1], known[frauds[first]][1]

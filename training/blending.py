@@ -1,0 +1,68 @@
+"""One model from several: a logistic regression over their margins, with weights that are not negative.
+
+It is fitted on margins of rows that none of the models was trained on, so it stacks and calibrates at once (Platt: Probabilistic
+outputs for support vector machines, 1999; weights as Breiman: Stacked regressions, 1996).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from scorers.learned.trees import Trees
+
+_PULL = 1e-5
+"""Towards equal weights that sum to 1: decides where margins say the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """log-odds = bias + margins @ weights."""
+
+    weights: NDArray[np.float64]
+    bias: float
+
+    def of(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, members) to (n,)."""
+        return self.bias + margins @ self.weights
+
+
+def blend(margins: NDArray[np.float64], y: NDArray[np.int8]) -> Blend:
+    """Of margins (n, members) and labels (n,) of 0 and 1, both of which there are."""
+    n, members = margins.shape
+    even = np.full(members, 1.0 / members)
+
+    def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        z = w[0] + margins @ w[1:]
+        off = w[1:] - even
+        p = 1.0 / (1.0 + np.exp(-z))
+        slope = np.concatenate([[np.mean(p - y)], margins.T @ (p - y) / n + 2 * _PULL * off])
+        return float(np.mean(np.logaddexp(0.0, z) - y * z) + _PULL * off @ off), slope
+
+    start = np.concatenate([[0.0], even])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(None, None)] + [(0.0, None)] * members)
+    return Blend(found.x[1:], float(found.x[0]))
+
+
+def joined(members: Sequence[Trees], b: Blend) -> Trees:
+    """The blend as one set of trees: its margin is the blend of theirs. They look at the same columns."""
+    roots, nodes, weighed = [], 0, []
+    for trees, weight in zip(members, b.weights.tolist(), strict=True):
+        weighed.append(replace(trees, value=trees.value * weight, children=trees.children + nodes))
+        roots.append(trees.roots + nodes)
+        nodes += len(trees.feature)
+    base = b.bias + sum(t.base * w for t, w in zip(members, b.weights.tolist(), strict=True))
+
+    def all_of(name: str) -> NDArray[np.generic]:
+        return np.concatenate([getattr(trees, name) for trees in weighed])
+
+    return Trees.of(
+        {
+            "columns": members[0].columns, "roots": np.concatenate(roots), "base": np.asarray(base).reshape(1),
+            **{name: all_of(name) for name in ("depth", "feature", "threshold", "missing_left", "children", "value", "cover")},
+        }
+    )  # fmt: skip

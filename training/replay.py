@@ -1,0 +1,82 @@
+"""Events in order of time through the scoring path, labels with their delay: each event as it was seen then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from features.columns import Applied, ResolvedLabel
+from ingest.source import Source
+from ingest.stream import ScoringStream
+from ringwatch.model import Event, Label, Refusal
+from scorers.decision import Decisions
+from training.labelled import Rows
+
+Keep = Callable[[Decisions, NDArray[np.int64]], None]
+"""Takes decisions and the row each is of."""
+_BATCH = 2000
+
+
+class Replay:
+    """The second pass over a source. `feeding` (rows,): whose labels are fed; `delay_us`: a label's delay, else its own."""
+
+    def __init__(
+        self, stream: ScoringStream, rows: Rows, feeding: NDArray[np.bool_], delay_us: int | None, keep: Keep
+    ) -> None:
+        self._stream, self._rows, self._feeding = stream, rows, feeding
+        self._delay_us, self._keep = delay_us, keep
+        self._seq = 0
+        self._seen: set[int] = set()
+        self._entities: dict[str, dict[str, str]] = {}
+        """Of the events whose label is still to come."""
+
+    def run(self, source: Source) -> None:
+        if not self._rows.sorted:
+            self._feed_sorted(source)
+            return
+        for chunk in source.read():
+            self._feed([i for i in chunk.items if not isinstance(i, Refusal)])
+
+    def _feed_sorted(self, source: Source) -> None:
+        """Out of order: all in memory, by (time, id); a label goes with the time it became known."""
+        items = [i for chunk in source.read() for i in chunk.items if not isinstance(i, Refusal)]
+        items.sort(key=lambda i: (i.at_us, 1, i.event_id) if isinstance(i, Event) else (i.known_at_us, 0, i.target_id))
+        self._rows.detached.update(range(len(self._rows.ids)))
+        for start, stop in pairwise([*range(0, len(items), _BATCH), len(items)]):
+            self._feed(items[start:stop])
+
+    def _feed(self, items: list[Event | Label]) -> None:
+        here = {i.event_id: i.entities for i in items if isinstance(i, Event)}
+        applied: list[tuple[int, Applied]] = []
+        for item in items:
+            self._seq += 1
+            if isinstance(item, Event):
+                row = self._rows.index[item.event_id]
+                if row not in self._seen:
+                    self._seen.add(row)
+                    applied.append((self._seq, item))
+                    if row in self._rows.detached:
+                        self._entities[item.event_id] = item.entities
+            else:
+                resolved = self._label(item, here)
+                if resolved is not None:
+                    applied.append((self._seq, resolved))
+        decisions = self._stream.feed(applied)
+        self._keep(decisions, np.array([self._rows.index[e.event_id] for e in decisions.events], np.int64))
+
+    def _label(self, label: Label, here: dict[str, dict[str, str]]) -> ResolvedLabel | None:
+        if label.target_kind != "event":
+            return ResolvedLabel(label, {label.target_kind: label.target_id})
+        row = self._rows.index.get(label.target_id)
+        if row is None or not self._feeding[row]:
+            return None
+        entities = here.get(label.target_id) or self._entities.get(label.target_id)
+        if entities is None:
+            return None
+        if self._delay_us is not None:
+            label = msgspec.structs.replace(label, known_at_us=self._rows.at_us[row] + self._delay_us)
+        return ResolvedLabel(label, entities)

@@ -1,0 +1,77 @@
+"""What a model is trained and tested on: one row an event with its features as they were then, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.schema import FeatureSchema
+from scorers.decision import Decisions
+from scorers.learned.silence import Silence
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`features` float32 (n, features), `scores` float32 (n, scorers), NaN where missing; `label` int8 (n,), -1 unknown, 0 good,
+    1 fraud; `at_us` int64 (n,); `silence_s` float32 (n,), since a fraud was last heard of; `row` int64 (n,), where it is in the source."""
+
+    feature_names: tuple[str, ...]
+    scorer_names: tuple[str, ...]
+    features: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    label: NDArray[np.int8]
+    at_us: NDArray[np.int64]
+    silence_s: NDArray[np.float32]
+    row: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def where(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Table:
+        return replace(
+            self,
+            features=self.features[rows], scores=self.scores[rows], label=self.label[rows], at_us=self.at_us[rows],
+            silence_s=self.silence_s[rows], row=self.row[rows],
+        )  # fmt: skip
+
+
+class TableBuilder:
+    """Collects the wanted rows of a replay. Columns of kinds that no event names are left out."""
+
+    def __init__(
+        self, schema: FeatureSchema, scorers: Sequence[str], wanted: NDArray[np.bool_], kinds: frozenset[str]
+    ) -> None:
+        absent = {kind.name for kind in schema.kinds} - kinds
+        self._columns = [i for i, name in enumerate(schema.names) if name.partition(".")[0] not in absent]
+        self._names = tuple(schema.names[i] for i in self._columns)
+        self._scorers = tuple(scorers)
+        self._wanted = wanted
+        self._silence = Silence(schema)
+        n = int(wanted.sum())
+        self._features = np.empty((n, len(self._columns)), np.float32)
+        self._scores = np.empty((n, len(scorers)), np.float32)
+        self._silent = np.empty(n, np.float32)
+        self._at = np.empty(n, np.int64)
+        self._row = np.empty(n, np.int64)
+        self._n = 0
+
+    def keep(self, decisions: Decisions, rows: NDArray[np.int64]) -> None:
+        at_us = np.array([event.at_us for event in decisions.events], np.int64)
+        silent = self._silence.take(at_us, decisions.features)
+        some = np.flatnonzero(self._wanted[rows])
+        to = slice(self._n, self._n + len(some))
+        self._n += len(some)
+        self._features[to] = decisions.features[some][:, self._columns]
+        self._scores[to] = decisions.scores[some]
+        self._silent[to], self._at[to], self._row[to] = silent[some], at_us[some], rows[some]
+
+    def table(self, label: NDArray[np.int8]) -> Table:
+        """`label` (rows of the source,)."""
+        n = slice(0, self._n)
+        return Table(
+            self._names, self._scorers, self._features[n], self._scores[n], label[self._row[n]], self._at[n], self._silent[n],
+            self._row[n],
+        )  # fmt: skip
