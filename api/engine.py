@@ -80,7 +80,7 @@ Piece = tuple[Work, int, int]
 class Glance:
     """What the thread shows of itself, for /status and every answer: made by it, read by anybody, never changed."""
 
-    __slots__ = ("degraded", "rings", "snapshots", "stage_s", "state", "troubles", "watermark_us")
+    __slots__ = ("alerting", "degraded", "rings", "snapshots", "stage_s", "state", "troubles", "watermark_us")
 
     def __init__(self, pipeline: Scoring, halted: str, failed: str) -> None:
         rings, tally = pipeline.stream.rings, pipeline.tally
@@ -98,7 +98,9 @@ class Glance:
             "snapshot": tally.snapshot_trouble,
             "rules": next((f"rules: {trouble}" for book in books if (trouble := getattr(book, "trouble", ""))), ""),
         }
-        self.troubles = (*tally.troubles, *(text for text in found.values() if text))
+        self.alerting = tuple(pipeline.stream.assessor.levels.status())
+        budgets = (f"tenant {status.tenant}: {status.trouble}" for status in self.alerting if status.trouble)
+        self.troubles = (*tally.troubles, *(text for text in found.values() if text), *budgets)
         self.degraded = (
             *(name for name, text in found.items() if text),
             *(() if pipeline.rings is not None else ("no_rings",)),

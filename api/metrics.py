@@ -67,6 +67,18 @@ class _Meters(Collector):
         yield _gauge("ringwatch_ready", "1 when events are taken", int(engine.alive))
         yield _gauge("ringwatch_degraded", "How many things are not as they should be", len(here.degraded()))
         yield _gauge("ringwatch_uptime_seconds", "Since the start", here.clock() - here.meters.started_s)
+        thresholds = GaugeMetricFamily(
+            "ringwatch_alert_threshold", "Least score of an alert, where learned", labels=["tenant"]
+        )
+        over = GaugeMetricFamily(
+            "ringwatch_alert_budget_exceeded", "Work undone above a day's budget", labels=["tenant"]
+        )
+        for status in engine.glance.alerting:
+            thresholds.add_metric([status.tenant], status.threshold)
+            over.add_metric([status.tenant], status.over_by)
+        if engine.glance.alerting:
+            yield thresholds
+            yield over
         if engine.glance.ring_age_s is not None:
             yield _gauge("ringwatch_ring_age_seconds", "Ring data behind the newest event", engine.glance.ring_age_s)
         if engine.glance.snapshots:

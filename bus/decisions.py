@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bus.messages import ActionName, DecisionMessage, LevelName
 from features.codec import FeatureCodec
 from ringwatch.errors import Corrupt
-from ringwatch.model import Action, Level
+from ringwatch.model import Action, Level, Versions
 from scorers.decision import Decisions
 
 _LEVELS = cast("tuple[LevelName, ...]", tuple(level.name for level in Level))
@@ -29,15 +29,16 @@ def decision_messages(
     """An encoded `DecisionMessage` for each row; `origins` and `decided_us` have one entry a row. NaN scores become null."""
     d = decisions
     names = d.scorer_names
-    # The same in all rows, so encoded once.
-    versions: Any = msgspec.Raw(_encode(d.versions))
+    # The same in many rows, so encoded once.
+    of_version: dict[int, Any] = {id(v): v for v in d.versions}
+    of_version = {key: msgspec.Raw(_encode(v)) for key, v in of_version.items()}
     timing: Any = msgspec.Raw(_encode({stage: round(us, 2) for stage, us in d.timing_us.items()}))
     nobody: tuple[tuple[str, ...], ...] = ((),) * len(d)
     ages = d.features[:, codec.schema.index["ring.age_s"]].tolist()
     rows = zip(
         d.events, d.score.tolist(), d.level.tolist(), d.action.tolist(), d.scores.tolist(), d.reasons, d.patterns,
         d.ring_ids or (None,) * len(d), ages, d.accounts or nobody, d.degraded, codec.pack(d.events, d.features),
-        origins, decided_us, strict=True,
+        origins, decided_us, d.versions, strict=True,
     )  # fmt: skip
     return [
         _encode(
@@ -57,7 +58,7 @@ def decision_messages(
                 ring_age_s=age,
                 accounts=accounts,
                 degraded=degraded,
-                versions=versions,
+                versions=of_version[id(versions)],
                 timing_us=timing,
                 event=event,
                 features=blob,
@@ -65,18 +66,18 @@ def decision_messages(
                 decided_us=at,
             )
         )
-        for event, score, level, action, scores, reasons, patterns, ring, age, accounts, degraded, blob, origin, at in rows
+        for event, score, level, action, scores, reasons, patterns, ring, age, accounts, degraded, blob, origin, at, versions in rows
     ]
 
 
 def to_decisions(messages: Sequence[DecisionMessage], codec: FeatureCodec, seq: NDArray[np.int64]) -> list[Decisions]:
-    """The messages in order as batches of equal versions; `seq` int64 (n,) numbers them. Timings are averaged over a batch.
+    """The messages in order as batches of equal schema and scorers; `seq` int64 (n,) numbers them. Timings are averaged over a batch.
 
     Raises Corrupt for features of another schema or of a wrong size.
     """
     found: list[Decisions] = []
     start = 0
-    for _, group in groupby(messages, key=lambda m: (m.versions, tuple(m.scores))):
+    for _, group in groupby(messages, key=lambda m: (m.versions.schema, m.versions.scorers, tuple(m.scores))):
         piece = list(group)
         found.append(_piece(piece, codec, seq[start : start + len(piece)]))
         start += len(piece)
@@ -102,13 +103,19 @@ def _piece(messages: Sequence[DecisionMessage], codec: FeatureCodec, seq: NDArra
         level=np.array([_LEVEL_CODES[m.level] for m in messages], np.uint8),
         action=np.array([_ACTION_CODES[m.action] for m in messages], np.uint8),
         reasons=[m.reasons for m in messages],
-        versions=messages[0].versions,
+        versions=_shared([m.versions for m in messages]),
         timing_us=timing_us,
         degraded=[m.degraded for m in messages],
         patterns=[m.patterns for m in messages],
         ring_ids=[m.ring for m in messages],
         accounts=[m.accounts for m in messages],
     )
+
+
+def _shared(versions: Sequence[Versions]) -> list[Versions]:
+    """Equal ones as one object; those of a batch differ in the policy alone."""
+    known: dict[str, Versions] = {}
+    return [known.setdefault(v.policy, v) for v in versions]
 
 
 def _features(messages: Sequence[DecisionMessage], codec: FeatureCodec) -> NDArray[np.float32]:

@@ -74,13 +74,13 @@ def what_if(
     for done in ledger.iterate(chunk=_CHUNK):
         some = [s for _, s in done if since_us is None or s.event.at_us >= since_us]
         if some:
-            tally.add(some, _labels(ledger, some))
+            tally.add(some, known_labels(ledger, some))
         if progress is not None:
             progress(len(done))
     return tally.result()
 
 
-def _labels(ledger: LedgerStore, stored: Sequence[StoredAssessment]) -> NDArray[np.int8]:
+def known_labels(ledger: LedgerStore, stored: Sequence[StoredAssessment]) -> NDArray[np.int8]:
     """1 fraud, 0 good, -1 not labelled; a label of the event before one of its user, a later one before an earlier."""
     found = np.full(len(stored), -1, np.int8)
     for tenant in sorted({s.event.tenant for s in stored}):

@@ -100,7 +100,10 @@ class ScoringStream:
 
         def decide(events: Sequence[Event], items: Sequence[Numbered], rows: slice) -> Decisions:
             seq = np.array([number for number, item in items if not isinstance(item, ResolvedLabel)], np.int64)
-            return self._assess(events, items, features[rows], seq)
+            decisions = self._assess(events, items, features[rows], seq)
+            if self._learns:
+                self.assessor.levels.learn(_from_event(items), decisions)
+            return decisions
 
         return Decisions.concatenate(self._pieces(applied, decide) or [self._nothing(features)])
 
@@ -112,6 +115,7 @@ class ScoringStream:
             piece = made.select(rows.start, rows.stop)
             if self._learns:
                 self.assessor.learn(events, piece.features, piece.ring_ids)
+                self.assessor.levels.learn(_from_event(items), piece)
             if self.rings is None:
                 return piece
             features = piece.features.copy()
@@ -149,6 +153,8 @@ class ScoringStream:
         pieces: list[Decisions] = []
         start = 0
         while start < len(events):
+            if self._learns:
+                self.assessor.levels.learn_labels(applied[places[start - 1] + 1 if start else 0 : places[start]])
             mark = self._advance(events[start].at_us)
             end = start + 1
             while end < len(events) and events[end].at_us < mark:
@@ -157,6 +163,8 @@ class ScoringStream:
             items = applied[places[start - 1] + 1 if start else 0 : last]
             pieces.append(decide(events[start:end], items, slice(start, end)))
             start = end
+        if not events and self._learns:
+            self.assessor.levels.learn_labels(applied)
         if not events and applied and self.rings is not None:
             self.rings.apply(applied, np.zeros((0, self.assessor.schema.size), np.float32))
         return pieces
@@ -214,6 +222,11 @@ class ScoringStream:
                 seq = int(decisions.seq[row])
                 found |= dict.fromkeys(self.rings.accounts_on(event.tenant, reason.kind, reason.entity, seq))
         return tuple(found)
+
+
+def _from_event(items: Sequence[Numbered]) -> Sequence[Numbered]:
+    """From the first event on: labels before it are learned before its mark."""
+    return items[next(i for i, (_, item) in enumerate(items) if not isinstance(item, ResolvedLabel)) :]
 
 
 def _ids(at: Sequence[RingAt | None]) -> list[str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -20,8 +21,8 @@ decode_reasons = msgspec.msgpack.Decoder(tuple[Reason, ...]).decode
 _decode_context = msgspec.msgpack.Decoder(tuple[str | None, tuple[str, ...]]).decode
 
 
-def assessment_rows(d: Decisions, codec: FeatureCodec, version_id: int) -> list[tuple[Any, ...]]:
-    """Rows of the assessments table, values in the order of its columns."""
+def assessment_rows(d: Decisions, codec: FeatureCodec, version_ids: Sequence[int]) -> list[tuple[Any, ...]]:
+    """Rows of the assessments table, values in the order of its columns; `version_ids` has one entry a row."""
     timing = json.dumps({k: round(v, 2) for k, v in d.timing_us.items()})
     blobs = codec.pack(d.events, d.features)
     scores = np.ascontiguousarray(d.scores, dtype="<f8")
@@ -32,7 +33,7 @@ def assessment_rows(d: Decisions, codec: FeatureCodec, version_id: int) -> list[
         rows.append((
             seq, e.tenant, e.event_id, e.at_us, score, level, action, scores[i].tobytes(),
             encode(d.reasons[i]) if d.reasons[i] else None, blob, body,
-            hashlib.blake2b(body, digest_size=16).digest(), version_id,
+            hashlib.blake2b(body, digest_size=16).digest(), version_ids[i],
             ",".join(d.degraded[i]) or None, timing, _context_of(d, i),
         ))  # fmt: skip
     return rows

@@ -19,7 +19,7 @@ from ledger import tables as t
 from ledger.insert import Rows, insert_into, inserter
 from ledger.rows import assessment_rows, encode
 from ledger.store import IfKnown, LedgerWrite, Progress, Written
-from ringwatch.model import Alert, Label
+from ringwatch.model import Alert, Label, Versions
 from scorers.decision import Decisions
 
 _IDS_AT_ONCE = 500
@@ -63,7 +63,7 @@ class Transaction:
     def _decisions(self, pieces: Sequence[Decisions], leave: bool) -> Written:
         rows: list[tuple[Any, ...]] = []
         for d in pieces:
-            rows += assessment_rows(d, self._codec, self._version_id(d))
+            rows += assessment_rows(d, self._codec, self._version_ids(d))
         if not rows:
             return Written()
         ids = sorted((tenant, event_id, at_us, seq) for seq, tenant, event_id, at_us, *_ in rows)
@@ -108,8 +108,13 @@ class Transaction:
                 found |= {(tenant, id_): (at_us, seq) for id_, at_us, seq in self._connection.execute(query)}
         return found
 
-    def _version_id(self, d: Decisions) -> int:
-        content = json.dumps([msgspec.to_builtins(d.versions), list(d.scorer_names)], sort_keys=True)
+    def _version_ids(self, d: Decisions) -> list[int]:
+        """Of each row."""
+        ids = {key: self._version_id(v, d.scorer_names) for key, v in {id(v): v for v in d.versions}.items()}
+        return [ids[id(v)] for v in d.versions]
+
+    def _version_id(self, versions: Versions, scorer_names: Sequence[str]) -> int:
+        content = json.dumps([msgspec.to_builtins(versions), list(scorer_names)], sort_keys=True)
         known = self._versions.get(content) or self.found.get(content)
         while known is None:
             known = self._connection.scalar(_VERSION, {"content": content})

@@ -105,6 +105,7 @@ def open_queries(settings: Settings, schema: FeatureSchema) -> LedgerQueries:
 
 
 def open_assessor(settings: Settings, schema: FeatureSchema) -> Assessor:
+    from scorers.alert_levels import AlertLevels
     from scorers.lists import load_lists
     from scorers.policy import load_policy
     from scorers.registry import build_scorers
@@ -114,7 +115,8 @@ def open_assessor(settings: Settings, schema: FeatureSchema) -> Assessor:
     scorers = build_scorers(overrides=load_overrides(settings.detectors), lists=lists, rules=rules)
     lists.check_kinds([kind.name for kind in schema.kinds])
     policy.check_scorers([scorer.name for scorer in scorers])
-    return Assessor(scorers, policy, schema)
+    levels = AlertLevels(policy, int(settings.alert_window_h * HOUR_US), int(settings.ring_alert_window_days * DAY_US))
+    return Assessor(scorers, policy, schema, levels)
 
 
 def open_stream(settings: Settings, schema: FeatureSchema) -> ScoringStream:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from features.schema import FeatureSchema
 from ringwatch.errors import RingwatchError
 from ringwatch.model import Event, Level, Reason, Versions
+from scorers.alert_levels import OVER_BUDGET, AlertLevels
 from scorers.clues import PatternScorer
 from scorers.combine import combine, contributions
 from scorers.decision import Decisions
@@ -27,12 +28,15 @@ _REASONS_KEPT = 8
 class Assessor:
     """Pure but for its learners: the same features give the same decisions for any cut into batches."""
 
-    def __init__(self, scorers: Sequence[Scorer], policy: Policy, schema: FeatureSchema) -> None:
+    def __init__(
+        self, scorers: Sequence[Scorer], policy: Policy, schema: FeatureSchema, levels: AlertLevels | None = None
+    ) -> None:
+        """`levels`: where they begin, by the same policy."""
         self.scorers = tuple(scorers)
         self.policy = policy
+        self.levels = levels or AlertLevels(policy)
         self.schema = schema
         self.names = tuple(s.name for s in scorers)
-        self.versions = Versions(schema.hash, {s.name: s.version for s in scorers}, policy.version)
         self._learners = {s.name: s for s in scorers if isinstance(s, Learner)}
         self._terms_of: dict[str, _Terms] = {}
         self._listed = self.names.index(_LISTED) if _LISTED in self.names else -1
@@ -51,9 +55,7 @@ class Assessor:
         """Decisions for events with their features, (n, schema.size). A scorer that fails abstains and says so."""
         batch = Batch(events, features, self.schema, ring_ids)
         if self._rules is not None and self._rules[1].refresh():
-            self.versions = Versions(
-                self.versions.schema, {s.name: s.version for s in self.scorers}, self.versions.policy
-            )
+            self._terms_of.clear()
         timing: dict[str, float] = {}
         scores = np.full((len(events), len(self.scorers)), np.nan)
         failed: list[str] = []
@@ -71,7 +73,7 @@ class Assessor:
         least: NDArray[np.uint8] | None = None
         if self._rules is not None:
             column, rules = self._rules
-            score, least = rules.bound(batch, score, scores, weights, self.policy, column)
+            score, least = rules.bound(batch, score, scores, weights, self.levels, column)
         listed = self._lists(score, scores, terms)
         patterns = self._fired(scores, weights, listed)
         level, action = _decide(score, patterns, terms)
@@ -91,20 +93,35 @@ class Assessor:
             for learner in self._learners.values():
                 learner.learn(batch)
         degraded = [(*e.degraded, *failed) if failed else e.degraded for e in events]
+        for held in self._held_back(events, score, level, listed):
+            degraded[held] = (*degraded[held], OVER_BUDGET)
+        versions = [t.versions for t in terms]
         per_event = {stage: s * 1e6 / max(1, len(events)) for stage, s in timing.items()}
         return Decisions(
-            events, seq, features, self.schema, self.names, scores, score, level, action, reasons, self.versions,
+            events, seq, features, self.schema, self.names, scores, score, level, action, reasons, versions,
             per_event, degraded, patterns, ring_ids,
         )  # fmt: skip
 
     def _terms(self, tenant: str) -> _Terms:
         found = self._terms_of.get(tenant)
         if found is None:
-            policy = self.policy.of(tenant)
+            policy, version = self.levels.in_force(tenant)
             weights = np.array([policy.weight(name) for name in self.names])
             thresholds, actions = np.array(policy.thresholds()), np.array(policy.action_codes(), np.uint8)
-            found = self._terms_of[tenant] = _Terms(weights, thresholds, actions, 0.99 * policy.levels["MEDIUM"])
+            same = next((t.versions for t in self._terms_of.values() if t.versions.policy == version), None)
+            versions = same or Versions(self.schema.hash, {s.name: s.version for s in self.scorers}, version)
+            calm = 0.99 * policy.levels["MEDIUM"]
+            found = self._terms_of[tenant] = _Terms(weights, thresholds, actions, calm, versions)
         return found
+
+    def _held_back(
+        self, events: Sequence[Event], score: NDArray[np.float64], level: NDArray[np.uint8], listed: NDArray[np.float64]
+    ) -> list[int]:
+        """Rows that only an alert budget keeps from being alerts."""
+        if not self.levels.active:
+            return []
+        rows = np.flatnonzero((score > 0.0) & (listed != _ALLOW)).tolist()
+        return [row for row in rows if self.levels.held_back(events[row].tenant, float(score[row]), int(level[row]))]
 
     def _lists(
         self, score: NDArray[np.float64], scores: NDArray[np.float64], terms: Sequence[_Terms]
@@ -154,34 +171,51 @@ class Assessor:
     def next_mark_us(self) -> int | None:
         """Event time at which `advance` must be called before scoring; the distant past before the first event."""
         marks = [learner.next_mark_us for learner in self._learners.values()]
+        if self.levels.active:
+            marks.append(self.levels.next_mark_us)
         return min((_NEVER_ADVANCED if m is None else m for m in marks), default=None)
 
     def advance(self, at_us: int) -> None:
         for learner in self._learners.values():
             if learner.next_mark_us is None or at_us >= learner.next_mark_us:
                 learner.advance(at_us)
+        if self.levels.active and (self.levels.next_mark_us is None or at_us >= self.levels.next_mark_us):
+            self.levels.advance(at_us)
+            self._terms_of.clear()
 
     def models(self) -> dict[str, NDArray[Any]]:
         """What the learners score with now, for processes that do not learn themselves."""
-        return {f"{name}/{key}": a for name, learner in self._learners.items() for key, a in learner.model().items()}
+        found = {f"{name}/{key}": a for name, learner in self._learners.items() for key, a in learner.model().items()}
+        return found | {f"{_LEVELS}/{key}": a for key, a in self.levels.model().items()}
 
     def use(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Score with the `models` of another process."""
         for name, learner in self._learners.items():
-            mine = {k.removeprefix(f"{name}/"): a for k, a in arrays.items() if k.startswith(f"{name}/")}
-            if mine:
+            if mine := _of(name, arrays):
                 learner.use(mine)
+        if mine := _of(_LEVELS, arrays):
+            self.levels.use(mine)
+            self._terms_of.clear()
 
     def dump(self) -> dict[str, NDArray[Any]]:
-        return {f"{name}/{key}": a for name, learner in self._learners.items() for key, a in learner.dump().items()}
+        found = {f"{name}/{key}": a for name, learner in self._learners.items() for key, a in learner.dump().items()}
+        return found | {f"{_LEVELS}/{key}": a for key, a in self.levels.dump().items()}
 
     def load(self, arrays: dict[str, NDArray[Any]]) -> None:
         for name, learner in self._learners.items():
-            mine = {k.removeprefix(f"{name}/"): a for k, a in arrays.items() if k.startswith(f"{name}/")}
-            if mine:
+            if mine := _of(name, arrays):
                 learner.load(mine)
+        if mine := _of(_LEVELS, arrays):
+            self.levels.load(mine)
+            self._terms_of.clear()
 
 
+def _of(name: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {key.removeprefix(f"{name}/"): a for key, a in arrays.items() if key.startswith(f"{name}/")}
+
+
+_LEVELS = "alert_levels"
+"""Among the names of learners."""
 _NEVER_ADVANCED = -(2**62)
 _ALLOW = 0.0
 
@@ -196,6 +230,7 @@ class _Terms(NamedTuple):
     """Of each level."""
     calm: float
     """The most that an event on the allow list scores."""
+    versions: Versions
 
 
 def _weights(terms: Sequence[_Terms]) -> NDArray[np.float64]:

@@ -31,7 +31,8 @@ class Decisions:
     action: NDArray[np.uint8]
     reasons: Sequence[tuple[Reason, ...]]
     """One entry an event; empty below the explained level but for rules in shadow, whose contribution is 0."""
-    versions: Versions
+    versions: Sequence[Versions]
+    """One entry an event; the same object for all that have the same."""
     timing_us: dict[str, float]
     """stage -> microseconds, an event's share of the batch."""
     degraded: Sequence[tuple[str, ...]]
@@ -63,6 +64,7 @@ class Decisions:
             level=self.level[cut],
             action=self.action[cut],
             reasons=self.reasons[cut],
+            versions=self.versions[cut],
             degraded=self.degraded[cut],
             patterns=self.patterns[cut],
             ring_ids=self.ring_ids[cut],
@@ -89,6 +91,7 @@ class Decisions:
             level=np.concatenate([p.level for p in pieces]),
             action=np.concatenate([p.action for p in pieces]),
             reasons=[r for p in pieces for r in p.reasons],
+            versions=[v for p in pieces for v in p.versions],
             degraded=[d for p in pieces for d in p.degraded],
             patterns=[n for p in pieces for n in p.patterns],
             ring_ids=[r for p in pieces for r in p.ring_ids],
@@ -112,7 +115,7 @@ class Decisions:
             action=Action(int(self.action[row])).name.lower(),
             scores=scores,
             reasons=tuple(self.reasons[row]),
-            versions=self.versions,
+            versions=self.versions[row],
             timing_us={stage: round(us, 2) for stage, us in self.timing_us.items()},
             degraded=tuple(self.degraded[row]),
             patterns=self.patterns[row],

@@ -110,7 +110,7 @@ def what_if(
                 done += events
                 bar.show(done, total)
 
-            since_us = None if since is None else _time_us(since)
+            since_us = None if since is None else time_us(since)
             window_us = int(settings.alert_window_h * HOUR_US)
             found = run(ledger, rules, since_us=since_us, window_us=window_us, progress=show)
     finally:
@@ -300,7 +300,7 @@ def _day(at_us: int) -> str:
     return datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%Y-%m-%d")
 
 
-def _time_us(text: str) -> int:
+def time_us(text: str) -> int:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:

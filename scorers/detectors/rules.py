@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ringwatch.errors import BadInput
 from ringwatch.model import Reason
-from scorers.policy import Policy
+from scorers.policy import Policies
 from scorers.rules.book import Active, RuleBook
 from scorers.rules.effect import Found, bound, joined
 from scorers.rules.evaluation import Fired
@@ -63,7 +63,7 @@ class Rules:
 
     def bound(
         self, batch: Batch, score: NDArray[np.float64], scores: NDArray[np.float64], weights: NDArray[np.float64],
-        policy: Policy, column: int,
+        policy: Policies, column: int,
     ) -> tuple[NDArray[np.float64], NDArray[np.uint8] | None]:  # fmt: skip
         """What the modes ask for, of a batch just scored: its combined score, bounded, and the least action of each event,
         None without any (see `scorers/rules/effect.py`). `column`: this scorer's in `scores` and `weights`."""

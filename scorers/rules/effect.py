@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ringwatch.model import Action, Event
 from scorers.combine import combine
-from scorers.policy import Policy, TenantPolicy
+from scorers.policy import Policies, TenantPolicy
 from scorers.rules.rule import Rule
 
 _UNDER = 0.99
@@ -39,7 +39,7 @@ def floors(rules: Sequence[Rule], fired: NDArray[np.bool_]) -> NDArray[np.uint8]
 
 def bound(
     events: Sequence[Event], score: NDArray[np.float64], scores: NDArray[np.float64], weights: NDArray[np.float64],
-    policy: Policy, found: Found,
+    policy: Policies, found: Found,
 ) -> NDArray[np.float64]:  # fmt: skip
     """The score with what the modes ask for.
 

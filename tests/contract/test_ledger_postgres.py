@@ -193,7 +193,8 @@ def test_new_versions_from_two_writers_have_one_number(
     for turn in range(5):
         versions = Versions("s", {"x": str(turn)}, "p" * 4000)
         pieces = [
-            replace(at(decisions, [turn] * 3, f"{turn}-{i}-", turn * 100 + i * 10), versions=versions) for i in range(4)
+            replace(at(decisions, [turn] * 3, f"{turn}-{i}-", turn * 100 + i * 10), versions=[versions] * 3)
+            for i in range(4)
         ]
         together(*(lambda w=w, p=p: w.write(LedgerWrite(p)) for w, p in zip(writers, pieces, strict=True)))
     with psycopg.connect(url) as connection:

@@ -47,7 +47,7 @@ def decided(rows: Sequence[dict[str, Any]]) -> Decisions:
     level = np.array([r["level"] for r in rows], np.uint8)
     return Decisions(
         events, np.arange(n), features, SCHEMA, (), np.zeros((n, 0)), np.array([r["score"] for r in rows]), level, level,
-        [r["reasons"] for r in rows], Versions("", {}, ""), {}, [()] * n, [r["patterns"] for r in rows],
+        [r["reasons"] for r in rows], [Versions("", {}, "")] * n, {}, [()] * n, [r["patterns"] for r in rows],
         [r["ring"] for r in rows], [r["accounts"] for r in rows],
     )  # fmt: skip
 

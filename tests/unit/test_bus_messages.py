@@ -61,7 +61,7 @@ def made(seed: int, n: int, versions: Versions | None = None) -> Decisions:
         level=level,
         action=rng.integers(0, 4, n).astype(np.uint8),
         reasons=[(Reason("a.b", "über 9000 \"'\n", rng.random(), "device", "d1"),) if x > 1 else () for x in level],
-        versions=versions or Versions(SCHEMA.hash, dict.fromkeys(NAMES, "1"), "p1"),
+        versions=[versions or Versions(SCHEMA.hash, dict.fromkeys(NAMES, "1"), "p1")] * n,
         timing_us={"state": 12.5, "rings": 3.25},
         degraded=[("no_fx",) if x == 2 else () for x in level],
         patterns=[words[x] for x in rng.integers(0, 3, n)],
@@ -118,13 +118,25 @@ def test_other_versions_begin_another_piece() -> None:
     pieces = to_decisions(messages, CODEC, np.arange(8))
     assert [len(p) for p in pieces] == [3, 2, 3]
     assert [p.seq.tolist() for p in pieces] == [[0, 1, 2], [3, 4], [5, 6, 7]]
-    assert [p.versions.scorers["rules"] for p in pieces] == ["1", "2", "1"]
+    assert [{v.scorers["rules"] for v in p.versions} for p in pieces] == [{"1"}, {"2"}, {"1"}]
+
     fewer = replace(ones, scorer_names=NAMES[:2], scores=ones.scores[:, :2])
     assert [p.scorer_names for p in to_decisions(decoded(fewer) + decoded(ones), CODEC, np.arange(6))] == [
         NAMES[:2],
         NAMES,
     ]
     assert to_decisions([], CODEC, np.arange(0)) == []
+
+
+def test_thresholds_that_differ_stay_with_their_events() -> None:
+    meant = made(1, 6)
+    other = msgspec.structs.replace(meant.versions[0], policy="p1@0.4/0.6/0.85")
+    meant = replace(meant, versions=[meant.versions[0], other, other, meant.versions[0], other, meant.versions[0]])
+    (found,) = to_decisions(decoded(meant), CODEC, np.arange(6))
+    assert found.versions == meant.versions
+    assert [found.assessment(i).versions for i in range(6)] == list(meant.versions)
+    both = Decisions.concatenate([found.select(0, 2), found.select(2, 6)])
+    assert both.versions == meant.versions
 
 
 def test_a_message_says_what_a_consumer_needs() -> None:

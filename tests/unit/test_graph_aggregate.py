@@ -26,7 +26,7 @@ def decided(*events: Event, level: list[int] | None = None, first_seq: int = 0) 
         level=np.array(level or [0] * n, np.uint8),
         action=np.zeros(n, np.uint8),
         reasons=[()] * n,
-        versions=Versions("", {}, ""),
+        versions=[Versions("", {}, "")] * n,
         timing_us={},
         degraded=[()] * n,
         patterns=[()] * n,

@@ -35,7 +35,7 @@ def decided(events: list[Event], seq: list[int]) -> Decisions:
         level=np.array([s % 4 for s in seq], np.uint8),
         action=np.zeros(n, np.uint8),
         reasons=[()] * n,
-        versions=Versions("", {}, ""),
+        versions=[Versions("", {}, "")] * len(events),
         timing_us={},
         degraded=[()] * n,
         patterns=[()] * n,
