@@ -1,7 +1,7 @@
 """`compiled`: numba.njit with a cache that no change of the sources can make stale.
 
 numba's own cache looks only at the file of the function it compiles, not at the functions and constants it inlines from
-other files. So the cached code of this folder lives in a folder named after a hash of all its sources. Where the installed
+other files. So the cached code of a folder lives in one named after a hash of all its sources. Where the installed
 package cannot be written (a read-only image), nothing is cached and the first batch waits for the compiler.
 """
 
@@ -25,8 +25,7 @@ def _source_hash(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _cache_folder() -> str | None:
-    here = Path(__file__).parent
+def _cache_folder(here: Path) -> str | None:
     folder = here / "__pycache__" / f"compiled-{_source_hash(here)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -35,24 +34,31 @@ def _cache_folder() -> str | None:
     return str(folder)
 
 
-_CACHE_FOLDER = _cache_folder()
-
-
 class _SourceKeyedCache(FunctionCache):
     """numba's function cache, stored in the folder named after the hash of all sources."""
 
-    def __init__(self, py_func: Callable[..., Any]) -> None:
+    def __init__(self, py_func: Callable[..., Any], folder: str) -> None:
         before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = _CACHE_FOLDER
+        numba.config.CACHE_DIR = folder
         try:
             super().__init__(py_func)
         finally:
             numba.config.CACHE_DIR = before
 
 
-def compiled(function: F) -> F:
-    """Compile on first call: exact float semantics (no fast-math), no exceptions on division, GIL released."""
-    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=False)(function)
-    if _CACHE_FOLDER is not None:
-        dispatcher._cache = _SourceKeyedCache(function)
-    return dispatcher
+def compiler(here: Path) -> Callable[[F], F]:
+    """A decorator for the functions of one folder: compiles on first call, exact float semantics (no fast-math), no exceptions on
+    division, GIL released."""
+    folder = _cache_folder(here)
+
+    def compile_one(function: F) -> F:
+        dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=False)(function)
+        if folder is not None:
+            dispatcher._cache = _SourceKeyedCache(function, folder)
+        return dispatcher
+
+    return compile_one
+
+
+_CACHE_FOLDER = _cache_folder(Path(__file__).parent)
+compiled = compiler(Path(__file__).parent)
