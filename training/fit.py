@@ -28,6 +28,8 @@ LEAST_OF_EACH = 20
 """Labels of good and of fraud that there must be: fewer teach nothing that can be checked."""
 _BLOCKS, _LOOKED_AT, _MOST_INPUTS = 4, 50_000, 256
 _ROUNDS = (100, 200, 400)
+_PATIENCE = 3.0
+"""Labels have stopped coming after so many times the longest silence there was: they come irregularly."""
 Progress = Callable[[float, str], None]
 Wanted = Callable[[str], bool]
 """Whether an input may be looked at."""
@@ -82,7 +84,8 @@ def learn(
         inputs.select(plain), x[:, plain], table.label, seed, lambda s, words: progress(0.5 + 0.5 * s, words)
     )
     heard = table.silence_s[np.isfinite(table.silence_s)]
-    return Learned(LearnedModel(told, untold, float(heard.max()) if len(heard) else 0.0), told_as, untold_as)
+    patience_s = _PATIENCE * float(heard.max()) if len(heard) else 0.0
+    return Learned(LearnedModel(told, untold, patience_s), told_as, untold_as)
 
 
 def useful(table: Table, wanted: Wanted) -> Inputs:

@@ -22,13 +22,13 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class LearnedModel:
-    """Two sets of trees: `told` looks at what labels said, too, `untold` does not; it takes over where no fraud was heard of for longer
-    than ever while the model was trained."""
+    """Two sets of trees: `told` looks at what labels said, too, `untold` does not; it takes over where no fraud was heard of for much
+    longer than ever while the model was trained."""
 
     told: View
     untold: View
     patience_s: float
-    """The longest silence that `told` was trained on, in seconds."""
+    """The longest silence in which `told` is asked, in seconds."""
 
 
 class Evaluator:

@@ -157,12 +157,12 @@ def score(trained: Table, tested: Table, silence_s: float, seed: int = 1) -> NDA
 
 def test_a_model_learns_and_does_without_labels_where_they_have_stopped() -> None:
     trained, tested = table(4000), table(2000, seed=5)
-    fresh, stale = (score(trained, tested, s) for s in (3600.0, 3601.0))
+    fresh, stale = (score(trained, tested, s) for s in (3 * 3600.0, 3 * 3600.0 + 1))
     assert roc_auc_score(tested.label, fresh) > 0.95
     assert 0.7 < roc_auc_score(tested.label, stale) < 0.9
     frozen = replace(tested, features=tested.features.copy())
     frozen.features[:, 1] = 9.0
-    assert np.array_equal(score(trained, frozen, 3601.0), stale), "labels that have stopped are looked at"
+    assert np.array_equal(score(trained, frozen, 3 * 3600.0 + 1), stale), "labels that have stopped are looked at"
 
 
 def test_scores_are_probabilities_out_of_sample() -> None:
