@@ -25,7 +25,7 @@ from ringwatch.model import Level
 from scorers.decision import Decisions
 from scorers.learned.inputs import of_neighbours
 from scorers.learned.model import Evaluator, probability
-from training.fit import Wanted, learn
+from training.fit import TooFewLabels, Wanted, learn
 from training.labelled import FRAUD, GOOD, UNLABELLED, Rows, read_rows
 from training.replay import Replay
 from training.table import Table, TableBuilder
@@ -186,7 +186,7 @@ class _Test:
                 progress(step / (len(runs) * len(self._folds)), f"{words}, fold {k + 1}")
                 try:
                     found = self._trained(table, fold, seed, wanted, first=number == 0)
-                except BadInput as error:
+                except TooFewLabels as error:
                     note = f"fold {k + 1}: the robust rule: {error}"
                     report.notes += [note] if note not in report.notes else []
                     found = self._figures(self._rows, fold)

@@ -68,7 +68,8 @@ def from_lightgbm(booster: Any, columns: Sequence[int]) -> Trees:
 
 
 def _of_lightgbm(root: dict[str, Any], tree: int) -> Nodes:
-    """Depth first, left before right. Rows are counted at the leaves; a tree of one leaf may come without a count."""
+    """Depth first, left before right. Rows are counted at the leaves, by LightGBM from rounded sums, which may come to none; a tree
+    of one leaf may come without a count."""
     nodes: list[dict[str, Any]] = []
     children: list[list[int]] = []
     todo = [(root, -1, 0)]
@@ -84,7 +85,7 @@ def _of_lightgbm(root: dict[str, Any], tree: int) -> Nodes:
         elif "leaf_const" in node or "leaf_coeff" in node:
             raise BadInput(f"tree {tree} has linear leaves", hint="train with linear_tree=false")
     splits = [_split(node, tree) if "split_feature" in node else (0.0, False) for node in nodes]
-    cover = [node.get("leaf_count", 1) for node in nodes]
+    cover = [max(node.get("leaf_count", 1), 1) for node in nodes]
     for at in range(len(nodes) - 1, -1, -1):
         if "split_feature" in nodes[at]:
             cover[at] = sum(cover[child] for child in children[at])

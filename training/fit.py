@@ -24,6 +24,11 @@ from training.blending import Blend, blend, joined
 from training.boosting import Settings, fit, flat, margins
 from training.table import Table
 
+
+class TooFewLabels(BadInput):
+    """Nothing can be learned from so few."""
+
+
 LEAST_OF_EACH = 20
 """Labels of good and of fraud that there must be: fewer teach nothing that can be checked."""
 _BLOCKS, _LOOKED_AT, _MOST_INPUTS = 4, 50_000, 256
@@ -62,12 +67,12 @@ def learn(
     wanted: Wanted = lambda name: True,
     progress: Progress = lambda share, words: None,
 ) -> Learned:
-    """Of the labelled rows of the table. Raises BadInput where there are too few of either label."""
+    """Of the labelled rows of the table. Raises TooFewLabels where there are too few of either."""
     rows = np.flatnonzero(table.label >= 0)
     table = table.where(rows[np.lexsort((table.row[rows], table.at_us[rows]))])
     frauds = int(np.count_nonzero(table.label))
     if min(frauds, len(table) - frauds) < LEAST_OF_EACH:
-        raise BadInput(
+        raise TooFewLabels(
             f"{frauds} frauds and {len(table) - frauds} good events are labelled",
             hint=f"{LEAST_OF_EACH} of each are needed; until then the robust rule combines the scorers",
         )

@@ -122,7 +122,6 @@ def test_a_lightgbm_split_sends_each_cell_as_lightgbm_does(
         (Dumped(missing_type="Zero", threshold=-0.5), "zeros on the far side of -0.5"),
         (Dumped(missing_type="Inf"), "'Inf'"),
         (Dumped(leaf={"leaf_const": 1.0, "leaf_coeff": [2.0]}), "linear leaves"),
-        (Dumped(leaf={"leaf_count": 0}), "cover 0.0"),
     ],
 )
 def test_boosters_that_cannot_be_represented_are_refused(booster: Any, said: str) -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.streams import START_US, payment
 
-from evaluate.backtest import backtest
+from evaluate.backtest import ABLATION, Learning, backtest
 from evaluate.metrics import Scored, best_f1_threshold, f1_macro, precision_at_k, roc_auc
 from evaluate.protocol import Protocol, fold_of, load_protocol
 from features.memory_state import MemoryState
@@ -224,3 +224,29 @@ def test_decisions_are_of_the_batch() -> None:
     d = stream.feed([(0, payment(1, START_US))])
     assert isinstance(d, Decisions)
     assert d.select(0, 1) is d
+
+
+def test_a_model_is_trained_on_the_training_part_and_scores_the_test_part(tmp_path: Path) -> None:
+    out = tmp_path / "s.parquet"
+    protocol = Protocol(time_share=0.7, labels="train", metrics=("roc_auc", "f1_macro"))
+    items = history()
+    report = backtest(ListSource(items), recording, protocol, learning=Learning((0, 1), ablation=True), out=out)
+    assert not report.notes
+    assert report.spread.keys() == report.figures.keys()
+    assert report.ablation.keys() == ABLATION.keys()
+    assert report.figures["rows"] == report.rule["rows"] == 180
+    table = pq.read_table(out)
+    learned = table["learned"].to_numpy(zero_copy_only=False)
+    tested = np.array(table["part"].to_pylist()) == "test"
+    assert np.isfinite(learned[tested]).all()
+    assert np.isnan(learned[~tested]).all()
+    fraud = np.array([label == "fraud" for label in table["label"].to_pylist()])
+    kept = Scored(learned[tested], fraud[tested], np.zeros(180, np.int64), np.zeros(180, np.int64), np.arange(180))
+    assert roc_auc(kept) == pytest.approx(report.folds[0]["roc_auc"])
+
+
+def test_with_too_few_labels_the_robust_rule_stands_and_it_is_said() -> None:
+    report = backtest(ListSource(history()), recording, Protocol(time_share=0.1, labels="train"), learning=Learning())
+    assert report.figures == report.rule
+    assert len(report.notes) == 1
+    assert "robust rule" in report.notes[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from sklearn.metrics import roc_auc_score
 
 from features.memory_state import MemoryState
 from features.schema import FeatureSchema
-from ringwatch.errors import BadInput, Corrupt
+from ringwatch.errors import BadInput, Corrupt, NotFound
 from ringwatch.model import HOUR_US, Event, Label
 from scorers.learned.inputs import Inputs, of_labels, of_neighbours
 from scorers.learned.model import Evaluator, probability
+from scorers.learned.model_file import load, save
 from scorers.learned.silence import Silence
 from tests.support.learned import sample
 from training.blending import blend, joined
@@ -194,3 +196,62 @@ def test_too_few_labels_teach_nothing() -> None:
     few.label[np.flatnonzero(few.label)[LEAST_OF_EACH - 1 :]] = 0
     with pytest.raises(BadInput, match=f"{LEAST_OF_EACH - 1} frauds and"):
         learn(few, seed=0)
+
+
+def test_a_blend_that_saw_its_own_rows_would_believe_noise() -> None:
+    """The planted leak: labels without any signal. Trees know the rows they grew on by heart; a blend fitted on such margins believes
+    them, and scores new rows far from the base rate."""
+    noise, tested = table(3000), table(3000, seed=5)
+    noise.label[:] = np.random.default_rng(9).random(3000) < 0.1
+    booster = fit(noise.features, noise.label, Settings("boosted", 400, 31, 5), 1)
+    leaky = blend(margins(booster, noise.features)[:, None], noise.label)
+    assert probability(leaky.of(margins(booster, tested.features)[:, None])).std() > 0.05
+    learned = learn(noise, seed=1)
+    evaluator = Evaluator(learned.model, tested.feature_names, tested.scorer_names)
+    p = probability(evaluator.margin(tested.features, tested.scores.astype(np.float64), np.zeros(3000)))
+    assert p.std() < 0.03
+    assert p.mean() == pytest.approx(0.1, abs=0.02)
+
+
+# -- the file
+
+
+def test_a_model_comes_back_from_its_file_to_the_bit(tmp_path: Path) -> None:
+    tested = table(300, seed=5)
+    model = learn(table(1500), seed=1).model
+    save(model, tmp_path / "model.safetensors", schema="abc", card={"rows": 1500, "seed": 1})
+    back, card = load(tmp_path / "model.safetensors", schema="abc")
+    assert card == {"rows": 1500, "seed": 1}
+    assert back.patience_s == model.patience_s
+    for silence_s in (0.0, 1e9):
+        one, other = (
+            Evaluator(m, tested.feature_names, tested.scorer_names).margin(
+                tested.features, tested.scores.astype(np.float64), np.full(300, silence_s)
+            )
+            for m in (model, back)
+        )
+        assert np.array_equal(one, other)
+
+
+def test_a_file_that_is_not_for_here_or_damaged_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(NotFound, match="no model at"):
+        load(path, schema="abc")
+    save(learn(table(1500), seed=1).model, path, schema="abc", card={})
+    with pytest.raises(BadInput, match="feature schema abc, this process has xyz"):
+        load(path, schema="xyz")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(Corrupt, match="no learned model"):
+        load(path, schema="abc")
+    path.write_bytes(whole.replace(b'"patience_s', b'"patienze_s').replace(b'\\"patience_s', b'\\"patienze_s'))
+    with pytest.raises(Corrupt, match="patience_s"):
+        load(path, schema="abc")
+
+
+def test_trees_that_look_beyond_their_inputs_are_refused(tmp_path: Path) -> None:
+    model = learn(table(1500), seed=1).model
+    cut = replace(model, told=replace(model.told, names=model.told.names[:1]))
+    save(cut, tmp_path / "m", schema="abc", card={})
+    with pytest.raises(Corrupt, match="told: trees look at input"):
+        load(tmp_path / "m", schema="abc")
