@@ -60,7 +60,6 @@ class TopicLog(Generic[M]):
 def unended(bus: BusSettings, topics: Sequence[str], wait_s: float) -> list[tuple[str, int]]:
     """(topic, partition) where, after so long, records that stand there now are still held back from readers of committed ones: they are
     behind a transaction that has not ended. Raises Unavailable."""
-    until = monotonic() + wait_s
     name = f"{topics[0]}.log"
     everything, committed = consumer(bus, name, more={"isolation.level": "read_uncommitted"}), consumer(bus, name)
     try:
@@ -69,6 +68,7 @@ def unended(bus: BusSettings, topics: Sequence[str], wait_s: float) -> list[tupl
             for topic in topics
             for part in ((topic, p) for p in topic_partitions(everything, topic))
         }
+        until = monotonic() + wait_s
         while ends := {part: end for part, end in ends.items() if _end(committed, part) < end}:
             if monotonic() > until:
                 break

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from bus.clients import BusSettings, producer
 from bus.failures import error_of, explained, is_fatal, retried
@@ -17,6 +17,7 @@ from ringwatch.errors import Conflict, RingwatchError, Unavailable
 log = logging.getLogger("ringwatch.kafka")
 Part = tuple[str, int]
 """(topic, partition)"""
+Delivered = Callable[[KafkaError | None, Message], None]
 _NOTHING = b"nothing"
 """Key of records that only end a transaction: compacted topics want one."""
 _ROOM_S = 0.01
@@ -37,11 +38,19 @@ class Transactor:
     restart: `start` fences whoever had them before, and aborts what was left open.
     """
 
-    def __init__(self, *producers: Producer, timeout_s: float = 10.0, ended_well: Sequence[bool | None] = ()) -> None:
-        """`ended_well`: of those before who had the same ids."""
+    def __init__(
+        self,
+        *producers: Producer,
+        timeout_s: float = 10.0,
+        delivered: Delivered = lambda error, message: None,
+        aborted_on: Sequence[set[Part]] = (),
+    ) -> None:
+        """`delivered` is told of each record; `aborted_on`: as those had it who had the same ids before."""
         self._producers = producers
-        self.ended_well = list(ended_well) or [None] * len(producers)
-        """Of each producer, whether its last transaction is known to have been committed; None before the first."""
+        self._delivered = delivered
+        self._wrote: list[set[Part]] = [set() for _ in producers]
+        self.aborted_on = [set(parts) for parts in aborted_on] or [set[Part]() for _ in producers]
+        """Of each producer, partitions where what it wrote last was aborted for certain."""
         self._timeout_s = timeout_s
         self._turn = 0
         self.committed = 0
@@ -52,11 +61,18 @@ class Transactor:
 
     @classmethod
     def of(
-        cls, settings: BusSettings, transactional_id: str, *, turns: int = 2, more: Mapping[str, Any] = {}
+        cls,
+        settings: BusSettings,
+        transactional_id: str,
+        *,
+        turns: int = 2,
+        delivered: Delivered = lambda error, message: None,
+        aborted_on: Sequence[set[Part]] = (),
     ) -> Transactor:
         """With producers of its own, `ID.0`, `ID.1`, ..."""
         ids = (f"{transactional_id}.{n}" for n in range(turns))
-        return cls(*(producer(settings, transactional_id=name, more=more) for name in ids))
+        made = (producer(settings, transactional_id=name) for name in ids)
+        return cls(*made, delivered=delivered, aborted_on=aborted_on)
 
     def start(self) -> None:
         """Take the transactional ids. Call before the consumer asks for its committed offsets. Raises Unavailable, Denied."""
@@ -83,55 +99,83 @@ class Transactor:
     def _write(self, records: Iterable[Record], offsets: Mapping[Part, int] | None, group: Any) -> None:
         at, turn = self._turn, self._producers[self._turn]
         self._turn = (self._turn + 1) % len(self._producers)
-        self.ended_well[at] = done = False
+        wrote = self._wrote[at] = set()
+        committing = done = False
         try:
             self._retried(turn.begin_transaction, "a transaction cannot begin")
             for record in records:
-                self._produce(turn, record)
+                self._produce(at, record)
             if offsets:
                 parts = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
                 self._retried(
                     lambda: turn.send_offsets_to_transaction(parts, group, self._timeout_s),
                     "the offsets cannot join the transaction",
                 )
+            committing = True
             self._retried(lambda: turn.commit_transaction(self._timeout_s), "the transaction cannot be committed")
-            self.ended_well[at] = done = True
+            done = True
         finally:
             self.committed += done
             if not done:
                 self._abort(turn)
+            if committing:  # and whatever came of it, it may have been committed
+                self.aborted_on[at] -= wrote
+            else:
+                self.aborted_on[at] |= wrote
 
-    def end_forgotten(self, parts: Sequence[Part], *, well: bool, group: Any, read: str) -> None:
-        """Call after `start`, with partitions where records stand behind a transaction that has not ended. `well`: whether what a process
-        before this one did last was committed; `group`, of the consumer that will read the topic `read`.
+    def end_forgotten(self, parts: Sequence[Part], group: Any) -> None:
+        """Call after `start`, with partitions where records stand behind a transaction that has not ended; `group` of a consumer.
 
         A broker that ends a transaction while a partition has no leader (it stops, or it was fenced) leaves the marker of that partition
         out and takes the transaction for complete (TransactionMarkerChannelManager of 4.3: "likely deleted already and hence can be
         skipped"). Readers then wait there for good, and the next marker of the same producer ends it, which may be the wrong one: what was
-        aborted would be seen. So each producer writes a marker now, by a transaction of records without a value, which say nothing, and
-        where it is to abort of an offset, which is then as little committed as the one that may hang.
+        aborted would be seen. So each producer writes a marker now, by transactions of records without a value, which say nothing: to
+        abort where its last records were aborted for certain, else to commit, as its next one would. Raises Unavailable.
         """
-        for turn, ended in zip(self._producers, self.ended_well, strict=True):
-            self._mark(turn, parts, well if ended is None else ended, group, TopicPartition(read, 0, 0))
+        coming = begun(lambda: self._end_forgotten(parts, group), "markers")
+        try:
+            coming.result(4 * self._timeout_s)
+        except TimeoutError:
+            self.broken = self._stuck = True
+            raise Unavailable("markers cannot be written", hint="it is tried again with new producers") from None
 
-    def _mark(self, turn: Producer, parts: Sequence[Part], commit: bool, group: Any, offset: TopicPartition) -> None:
+    def _end_forgotten(self, parts: Sequence[Part], group: Any) -> None:
+        for at, aborted in enumerate(self.aborted_on):
+            self._mark(at, [part for part in parts if part not in aborted], None)
+            self._mark(at, [part for part in parts if part in aborted], group)
+
+    def _mark(self, at: int, parts: Sequence[Part], group: Any) -> None:
+        """To commit, or with `group` to abort: then with an offset of it in a topic that it does not read, since offsets may hang, too."""
+        if not parts:
+            return
+        turn = self._producers[at]
         self._retried(turn.begin_transaction, "a transaction cannot begin")
         for topic, partition in parts:
             turn.produce(topic, None, _NOTHING, partition)
-        if commit:
+        if group is None:
             self._retried(lambda: turn.commit_transaction(self._timeout_s), "the transaction cannot be committed")
             return
-        turn.flush(self._timeout_s)  # the marker goes to partitions that were written to
+        if turn.flush(self._timeout_s):  # the marker goes to partitions that were written to
+            raise Unavailable("no broker takes a record", hint="are the brokers up?")
+        nowhere = [TopicPartition(*parts[0], 0)]
         self._retried(
-            lambda: turn.send_offsets_to_transaction([offset], group, self._timeout_s), "an offset cannot join it"
+            lambda: turn.send_offsets_to_transaction(nowhere, group, self._timeout_s), "an offset cannot join it"
         )
         self._retried(lambda: turn.abort_transaction(self._timeout_s), "the transaction cannot be aborted")
 
-    def _produce(self, turn: Producer, record: Record) -> None:
+    def _produce(self, at: int, record: Record) -> None:
+        turn, wrote = self._producers[at], self._wrote[at]
+
+        def told(error: KafkaError | None, message: Message) -> None:
+            topic, partition = message.topic(), message.partition()
+            if error is None and topic is not None and partition is not None:
+                wrote.add((topic, partition))
+            self._delivered(error, message)
+
         until = monotonic() + self._timeout_s
         while True:
             try:
-                turn.produce(record.topic, record.value, record.key)
+                turn.produce(record.topic, record.value, record.key, on_delivery=told)
                 return
             except BufferError:
                 if monotonic() > until:

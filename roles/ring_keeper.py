@@ -19,10 +19,11 @@ from bus.clients import BusSettings, consumer, settled_offsets
 from bus.messages import DecisionMessage, LabelMessage, decode
 from bus.records import message_in
 from bus.topics import Topics
-from bus.transactions import Record, Transactor
+from bus.transactions import Part, Record, Transactor
 from features.redis_state import RedisState
 from ingest.keeper import Keeper
 from rings.published import Published, RingChange
+from roles.forgotten import end_forgotten
 from roles.logs import DecisionsLog, RingsLog, bring_back
 from roles.models import write_models
 from roles.outgoing import alert_messages, ring_messages
@@ -56,6 +57,7 @@ class RingKeeperRole(Role):
         self._rings_log = RingsLog(bus, topics.rings)
         self._reader: AloneReader | None = None
         self._transactor: Transactor | None = None
+        self._aborted_on: list[set[Part]] = []
         self._published = Published(keeper.rings)
         self._touched: set[str] = set()
         self._telling = Pace(_TELL_S)
@@ -64,11 +66,12 @@ class RingKeeperRole(Role):
 
     def open(self) -> None:
         group = self._topics.group(self.name)
-        self._transactor = Transactor.of(self._bus, group)
+        self._transactor = Transactor.of(self._bus, group, aborted_on=self._aborted_on)
         self._transactor.start()
-        self._reader = AloneReader(
-            consumer(self._bus, group, gather_s=_GATHER_S), self._topics.decisions, settled_offsets(self._bus, group)
-        )
+        client = consumer(self._bus, group, gather_s=_GATHER_S)
+        self._reader = AloneReader(client, self._topics.decisions, settled_offsets(self._bus, group))
+        written = self._topics.alerts, self._topics.rings
+        end_forgotten(self._bus, written, self._transactor, client.consumer_group_metadata())
         self.status.counts["replayed"] += bring_back(self.keeper, self._log, self._reader.start())
         self._published = Published(self.keeper.rings, self._rings_log.told())
         self._touched = self._published.everything()
@@ -88,6 +91,7 @@ class RingKeeperRole(Role):
     def close(self, *, drained: bool) -> None:
         with ExitStack() as closing:
             if self._transactor is not None:
+                self._aborted_on = self._transactor.aborted_on
                 closing.callback(self._transactor.close)
             if self._reader is not None:
                 closing.callback(self._reader.close)

@@ -14,11 +14,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from time import monotonic, perf_counter, sleep
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import Consumer, KafkaError, Message
 
-from bus.clients import BusSettings, consumer, producer, reached, settled_offsets
+from bus.clients import BusSettings, consumer, let_go, reached, settled_offsets
 from bus.reading import PENDING_S, Reader
-from bus.topic_log import unended
 from bus.topics import Topics
 from bus.transactions import Part, Record, Transactor
 from features.columns import Applied, ResolvedLabel
@@ -26,6 +25,7 @@ from ingest.file_source import safe_bytes
 from ingest.shared_scoring import SharedScoring
 from ringwatch.errors import StoreAway, Unavailable
 from ringwatch.model import Event, Label, Refusal
+from roles.forgotten import end_forgotten, told
 from roles.outgoing import dead_letters, decided, ring_messages
 from roles.role import Pace, Role
 from roles.taking import TopicIntake
@@ -44,8 +44,6 @@ PACE_S = 0.015
 """Batches begin that long after each other at least: a transaction costs the same for one event and for twenty."""
 _GATHER_S = 0.01
 """Records gather at the brokers that long: an answer for every one of them would cost the brokers more than reading them."""
-_END_S = 3.0
-"""Longer than a transaction that goes on takes to its end."""
 PRODUCERS = 2
 """Transactions in turn: one begins while the markers of the one before are written."""
 
@@ -84,7 +82,8 @@ class ScorerRole(Role):
         self._resolve = resolve
         self._reader: Reader | None = None
         self._transactor: Transactor | None = None
-        self._ended_well: list[bool | None] = []
+        self._client: Consumer | None = None
+        self._aborted_on: list[set[Part]] = []
         self._held_since: float | None = None
         """Since when records are held back behind a transaction that is not ours."""
         self._placed: dict[int, int] = {}
@@ -101,50 +100,33 @@ class ScorerRole(Role):
         group = self._topics.group(self.name)
         member = f"{group}.{self._taking.instance}"
         self._placed, self._going_out = {}, False
-        self._transactor = Transactor(
-            *(
-                producer(self._bus, transactional_id=f"{member}.{turn}", more={"on_delivery": self._delivered})
-                for turn in range(PRODUCERS)
-            ),
-            ended_well=self._ended_well,
+        self._transactor = Transactor.of(
+            self._bus, member, turns=PRODUCERS, delivered=self._delivered, aborted_on=self._aborted_on
         )
         self._transactor.start()
-        client = consumer(self._bus, group, gather_s=_GATHER_S)
-        self._end_forgotten(self._transactor, client.consumer_group_metadata())
+        self._client = consumer(self._bus, group, gather_s=_GATHER_S)
+        self._end_forgotten(self._transactor)
         self._scoring.sure(self.name)
         with self._scoring.lock:
             self._scoring.ready()  # a long replay must not happen between two polls
-        self._reader = Reader(client, list(self._taking.topics), self, settled_offsets(self._bus, group))
+        self._reader = Reader(self._client, list(self._taking.topics), self, settled_offsets(self._bus, group))
 
-    def _left(self) -> bool:
-        """Whether results of what came from these topics are not known to be out."""
-        begin = tuple(f"{topic}/".encode() for topic in self._taking.topics)
-        tenants = {self._intake.tenant(topic) for topic in self._taking.topics}
-        return any(u.origin.startswith(begin) for tenant in tenants for u in self._scoring.state.unsettled(tenant))
-
-    def _end_forgotten(self, transactor: Transactor, member: object) -> None:
-        """Transactions of this role that the brokers left without an end; others have the time that their own roles may take. Memory is
-        brought back from what can be read, so all of it must be readable."""
-        topics = self._topics
-        written = (topics.decisions, topics.alerts, topics.rings, topics.features, topics.dlq)
-        if not (held := unended(self._bus, written, _END_S)):
+    def _end_forgotten(self, transactor: Transactor) -> None:
+        """Memory is brought back from what can be read, so all of it must be readable; others have some time to end theirs."""
+        topics, keeps = self._topics, self._scoring.keeper is not None
+        written = [topics.decisions, topics.features, topics.dlq, *((topics.alerts, topics.rings) if keeps else ())]
+        assert self._client is not None
+        held = end_forgotten(self._bus, written, transactor, self._client.consumer_group_metadata())
+        if not held or not keeps:
             self._held_since = None
             return
-        log.warning(
-            "%s: a transaction of the past was not ended on %s: it is ended now",
-            self.name,
-            ", ".join(f"{t}/{p}" for t, p in held),
-        )
-        transactor.end_forgotten(held, well=not self._left(), group=member, read=self._taking.topics[0])
-        if not (held := unended(self._bus, written, _END_S)):
-            return
         self._held_since = self._held_since or monotonic()
-        where = ", ".join(f"{topic}/{partition}" for topic, partition in held)
         if monotonic() - self._held_since < PENDING_S:
+            where = told(held)
             raise StoreAway(
                 f"records on {where} are held back by a transaction that has not ended", hint="it is waited for"
             )
-        log.error("%s: records on %s are held back for good: who else writes there in transactions?", self.name, where)
+        log.error("%s: records on %s are held back: who else writes there in transactions?", self.name, told(held))
 
     def on_assigned(self, parts: Sequence[Part]) -> Mapping[Part, int] | None:
         """They begin where the group stands; what whoever had them did not settle is settled with the first records."""
@@ -192,26 +174,29 @@ class ScorerRole(Role):
         assert self._transactor is not None
         with self._scoring.lock:
             changes = self._scoring.changed_rings()
-        told = ring_messages(self._topics, changes, time.time_ns() // 1000)
-        if not told:
+        rings = ring_messages(self._topics, changes, time.time_ns() // 1000)
+        if not rings:
             return
         try:
-            self._transactor.write(itertools.starmap(Record, told))
+            self._transactor.write(itertools.starmap(Record, rings))
         except BaseException:
             with self._scoring.lock:
                 self._scoring.tell_again()
             raise
-        self.status.counts["rings_told"] += len(told)
+        self.status.counts["rings_told"] += len(rings)
 
     def close(self, *, drained: bool) -> None:
         reader, transactor = self._reader, self._transactor
         self._reader = self._transactor = None
-        self._ended_well = self._ended_well if transactor is None else transactor.ended_well
+        client, self._client = self._client, None
+        self._aborted_on = self._aborted_on if transactor is None else transactor.aborted_on
         with ExitStack() as closing:
             if transactor is not None:
                 closing.callback(transactor.close)
             if reader is not None:
                 closing.callback(reader.close)
+            elif client is not None:
+                closing.callback(let_go, client)
 
     def _batch(self, messages: Sequence[Message]) -> None:
         assert self._reader is not None

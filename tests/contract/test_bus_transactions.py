@@ -131,9 +131,9 @@ def test_a_message_too_large_is_refused_and_the_next_one_goes_through(bus: BusSe
     assert read(bus, topics.decisions) == ["small"]
 
 
-@pytest.mark.parametrize("well", [True, False])
+@pytest.mark.parametrize("aborts", [False, True])
 def test_what_holds_readers_back_is_found_and_own_markers_are_written(
-    bus: BusSettings, topics: Topics, well: bool
+    bus: BusSettings, topics: Topics, aborts: bool
 ) -> None:
     """Somebody else's transaction stays open, as one does that brokers forgot to end; ours go on before and after it is ended."""
     other = Transactor.of(bus, f"{topics.prefix}.other", turns=1)
@@ -144,16 +144,36 @@ def test_what_holds_readers_back_is_found_and_own_markers_are_written(
     producer_of_other.flush(10)
     assert unended(bus, [topics.alerts], 0.0) == []
     assert unended(bus, [topics.alerts, topics.decisions], 0.2) == [(topics.decisions, 0)]
-    mine = Transactor.of(bus, f"{topics.prefix}.mine")
+    mine = Transactor.of(bus, f"{topics.prefix}.mine", aborted_on=[{(topics.decisions, 0)} if aborts else set(), set()])
     mine.start()
-    with_client = consumer(bus, topics.group("scorer"))
-    group = with_client.consumer_group_metadata()
-    mine.end_forgotten([(topics.decisions, 0)], well=well, group=group, read=topics.events)
+    client = consumer(bus, topics.group("scorer"))
+    mine.end_forgotten([(topics.decisions, 0)], client.consumer_group_metadata())
     producer_of_other.commit_transaction(10)
     assert unended(bus, [topics.decisions], 5.0) == []
     mine.write([Record(topics.decisions, b"k", b"after")])
     assert sorted(value for value in read(bus, topics.decisions) if value) == ["after", "open"]
-    assert mine.ended_well == [True, None]
-    committed = with_client.committed([TopicPartition(topics.events, 0)], timeout=10)[0]
+    committed = client.committed([TopicPartition(topics.decisions, 0)], timeout=10)[0]
     assert committed.offset < 0, "the offset of an aborted transaction counts"
-    with_client.close()
+    client.close()
+
+
+def test_what_was_aborted_for_certain_is_known_by_partition(bus: BusSettings, topics: Topics) -> None:
+    """A producer's later transactions elsewhere change nothing; one that commits there does."""
+    transactor = Transactor.of(bus, f"{topics.prefix}.x", turns=1)
+    transactor.start()
+
+    def fails(topic: str) -> Iterator[Record]:
+        yield Record(topic, b"k", b"lost")
+        transactor._producers[0].flush(10)
+        raise Unavailable("the state is away")
+
+    for topic in (topics.decisions, topics.alerts):
+        with pytest.raises(Unavailable):
+            transactor.write(fails(topic))
+    lost = transactor.aborted_on[0].copy()
+    assert {topic for topic, _ in lost} == {topics.decisions, topics.alerts}
+    transactor.write([Record(topics.decisions, b"k", b"kept")])
+    assert transactor.aborted_on == [{part for part in lost if part[0] == topics.alerts}]
+    transactor.end_forgotten(sorted(lost), consumer(bus, topics.group("x")).consumer_group_metadata())
+    assert [value for value in read(bus, topics.decisions) if value] == ["kept"]
+    assert [value for value in read(bus, topics.alerts) if value] == []
