@@ -153,7 +153,8 @@ def test_backtest_needs_a_mapping_alone(shape: str, tmp_path: Path) -> None:
     table = pq.read_table(out)
     assert table.num_rows == rows
     assert set(table.column_names) == {"event_id", "at", "user", "part", "score", "level", "action", "label", "reasons",
-                                       *report["scorers"]}  # fmt: skip
+                                       "learned", *report["scorers"]}  # fmt: skip
+    assert report["figures"]["roc_auc"] >= report["rule"]["roc_auc"]
     assert set(table["part"].to_pylist()) == {"train", "test"}
 
 
