@@ -51,6 +51,8 @@ class Report:
     """The robust rule, which needs no labels, means over the folds."""
     scorers: dict[str, Figures]
     """Each scorer alone, means over the folds; abstaining counts as 0."""
+    trained: bool = False
+    """Whether a model was, for any fold."""
     ablation: dict[str, Figures] = field(default_factory=dict)
     """What models trained with less than everything come to, one seed."""
     levels: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -186,6 +188,7 @@ class _Test:
                 progress(step / (len(runs) * len(self._folds)), f"{words}, fold {k + 1}")
                 try:
                     found = self._trained(table, fold, seed, wanted, first=number == 0)
+                    report.trained = True
                 except TooFewLabels as error:
                     note = f"fold {k + 1}: the robust rule: {error}"
                     report.notes += [note] if note not in report.notes else []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ def _source_hash(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+@cache
 def _cache_folder(here: Path) -> str | None:
     folder = here / "__pycache__" / f"compiled-{_source_hash(here)}"
     try:

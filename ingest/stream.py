@@ -64,6 +64,7 @@ class ScoringStream:
         self.assessor = assessor
         self.rings = rings
         self._learns = learns
+        self._levels_learn = learns and assessor.levels.active
         self._strong = frozenset(
             kind.name for kind in assessor.schema.kinds if kind.strength is Strength.STRONG and not kind.crowded
         )
@@ -101,7 +102,7 @@ class ScoringStream:
         def decide(events: Sequence[Event], items: Sequence[Numbered], rows: slice) -> Decisions:
             seq = np.array([number for number, item in items if not isinstance(item, ResolvedLabel)], np.int64)
             decisions = self._assess(events, items, features[rows], seq)
-            if self._learns:
+            if self._levels_learn:
                 self.assessor.levels.learn(_from_event(items), decisions)
             return decisions
 
@@ -115,6 +116,7 @@ class ScoringStream:
             piece = made.select(rows.start, rows.stop)
             if self._learns:
                 self.assessor.learn(events, piece.features, piece.ring_ids)
+            if self._levels_learn:
                 self.assessor.levels.learn(_from_event(items), piece)
             if self.rings is None:
                 return piece
@@ -153,7 +155,7 @@ class ScoringStream:
         pieces: list[Decisions] = []
         start = 0
         while start < len(events):
-            if self._learns:
+            if self._levels_learn:
                 self.assessor.levels.learn_labels(applied[places[start - 1] + 1 if start else 0 : places[start]])
             mark = self._advance(events[start].at_us)
             end = start + 1
@@ -163,7 +165,7 @@ class ScoringStream:
             items = applied[places[start - 1] + 1 if start else 0 : last]
             pieces.append(decide(events[start:end], items, slice(start, end)))
             start = end
-        if not events and self._learns:
+        if not events and self._levels_learn:
             self.assessor.levels.learn_labels(applied)
         if not events and applied and self.rings is not None:
             self.rings.apply(applied, np.zeros((0, self.assessor.schema.size), np.float32))

@@ -125,6 +125,11 @@ def _view(
     progress(0.7, "the blend is fitted")
     out = np.column_stack([np.concatenate(pair) for pair in zip(of_middle, of_last, strict=True)])
     out_y = np.concatenate([y[middle], y[last]])
+    if len(np.unique(out_y)) < 2:
+        raise TooFewLabels(
+            "the later half of the labels is all of one sort",
+            hint="the robust rule combines the scorers until both come",
+        )
     b = blend(out, out_y)
     columns = range(x.shape[1])
     trees = [flat(fit(x, y, s, seed), columns) for s in families]

@@ -131,8 +131,7 @@ def _print_report(report: Report, protocol: Protocol) -> None:
     table.add_column("")
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
-    trained = report.figures is not report.rule
-    rows: list[tuple[str, dict[str, Any]]] = [("[bold]trained model[/bold]", report.figures)] if trained else []
+    rows: list[tuple[str, dict[str, Any]]] = [("[bold]trained model[/bold]", report.figures)] if report.trained else []
     rows += [("  spread over seeds", report.spread)] if report.spread else []
     rows += [(f"  {name}", figures) for name, figures in report.ablation.items()]
     rows += [("[bold]robust rule[/bold]", report.rule), *report.scorers.items()]

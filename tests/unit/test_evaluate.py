@@ -232,6 +232,7 @@ def test_a_model_is_trained_on_the_training_part_and_scores_the_test_part(tmp_pa
     items = history()
     report = backtest(ListSource(items), recording, protocol, learning=Learning((0, 1), ablation=True), out=out)
     assert not report.notes
+    assert report.trained
     assert report.spread.keys() == report.figures.keys()
     assert report.ablation.keys() == ABLATION.keys()
     assert report.figures["rows"] == report.rule["rows"] == 180
@@ -248,5 +249,6 @@ def test_a_model_is_trained_on_the_training_part_and_scores_the_test_part(tmp_pa
 def test_with_too_few_labels_the_robust_rule_stands_and_it_is_said() -> None:
     report = backtest(ListSource(history()), recording, Protocol(time_share=0.1, labels="train"), learning=Learning())
     assert report.figures == report.rule
+    assert not report.trained
     assert len(report.notes) == 1
     assert "robust rule" in report.notes[0]

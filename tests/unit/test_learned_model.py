@@ -21,7 +21,7 @@ from scorers.learned.silence import Silence
 from tests.support.learned import sample
 from training.blending import blend, joined
 from training.boosting import Settings, fit, flat, margins
-from training.fit import LEAST_OF_EACH, learn
+from training.fit import LEAST_OF_EACH, TooFewLabels, learn
 from training.table import Table
 
 SCHEMA = FeatureSchema()
@@ -255,3 +255,10 @@ def test_trees_that_look_beyond_their_inputs_are_refused(tmp_path: Path) -> None
     save(cut, tmp_path / "m", schema="abc", card={})
     with pytest.raises(Corrupt, match="told: trees look at input"):
         load(tmp_path / "m", schema="abc")
+
+
+def test_frauds_of_long_ago_alone_teach_nothing() -> None:
+    early = table(1000)
+    early.label[:] = np.arange(1000) < 40
+    with pytest.raises(TooFewLabels, match="later half"):
+        learn(early, seed=0)
