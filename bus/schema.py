@@ -54,7 +54,7 @@ _SAID = {
     "alert_id": "Identifier of the alert.",
     "ring_id": "Identifier of the ring; it lasts as long as the ring, and is never used again.",
     "schema": "Hash of the feature schema.",
-    "policy": "Version of the policy.",
+    "policy": "Version of the policy; where thresholds are learned with those in force, VERSION@MEDIUM/HIGH/CRITICAL.",
     "text": "In words.",
     "level": "LOW, MEDIUM, HIGH or CRITICAL.",
     "users": "Number of members.",
