@@ -139,16 +139,25 @@ class Reader:
         )
 
     def _known_tenant(self, keys: TenantKeys, epoch: bytes | None, rebuilding: bool) -> None:
-        """The list of tenants tells one that is new from one whose part of the state was lost."""
+        """The list of tenants tells one that is new from one whose part of the state was lost.
+
+        A tenant that another process began since its epoch was read is listed and has one by now: not lost. A commit on
+        what was read conflicts.
+        """
         tenant, place = keys.tenant, self._place
         if epoch is not None:
             if self._announced.get(tenant) != epoch:
                 place.wire.ask(b"SADD", place.globals.tenants, tenant.encode())
                 self._announced[tenant] = epoch
-        elif not rebuilding and place.wire.ask(b"SISMEMBER", place.globals.tenants, tenant.encode()):
-            raise StateLost(
-                f"the state of tenant {tenant} is gone from Redis at {place.wire.place}", hint="it has to be rebuilt"
+        elif not rebuilding:
+            listed, begun = place.wire.exchange(
+                [(b"SISMEMBER", place.globals.tenants, tenant.encode()), (b"EXISTS", keys.epoch)]
             )
+            if listed and not begun:
+                raise StateLost(
+                    f"the state of tenant {tenant} is gone from Redis at {place.wire.place}",
+                    hint="it has to be rebuilt",
+                )
 
     def _computed(
         self, keys: TenantKeys, answer: _Answer, cols: Columns, items: Sequence[Applied], again: list[bytes]

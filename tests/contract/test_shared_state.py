@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from support.streams import START_US, payment, stream
 from features.columns import Applied, ResolvedLabel
 from features.memory_state import MemoryState
 from features.redis_state import RedisState
+from features.redis_wire import Command, Wire
 from features.schema import FeatureSchema
 from features.shared_state import CONFLICT, NEW, SAME, Entry, StateLost
 from ringwatch.errors import BadInput, Corrupt, Unavailable
@@ -335,6 +337,28 @@ def test_a_tenant_whose_part_is_gone_is_lost_and_not_new(state: RedisState) -> N
     with pytest.raises(StateLost, match="tenant default"):
         state.begin(TENANT, entries([payment(2, START_US)]))
     assert state.begin("new", entries([payment(2, START_US)])).commit([b"r"])
+
+
+def test_a_tenant_begun_by_another_while_it_was_read_is_not_lost(
+    state: RedisState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one commits the tenant's first batch, and lists it, right after this one read that there is none."""
+    exchange = Wire.exchange
+
+    def overtaken(wire: Wire, commands: Sequence[Command], *, again: bool = True) -> list[Any]:
+        replies = exchange(wire, commands, again=again)
+        monkeypatch.undo()
+        with closing(other(state)) as first:
+            write(first, [payment(1, START_US)])
+            write(first, [payment(2, START_US)])
+        return replies
+
+    monkeypatch.setattr(Wire, "exchange", overtaken)
+    pending = state.begin(TENANT, entries([payment(3, START_US)]))
+    assert state.tenants() == [TENANT]
+    assert not pending.commit([b"r"])
+    write(state, [payment(3, START_US)])
+    assert len(state.unsettled(TENANT)) == 3
 
 
 def test_a_state_of_other_kinds_is_refused(state: RedisState) -> None:
