@@ -26,7 +26,8 @@ def test_what_was_put_and_said_is_found_again(shelf: Shelf, model: Path) -> None
     assert shelf.serving() == Serving()
     placed = shelf.put("1", model)
     assert placed == shelf.put("1", model) == shelf.placed("1")
-    assert placed.id.startswith("1.") and len(placed.id) == 10
+    assert placed.id.startswith("1.")
+    assert len(placed.id) == 10
     shelf.serve(Serving(placed))
     assert Shelf(shelf.folder).serving() == Serving(placed, None)
     assert shelf.model(placed).read_bytes() == b"one"
@@ -62,5 +63,5 @@ def test_versions_are_plain_names(shelf: Shelf, version: str) -> None:
 def test_a_damaged_list_says_so(shelf: Shelf, text: str) -> None:
     shelf.folder.mkdir()
     (shelf.folder / "serving.json").write_text(text)
-    with pytest.raises(Corrupt, match="serving.json"):
+    with pytest.raises(Corrupt, match=r"serving\.json"):
         shelf.serving()
