@@ -24,7 +24,15 @@ from features.links import (
     links_of_kind_24h,
     touch_link,
 )
-from features.profile import add_amount, add_habits, add_place, amount_features, habit_shares, place_features
+from features.profile import (
+    add_amount,
+    add_habits,
+    add_place,
+    amount_features,
+    amount_peak,
+    habit_shares,
+    place_features,
+)
 from features.record import (
     LINK_DEPARTED,
     LINK_FRAUD,
@@ -100,7 +108,7 @@ class Layout(NamedTuple):
 
 @compiled
 def _before(record: Any, cols: Columns, i: int, scratch: Any, out: Any) -> None:
-    """Comparisons with the past: out[11:21] and out[25:28]."""
+    """Comparisons with the past: out[11:21], out[25:28] and out[54]."""
     at_us = cols.at_us[i]
     out[11] = 0.0
     out[12] = _NAN
@@ -115,6 +123,7 @@ def _before(record: Any, cols: Columns, i: int, scratch: Any, out: Any) -> None:
     out[18] = -math.log(prior_count / days + 1.0)
     out[19], out[20] = habit_shares(record, at_us, cols.category[i])
     place_features(record, at_us, cols.lat[i], cols.lon[i], cols.country[i], out[25:28])
+    out[54] = amount_peak(record, at_us)
 
 
 @compiled

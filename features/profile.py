@@ -79,6 +79,17 @@ def amount_features(record: Any, at_us: int, amount: float, mean_30d: float, scr
 
 
 @compiled
+def amount_peak(record: Any, at_us: int) -> float:
+    """Log of the highest amount of the last 10 events over the geometric mean of all amounts; NaN under 3 amounts."""
+    highest = -1.0
+    for i in range(np.int64(record.recent)):
+        amount = record.recent_amount[i]
+        if amount == amount and record.recent_us[i] <= at_us:
+            highest = max(highest, amount)
+    return math.log(highest + 1.0) - record.amount_mean if highest >= 0.0 and record.amount_n >= 3 else _NAN
+
+
+@compiled
 def add_amount(record: Any, amount: float) -> None:
     if amount != amount:
         return

@@ -177,6 +177,11 @@ def _slot_block() -> tuple[Feature, ...]:
             "exact up to 255",
         ),
         Feature("fraud_run_age_s", "time since the first fraud of that run became known", "s"),
+        Feature(
+            "amount_peak",
+            f"log of the highest amount of the last 10 events over the geometric mean of {_PRIOR}; from 3 amounts",
+            "log ratio",
+        ),
     ]
     return tuple(rows)
 

@@ -165,3 +165,23 @@ def run_of(known: list[tuple[bool, int]]) -> tuple[int, int, int | None]:
     while first > 0 and frauds[first] - frauds[first - 1] <= 3:
         first -= 1
     return len(frauds) - first, len(known) - 1 - frauds[-1], known[frauds[first]][1]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_highest_of_the_last_amounts_is_held_against_all_before(seed: int) -> None:
+    events = shoppers(seed, 2000)
+    features = MemoryState(SCHEMA, max_entities=1000).apply(events)
+    past: dict[str, list[int | None]] = {}
+    peaks = 0
+    for event, row in zip(events, features, strict=True):
+        before = past.setdefault(event.entities["device"], [])
+        got = float(row[SCHEMA.column("device.amount_peak")])
+        recent = [amount for amount in before[-RECENT:] if amount is not None]
+        logs = [math.log(amount + 1) for amount in before if amount is not None]
+        if recent and len(logs) >= 3:
+            assert got == pytest.approx(math.log(max(recent) + 1) - math.fsum(logs) / len(logs), rel=1e-5, abs=1e-5)
+            peaks += 1
+        else:
+            assert math.isnan(got)
+        before.append(event.amount_minor)
+    assert peaks > 1000
