@@ -80,7 +80,7 @@ Piece = tuple[Work, int, int]
 class Glance:
     """What the thread shows of itself, for /status and every answer: made by it, read by anybody, never changed."""
 
-    __slots__ = ("alerting", "degraded", "rings", "snapshots", "stage_s", "state", "troubles", "watermark_us")
+    __slots__ = ("alerting", "degraded", "models", "rings", "snapshots", "stage_s", "state", "troubles", "watermark_us")
 
     def __init__(self, pipeline: Scoring, halted: str, failed: str) -> None:
         rings, tally = pipeline.stream.rings, pipeline.tally
@@ -89,22 +89,22 @@ class Glance:
         self.stage_s = dict(tally.stage_s)
         self.snapshots = tuple(tally.snapshots)
         self.watermark_us = pipeline.stream.watermark_us
-        books = [getattr(scorer, "book", None) for scorer in pipeline.stream.assessor.scorers]
-        graph = pipeline.graph_error
+        assessor, graph = pipeline.stream.assessor, pipeline.graph_error
+        self.models = assessor.book.known
+        books = [getattr(scorer, "book", None) for scorer in assessor.scorers]
         found = {
             "halted": halted,
             "after_ledger": failed,
             "graph": "" if graph is None else f"graph: {graph}",
             "snapshot": tally.snapshot_trouble,
+            "models": assessor.book.trouble and f"models: {assessor.book.trouble}",
             "rules": next((f"rules: {trouble}" for book in books if (trouble := getattr(book, "trouble", ""))), ""),
         }
-        self.alerting = tuple(pipeline.stream.assessor.levels.status())
+        self.alerting = tuple(assessor.levels.status())
         budgets = (f"tenant {status.tenant}: {status.trouble}" for status in self.alerting if status.trouble)
         self.troubles = (*tally.troubles, *(text for text in found.values() if text), *budgets)
-        self.degraded = (
-            *(name for name, text in found.items() if text),
-            *(() if pipeline.rings is not None else ("no_rings",)),
-        )
+        no_rings = () if pipeline.rings is not None else ("no_rings",)
+        self.degraded = (*(name for name, text in found.items() if text), *no_rings)
 
     @property
     def ring_age_s(self) -> float | None:

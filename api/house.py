@@ -51,6 +51,7 @@ async def status(request: Request) -> Response:
         counts=counts,
         snapshot_ms=[round(took_ms, 1) for _, took_ms in engine.glance.snapshots],
         snapshot_stall_ms=[round(stall_ms, 1) for stall_ms, _ in engine.glance.snapshots],
+        models=engine.glance.models,
         troubles=_sentences(here) if operator else here.degraded(),
         rings=engine.glance.rings if operator else {},
         totals=await run_in_threadpool(_totals, here) if operator else None,

@@ -23,7 +23,7 @@ from ingest.stream import ScoringStream
 from ringwatch.errors import BadInput
 from ringwatch.model import Level
 from scorers.decision import Decisions
-from scorers.learned.inputs import of_neighbours
+from scorers.learned.inputs import OF_MODELS, of_neighbours
 from scorers.learned.model import Evaluator, probability
 from training.fit import TooFewLabels, Wanted, learn
 from training.labelled import FRAUD, GOOD, UNLABELLED, Rows, read_rows
@@ -160,6 +160,8 @@ class _Test:
         rule = [self._figures(self._rows, fold) for fold in self._folds]
         alone = {}
         for j, name in enumerate(kept.names):
+            if name in OF_MODELS:
+                continue
             scored = replace(self._rows, score=np.nan_to_num(kept.scores[:, j].astype(np.float64)))
             alone[name] = _mean([self._figures(scored, fold, apart=False) for fold in self._folds])
         tested = np.any([fold.test for fold in self._folds], axis=0)

@@ -14,6 +14,7 @@ from evaluate.splits import Part
 from ringwatch.errors import BadInput
 from ringwatch.model import Action, Level
 from scorers.decision import Decisions
+from scorers.learned.inputs import OF_MODELS
 from training.labelled import UNLABELLED, Rows
 
 
@@ -45,7 +46,8 @@ class ScoreFile:
             "reasons": pa.array(["; ".join(r.text for r in rs) or None for rs in d.reasons], pa.string()),
         }
         for j, name in enumerate(d.scorer_names):
-            columns[name] = pa.array(d.scores[:, j], pa.float64(), from_pandas=True)
+            if name not in OF_MODELS:
+                columns[name] = pa.array(d.scores[:, j], pa.float64(), from_pandas=True)
         self._tables.append(pa.table(columns))
         self._at.append(rows)
 

@@ -142,7 +142,7 @@ class ScoringStream:
         """As `look`, with features that were read."""
         at = [] if self.rings is None else self.rings.look(events, features)
         seq = np.full(len(events), -1, np.int64)
-        return self.assessor.assess(events, features, seq, ring_ids=_ids(at), learn=False)
+        return self.assessor.assess(events, features, seq, ring_ids=_ids(at), learn=False, look=True)
 
     def _pieces(self, applied: Sequence[Numbered], decide: _Decide) -> list[Decisions]:
         """The batch cut where learners and rings must be advanced before the next event is scored. Labels after the last event are

@@ -77,6 +77,10 @@ class Settings(BaseSettings):
         None,
         description="YAML of rules, taken over when it changes; unset: what `ringwatch rules publish` made active.",
     )
+    models_dir: Path | None = Field(
+        None,
+        description="Folder of learned models, which every process that scores must see (a shared volume); unset: `models` in the data folder.",
+    )
     alert_window_h: float = Field(
         24.0, gt=0, le=87_600, description="Hours within which events with the same entity and reason grow one alert."
     )

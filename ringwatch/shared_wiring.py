@@ -134,7 +134,7 @@ def _add_roles(here: Shared, names: Sequence[str], tenants: Callable[[], Iterabl
     here.roles.append(watch)
     scores = bool({"scorer", "api"} & set(names))
     if "ring-keeper" in names:
-        here.keeper = _keeper(here)
+        here.keeper = _keeper(here, scores=scores)
     if scores:
         here.scoring = _scoring(here, here.keeper)
     if scores or here.keeper is not None:
@@ -171,7 +171,7 @@ def _probes(here: Shared, names: Sequence[str]) -> dict[str, Callable[[], object
     return probes
 
 
-def _keeper(here: Shared) -> Keeper:
+def _keeper(here: Shared, *, scores: bool) -> Keeper:
     from ingest.keeper import Keeper
     from ledger.alerting import AlertGrouper
     from rings.keeper import RingKeeper
@@ -180,7 +180,7 @@ def _keeper(here: Shared) -> Keeper:
     grouper = AlertGrouper(int(settings.alert_window_h * HOUR_US), int(settings.ring_alert_window_days * DAY_US))
     folder = settings.data_dir / "keeper"
     folder.mkdir(parents=True, exist_ok=True)
-    assessor = open_assessor(settings, here.schema)
+    assessor = open_assessor(settings, here.schema, serves=scores)
     return Keeper(assessor, RingKeeper(here.schema), grouper, folder, interval_s=settings.snapshot_interval_s)
 
 
@@ -205,7 +205,7 @@ def _scoring(here: Shared, keeper: Keeper | None) -> SharedScoring:
 
         scoring.recover = recover
         return scoring
-    assessor = open_assessor(here.settings, here.schema)
+    assessor = open_assessor(here.settings, here.schema, serves=True)
     rings = RingsElsewhere(here.schema, here.state.read_rings)
     scoring = SharedScoring(here.state, ScoringStream(NoState(here.schema), assessor, rings, learns=False))
     scoring.refresh = Models(here.state, assessor).refresh

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ledger.postgres import PostgresAccess
     from ledger.queries import LedgerQueries
     from ledger.store import LedgerStore
+    from scorers.learned.shelf import Shelf
     from scorers.rules.book import RuleBook
 
 
@@ -104,8 +105,10 @@ def open_queries(settings: Settings, schema: FeatureSchema) -> LedgerQueries:
     return LedgerQueries(url, schema, access)
 
 
-def open_assessor(settings: Settings, schema: FeatureSchema) -> Assessor:
+def open_assessor(settings: Settings, schema: FeatureSchema, *, serves: bool = False) -> Assessor:
+    """`serves`: learned models that were promoted score, too."""
     from scorers.alert_levels import AlertLevels
+    from scorers.learned.book import ModelBook
     from scorers.lists import load_lists
     from scorers.policy import load_policy
     from scorers.registry import build_scorers
@@ -116,15 +119,24 @@ def open_assessor(settings: Settings, schema: FeatureSchema) -> Assessor:
     lists.check_kinds([kind.name for kind in schema.kinds])
     policy.check_scorers([scorer.name for scorer in scorers])
     levels = AlertLevels(policy, int(settings.alert_window_h * HOUR_US), int(settings.ring_alert_window_days * DAY_US))
-    return Assessor(scorers, policy, schema, levels)
+    models = ModelBook(open_shelf(settings), schema, [s.name for s in scorers]) if serves else None
+    return Assessor(scorers, policy, schema, levels, models)
 
 
-def open_stream(settings: Settings, schema: FeatureSchema) -> ScoringStream:
-    """State, rings and scorers, empty."""
+def open_shelf(settings: Settings) -> Shelf:
+    """The folder of learned models."""
+    from scorers.learned.shelf import Shelf
+
+    return Shelf(settings.models_dir or settings.data_dir / "models")
+
+
+def open_stream(settings: Settings, schema: FeatureSchema, *, serves: bool = False) -> ScoringStream:
+    """State, rings and scorers, empty; `serves` as of `open_assessor`."""
     from ingest.stream import ScoringStream
     from rings.keeper import RingKeeper
 
-    return ScoringStream(open_state(settings, schema), open_assessor(settings, schema), RingKeeper(schema))
+    assessor = open_assessor(settings, schema, serves=serves)
+    return ScoringStream(open_state(settings, schema), assessor, RingKeeper(schema))
 
 
 def open_rules(settings: Settings, schema: FeatureSchema) -> RuleBook:
@@ -204,7 +216,7 @@ def open_service(settings: Settings, mapping: Mapping | None = None) -> Service:
         opened.callback(folder.close)
         kinds = folder_kinds(folder, mapping)
         schema = FeatureSchema(kinds)
-        stream = open_stream(settings, schema)
+        stream = open_stream(settings, schema, serves=True)
         ledger = open_ledger(settings, folder, schema)
         opened.callback(ledger.close)
         graph, writer = open_graph(settings, folder, kinds), None

@@ -77,6 +77,10 @@ class Role(ABC):
     def close(self, *, drained: bool) -> None:
         """With `drained` what was begun has been finished, and it may be said that this member leaves. What it raises is told, no more."""
 
+    def concern(self) -> str:
+        """What is wrong though it works, in words; empty when nothing is."""
+        return ""
+
     def run(self, stop: threading.Event) -> None:
         """Until told to stop."""
         pause_s = _PAUSE_S
@@ -87,7 +91,8 @@ class Role(ABC):
                     while not stop.is_set():
                         self._does("a step")
                         self.step()
-                        self.status.ready, self.status.trouble, pause_s = not self.waiting, self.waiting, _PAUSE_S
+                        self.status.ready, pause_s = not self.waiting, _PAUSE_S
+                        self.status.trouble = self.waiting or self.concern()
                     self._let_go(drained=True)
                 except Exception as error:  # noqa: BLE001 - a top: the role must go on, and say what is wrong
                     self._trouble(error)

@@ -185,6 +185,10 @@ class ScorerRole(Role):
             raise
         self.status.counts["rings_told"] += len(rings)
 
+    def concern(self) -> str:
+        """Of the learned models."""
+        return self._scoring.stream.assessor.book.trouble
+
     def close(self, *, drained: bool) -> None:
         reader, transactor = self._reader, self._transactor
         self._reader = self._transactor = None

@@ -17,6 +17,11 @@ from scorers.clues import PatternScorer
 from scorers.combine import combine, contributions
 from scorers.decision import Decisions
 from scorers.detectors.rules import Rules
+from scorers.learned.book import Judged, ModelBook
+from scorers.learned.inputs import CHALLENGER, LEARNED, OF_MODELS, SAID
+from scorers.learned.model import Addends
+from scorers.learned.reasons import reasons as learned_reasons
+from scorers.learned.silence import Silences
 from scorers.policy import Policy
 from scorers.scorer import Batch, Learner, Scorer
 
@@ -29,18 +34,24 @@ class Assessor:
     """Pure but for its learners: the same features give the same decisions for any cut into batches."""
 
     def __init__(
-        self, scorers: Sequence[Scorer], policy: Policy, schema: FeatureSchema, levels: AlertLevels | None = None
-    ) -> None:
-        """`levels`: where they begin, by the same policy."""
+        self, scorers: Sequence[Scorer], policy: Policy, schema: FeatureSchema, levels: AlertLevels | None = None,
+        book: ModelBook | None = None,
+    ) -> None:  # fmt: skip
+        """`levels`: where they begin, by the same policy. `book`: models, on the features of `schema` and the scores of `scorers`."""
         self.scorers = tuple(scorers)
         self.policy = policy
         self.levels = levels or AlertLevels(policy)
         self.schema = schema
-        self.names = tuple(s.name for s in scorers)
+        self.book = book or ModelBook()
+        self.names = (*(s.name for s in scorers), *OF_MODELS)
+        """Columns of the scores: the scorers, then what models say."""
+        self._by_name = {s.name: s for s in scorers}
+        self._silences = Silences(schema)
         self._learners = {s.name: s for s in scorers if isinstance(s, Learner)}
         self._terms_of: dict[str, _Terms] = {}
         self._listed = self.names.index(_LISTED) if _LISTED in self.names else -1
-        self._alert_at = np.array([s.alert_at if isinstance(s, PatternScorer) else np.inf for s in scorers])
+        alert_at = [s.alert_at if isinstance(s, PatternScorer) else np.inf for s in scorers]
+        self._alert_at = np.array([*alert_at, *(np.inf for _ in OF_MODELS)])
         self._rules = next(((j, s) for j, s in enumerate(scorers) if isinstance(s, Rules)), None)
 
     def assess(
@@ -51,13 +62,17 @@ class Assessor:
         *,
         ring_ids: Sequence[str | None] = (),
         learn: bool = True,
+        look: bool = False,
     ) -> Decisions:
-        """Decisions for events with their features, (n, schema.size). A scorer that fails abstains and says so."""
+        """Decisions for events with their features, (n, schema.size). A scorer that fails abstains and says so. `look`: the events are
+        none of the stream, nothing of them is remembered."""
         batch = Batch(events, features, self.schema, ring_ids)
         if self._rules is not None and self._rules[1].refresh():
             self._terms_of.clear()
+        if self.book.refresh():
+            self._terms_of.clear()
         timing: dict[str, float] = {}
-        scores = np.full((len(events), len(self.scorers)), np.nan)
+        scores = np.full((len(events), len(self.names)), np.nan)
         failed: list[str] = []
         for j, scorer in enumerate(self.scorers):
             started = perf_counter()
@@ -67,13 +82,17 @@ class Assessor:
                 failed.append(f"scorer:{scorer.name}")
             timing[scorer.name] = perf_counter() - started
         started = perf_counter()
+        judged = self._judge(batch, scores, keep=not look)
+        timing[LEARNED] = perf_counter() - started
+        started = perf_counter()
         terms = [self._terms(e.tenant) for e in events]
         weights = _weights(terms)
-        score = combine(scores, weights)
+        counted = weights if judged.champion is None else self._counted(scores, weights)
+        score = combine(scores, counted)
         least: NDArray[np.uint8] | None = None
         if self._rules is not None:
             column, rules = self._rules
-            score, least = rules.bound(batch, score, scores, weights, self.levels, column)
+            score, least = rules.bound(batch, score, scores, counted, self.levels, column)
         listed = self._lists(score, scores, terms)
         patterns = self._fired(scores, weights, listed)
         level, action = _decide(score, patterns, terms)
@@ -82,9 +101,12 @@ class Assessor:
         timing["combine"] = perf_counter() - started
         started = perf_counter()
         reasons: list[tuple[Reason, ...]] = [()] * len(events)
-        for row in np.flatnonzero(level >= int(_EXPLAINED)):
-            shares = contributions(scores[row].tolist(), terms[row].weights.tolist(), float(score[row]))
-            reasons[row] = self._reasons(batch, int(row), shares, patterns[row])
+        explained = np.flatnonzero(level >= int(_EXPLAINED))
+        said = self._said(batch, scores, judged, explained)
+        for row in explained.tolist():
+            mine = counted[row if len(counted) > 1 else 0]
+            shares = contributions(scores[row].tolist(), mine.tolist(), float(score[row]))
+            reasons[row] = self._reasons(batch, row, shares, patterns[row], said.get(row))
         if self._rules is not None:
             for i, shadow in self._rules[1].shadow(batch).items():
                 reasons[i] = (*reasons[i], *shadow)
@@ -92,7 +114,7 @@ class Assessor:
         if learn:
             for learner in self._learners.values():
                 learner.learn(batch)
-        degraded = [(*e.degraded, *failed) if failed else e.degraded for e in events]
+        degraded = [(*e.degraded, *failed, *of) for e, of in zip(events, judged.degraded, strict=True)]
         for held in self._held_back(events, score, level, listed):
             degraded[held] = (*degraded[held], OVER_BUDGET)
         versions = [t.versions for t in terms]
@@ -106,12 +128,49 @@ class Assessor:
         found = self._terms_of.get(tenant)
         if found is None:
             policy, version = self.levels.in_force(tenant)
-            weights = np.array([policy.weight(name) for name in self.names])
+            weights = np.array([policy.weight(s.name) for s in self.scorers] + [0.0] * len(OF_MODELS))
             thresholds, actions = np.array(policy.thresholds()), np.array(policy.action_codes(), np.uint8)
             same = next((t.versions for t in self._terms_of.values() if t.versions.policy == version), None)
-            versions = same or Versions(self.schema.hash, {s.name: s.version for s in self.scorers}, version)
+            versions = same or Versions(self.schema.hash, self._versions(), version)
             calm = 0.99 * policy.levels["MEDIUM"]
             found = self._terms_of[tenant] = _Terms(weights, thresholds, actions, calm, versions)
+        return found
+
+    def _versions(self) -> dict[str, str]:
+        """By name in order, as the ledger gives them back."""
+        known = self.book.known
+        asked = {s.name: s.version for s in self.scorers}
+        return dict(sorted({**asked, LEARNED: known["champion"], CHALLENGER: known["challenger"]}.items()))
+
+    def _judge(self, batch: Batch, scores: NDArray[np.float64], *, keep: bool) -> Judged:
+        """What models say, which the scores then hold, too."""
+        scored = len(self.scorers)
+        silence_s = self._silences.take(batch.events, batch.features, keep=keep)
+        judged = self.book.judge(batch.features, scores[:, :scored], silence_s)
+        scores[:, scored:] = judged.scores
+        return judged
+
+    def _counted(self, scores: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weights of what makes the score, as `_weights`: where the champion has an answer that alone, with what people decided on top."""
+        answered = ~np.isnan(scores[:, len(self.scorers)])
+        with_model = np.where([name in SAID for name in self.names], weights, 0.0)
+        with_model[:, len(self.scorers)] = 1.0
+        return with_model if answered.all() else np.where(answered[:, None], with_model, weights)
+
+    def _said(
+        self, batch: Batch, scores: NDArray[np.float64], judged: Judged, rows: NDArray[np.int64]
+    ) -> dict[int, tuple[Addends, int]]:
+        """Row -> what its inputs add to what the champion says, and where in it, for those of these rows that it has an answer for."""
+        if judged.champion is None:
+            return {}
+        found: dict[int, tuple[Addends, int]] = {}
+        rows = rows[~np.isnan(judged.scores[rows, 0])]
+        for stale in (False, True):
+            some = rows[judged.stale[rows] == stale]
+            if len(some):
+                of = np.ascontiguousarray(scores[some, : len(self.scorers)])
+                addends = judged.champion.evaluator.explain(batch.features[some], of, stale=stale)
+                found |= {row: (addends, at) for at, row in enumerate(some.tolist())}
         return found
 
     def _held_back(
@@ -147,9 +206,14 @@ class Assessor:
             found[row] = tuple(name for _, name in fired)
         return found
 
-    def _reasons(self, batch: Batch, row: int, shares: Sequence[float], patterns: Sequence[str]) -> tuple[Reason, ...]:
+    def _reasons(
+        self, batch: Batch, row: int, shares: Sequence[float], patterns: Sequence[str], said: tuple[Addends, int] | None
+    ) -> tuple[Reason, ...]:
+        """`said`: where a model's answer has part in the score."""
         reasons: list[Reason] = []
-        for scorer, share in zip(self.scorers, shares, strict=True):
+        if said is not None:
+            reasons += learned_reasons(batch, row, shares[len(self.scorers)], *said, self._by_name, patterns)
+        for scorer, share in zip(self.scorers, shares, strict=False):
             if share <= 0.0:
                 continue
             findings = scorer.explain(batch, row)
@@ -164,6 +228,7 @@ class Assessor:
         self, events: Sequence[Event], features: NDArray[np.float32], ring_ids: Sequence[str | None] = ()
     ) -> None:
         """Teach the learners what was scored elsewhere, in order."""
+        self._silences.take(events, features, keep=True)
         batch = Batch(events, features, self.schema, ring_ids)
         for learner in self._learners.values():
             learner.learn(batch)
@@ -186,6 +251,7 @@ class Assessor:
     def models(self) -> dict[str, NDArray[Any]]:
         """What the learners score with now, for processes that do not learn themselves."""
         found = {f"{name}/{key}": a for name, learner in self._learners.items() for key, a in learner.model().items()}
+        found |= {f"{_SILENCE}/{key}": a for key, a in self._silences.model().items()}
         return found | {f"{_LEVELS}/{key}": a for key, a in self.levels.model().items()}
 
     def use(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -193,18 +259,23 @@ class Assessor:
         for name, learner in self._learners.items():
             if mine := _of(name, arrays):
                 learner.use(mine)
+        if mine := _of(_SILENCE, arrays):
+            self._silences.use(mine)
         if mine := _of(_LEVELS, arrays):
             self.levels.use(mine)
             self._terms_of.clear()
 
     def dump(self) -> dict[str, NDArray[Any]]:
         found = {f"{name}/{key}": a for name, learner in self._learners.items() for key, a in learner.dump().items()}
+        found |= {f"{_SILENCE}/{key}": a for key, a in self._silences.dump().items()}
         return found | {f"{_LEVELS}/{key}": a for key, a in self.levels.dump().items()}
 
     def load(self, arrays: dict[str, NDArray[Any]]) -> None:
         for name, learner in self._learners.items():
             if mine := _of(name, arrays):
                 learner.load(mine)
+        if mine := _of(_SILENCE, arrays):
+            self._silences.load(mine)
         if mine := _of(_LEVELS, arrays):
             self.levels.load(mine)
             self._terms_of.clear()
@@ -214,7 +285,7 @@ def _of(name: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {key.removeprefix(f"{name}/"): a for key, a in arrays.items() if key.startswith(f"{name}/")}
 
 
-_LEVELS = "alert_levels"
+_LEVELS, _SILENCE = "alert_levels", "silence"
 """Among the names of learners."""
 _NEVER_ADVANCED = -(2**62)
 _ALLOW = 0.0

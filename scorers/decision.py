@@ -73,7 +73,8 @@ class Decisions:
 
     @classmethod
     def concatenate(cls, pieces: Sequence[Decisions]) -> Decisions:
-        """Consecutive pieces of one stream as one batch; timings are averaged over the events."""
+        """Consecutive pieces of one stream as one batch; timings are averaged over the events. Scores are by the names of the last, since a
+        version of Ringwatch with other scorers may have made the first."""
         if len(pieces) == 1:
             return pieces[0]
         total = max(1, sum(len(p) for p in pieces))
@@ -81,12 +82,13 @@ class Decisions:
         for piece in pieces:
             for stage, value in piece.timing_us.items():
                 timing_us[stage] = timing_us.get(stage, 0.0) + value * len(piece) / total
+        names = pieces[-1].scorer_names
         return replace(
             pieces[-1],
             events=[e for p in pieces for e in p.events],
             seq=np.concatenate([p.seq for p in pieces]),
             features=np.concatenate([p.features for p in pieces]),
-            scores=np.concatenate([p.scores for p in pieces]),
+            scores=np.concatenate([p.scores_of(names) for p in pieces]),
             score=np.concatenate([p.score for p in pieces]),
             level=np.concatenate([p.level for p in pieces]),
             action=np.concatenate([p.action for p in pieces]),
@@ -98,6 +100,14 @@ class Decisions:
             accounts=[a for p in pieces for a in p.accounts],
             timing_us=timing_us,
         )
+
+    def scores_of(self, names: Sequence[str]) -> NDArray[np.float64]:
+        """(n, names): scores by these names, NaN where there is none of a name."""
+        if tuple(names) == self.scorer_names:
+            return self.scores
+        places = {name: j for j, name in enumerate(self.scorer_names)}
+        nothing = np.full(len(self), np.nan)
+        return np.column_stack([self.scores[:, places[name]] if name in places else nothing for name in names])
 
     def assessment(self, row: int) -> Assessment:
         event = self.events[row]

@@ -11,6 +11,7 @@ import scorers.detectors
 from ringwatch.errors import BadInput, did_you_mean
 from scorers.detectors.listed import Listed
 from scorers.detectors.rules import Rules
+from scorers.learned.inputs import OF_MODELS
 from scorers.lists import ListBook
 from scorers.rules.book import RuleBook
 from scorers.scorer import Scorer
@@ -35,7 +36,7 @@ def build_scorers(
     built: dict[str, Scorer] = {}
     for module_name in names:
         scorer = _build(module_name, overrides.get(module_name, {}))
-        if scorer.name in built:
+        if scorer.name in built or scorer.name in OF_MODELS:
             raise BadInput(
                 f"detectors/{module_name}.py: the name {scorer.name!r} is taken", hint="give it another name"
             )

@@ -12,7 +12,7 @@ from features.schema import FeatureSchema
 from ringwatch.model import Event, Label
 from scorers.assess import Assessor
 from scorers.forest import Forest
-from scorers.learned.inputs import Inputs
+from scorers.learned.model import Evaluator, LearnedModel, View
 from scorers.learned.trees import Trees
 from scorers.policy import Policy
 from scorers.registry import build_scorers
@@ -31,10 +31,13 @@ def warm() -> float:
     for scorer in scorers:
         scorer.explain(Batch([event], features, schema), 0)
     _stump().anomaly(features)
-    inputs = Inputs.of(["event.amount_log", "user.mean_24h", "user/device.count_24h"], schema.names, ())
-    seen = inputs.values(features, np.zeros((1, 0)))
-    _leaf().margin(seen)
-    _leaf().contributions(seen)
+    names = ("event.amount_log", "user.mean_24h", "user/device.count_24h")
+    view = View(names, _leaf())
+    model = Evaluator(LearnedModel(view, view, 0.0), schema.names, ())
+    scores = np.zeros((1, 0))
+    for stale in (False, True):
+        model.margin(features, scores, np.array([float(stale)]))
+        model.explain(features, scores, stale=stale)
     return time.perf_counter() - started
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from features.schema import FeatureSchema
 from scorers.decision import Decisions
+from scorers.learned.inputs import OF_MODELS
 from scorers.learned.silence import Silence
 
 
@@ -47,12 +48,13 @@ class TableBuilder:
         absent = {kind.name for kind in schema.kinds} - kinds
         self._columns = [i for i, name in enumerate(schema.names) if name.partition(".")[0] not in absent]
         self._names = tuple(schema.names[i] for i in self._columns)
-        self._scorers = tuple(scorers)
+        self._judges = [j for j, name in enumerate(scorers) if name not in OF_MODELS]
+        self._scorers = tuple(scorers[j] for j in self._judges)
         self._wanted = wanted
         self._silence = Silence(schema)
         n = int(wanted.sum())
         self._features = np.empty((n, len(self._columns)), np.float32)
-        self._scores = np.empty((n, len(scorers)), np.float32)
+        self._scores = np.empty((n, len(self._scorers)), np.float32)
         self._silent = np.empty(n, np.float32)
         self._at = np.empty(n, np.int64)
         self._row = np.empty(n, np.int64)
@@ -65,7 +67,7 @@ class TableBuilder:
         to = slice(self._n, self._n + len(some))
         self._n += len(some)
         self._features[to] = decisions.features[some][:, self._columns]
-        self._scores[to] = decisions.scores[some]
+        self._scores[to] = decisions.scores[some][:, self._judges]
         self._silent[to], self._at[to], self._row[to] = silent[some], at_us[some], rows[some]
 
     def table(self, label: NDArray[np.int8]) -> Table:

@@ -27,7 +27,7 @@ def checks(settings: Settings) -> Iterator[Check]:
     gib = f"{free / 1024**3:.1f} GiB free"
     yield "disk", None if free > _LEAST_FREE else f"{gib}: at least 2 GiB are needed", gib
     yield _kernel()
-    yield _scorers(settings)
+    yield from _scorers(settings)
     yield from _folder(settings) if settings.bus_url == "none:" else _servers(settings)
 
 
@@ -39,14 +39,20 @@ def _kernel() -> Check:
     return "kernel cache", None, "compiled code is kept"
 
 
-def _scorers(settings: Settings) -> Check:
+def _scorers(settings: Settings) -> Iterator[Check]:
     from features.schema import FeatureSchema
+    from ringwatch.model import BUILTIN_KINDS
+    from ringwatch.wiring import stored_kinds
 
     try:
-        assessor = open_assessor(settings, FeatureSchema())
+        schema = FeatureSchema(stored_kinds(settings.data_dir) or BUILTIN_KINDS)
+        assessor = open_assessor(settings, schema, serves=True)
     except RingwatchError as error:
-        return "scorers", str(error), ""
-    return "scorers", None, ", ".join(assessor.names)
+        yield "scorers", str(error), ""
+        return
+    yield "scorers", None, ", ".join(s.name for s in assessor.scorers)
+    known = ", ".join(f"{role} {id_}" for role, id_ in assessor.book.known.items())
+    yield "models", assessor.book.trouble or None, known
 
 
 def _folder(settings: Settings) -> Iterator[Check]:

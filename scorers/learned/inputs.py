@@ -23,7 +23,9 @@ _FEATURE, _SCORER, _SHARE, _MEAN = 0, 1, 2, 3
 _COUNTS = tuple(f"count_{w}" for w in ("1h", "24h", "7d", "30d", "all"))
 _SUMS = tuple(f"amount_{w}_minor" for w in ("1h", "24h", "7d", "30d"))
 _SCORED = "scorer."
-_SAID = ("listed", "rules")
+LEARNED, CHALLENGER = OF_MODELS = ("learned", "challenger")
+"""What models say stands beside the scores under these names; it is no input of one."""
+SAID = ("listed", "rules")
 """What people decided: it goes on top of what a model says."""
 _TOLD = ("behaviour_isolation", "neighbourhood")
 """Scorers that look at labels."""
@@ -44,7 +46,7 @@ class Inputs:
         kinds = [name.partition(".")[0] for name in features if name.endswith(f".{_COUNTS[0]}")]
         sums = {f"{kind}.{name}" for kind in kinds for name in _SUMS}
         names = [name for name in features if name not in sums]
-        names += [f"{_SCORED}{name}" for name in scorers if name not in _SAID]
+        names += [f"{_SCORED}{name}" for name in scorers if name not in (*SAID, *OF_MODELS)]
         names += [f"{one}/{other}.{name}" for one, other in combinations(kinds, 2) for name in (*_COUNTS, *_SUMS)]
         names += [f"{kind}.{_mean_name(name)}" for kind in kinds for name in _SUMS]
         return cls.of(names, features, scorers)

@@ -21,6 +21,15 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class Addends:
+    """Values of inputs, float32 (n, m), and what each adds to the log-odds, float64 (n, m + 1): last is what they add to."""
+
+    names: tuple[str, ...]
+    values: NDArray[np.float32]
+    log_odds: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
 class LearnedModel:
     """Two sets of trees: `told` looks at what labels said, too, `untold` does not; it takes over where no fraud was heard of for much
     longer than ever while the model was trained."""
@@ -38,6 +47,7 @@ class Evaluator:
         self.model = model
         self._told = Inputs.of(model.told.names, features, scorers)
         self._untold = Inputs.of(model.untold.names, features, scorers)
+        self._ancestry = model.told.trees.ancestry(), model.untold.trees.ancestry()
 
     def margin(
         self, features: NDArray[np.float32], scores: NDArray[np.float64], silence_s: NDArray[np.float64]
@@ -55,12 +65,12 @@ class Evaluator:
         """Where labels are not looked at (n,)."""
         return silence_s > self.model.patience_s
 
-    def contributions(
-        self, features: NDArray[np.float32], scores: NDArray[np.float64], *, stale: bool
-    ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-        """Names of inputs and what each adds to the log-odds, float64 (n, inputs + 1); last is what they add to."""
+    def explain(self, features: NDArray[np.float32], scores: NDArray[np.float64], *, stale: bool) -> Addends:
+        """What inputs add to the log-odds of rows whose view is the one without labels (`stale`), or with them."""
         inputs, view = (self._untold, self.model.untold) if stale else (self._told, self.model.told)
-        return view.names, view.trees.contributions(inputs.values(features, scores))
+        values, columns = inputs.values(features, scores), view.trees.columns
+        names = tuple(view.names[j] for j in columns.tolist())
+        return Addends(names, values[:, columns], view.trees.contributions(values, self._ancestry[stale]))
 
 
 def probability(margin: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -46,6 +46,11 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @property
+    def list_path(self) -> Path:
+        """The file that says what serves; replaced whole."""
+        return self.folder / _SERVING
+
     def path(self, version: str) -> Path:
         if _VERSION.fullmatch(version) is None:
             raise BadInput(f"{version!r} is no version of a model", hint="letters, digits, - and _, at most 64")
@@ -73,7 +78,7 @@ class Shelf:
 
     def serving(self) -> Serving:
         """Empty where nothing was ever said."""
-        path = self.folder / _SERVING
+        path = self.list_path
         try:
             return msgspec.json.decode(path.read_bytes(), type=Serving)
         except FileNotFoundError:
@@ -89,7 +94,7 @@ class Shelf:
         self.folder.mkdir(parents=True, exist_ok=True)
         beside = self.folder / f"{_SERVING}.new"
         beside.write_bytes(msgspec.json.format(msgspec.json.encode(serving), indent=2))
-        beside.replace(self.folder / _SERVING)
+        beside.replace(self.list_path)
 
     def model(self, placed: Placed) -> Path:
         """The file of a model. Raises NotFound where it is gone, Corrupt where it is another."""

@@ -22,6 +22,18 @@ compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
 @dataclass(frozen=True, slots=True)
+class Ancestry:
+    """What contributions need to know of nodes that is the same for all rows."""
+
+    above: NDArray[np.int64]
+    """(nodes,): the node above; -1 at a root."""
+    alike: NDArray[np.int64]
+    """(nodes,): the nearest node above that a split on the same feature leads to, or the root; -1 at a root."""
+    points: NDArray[np.int64]
+    """(trees,): how many are enough for the most distinct features on a way to a leaf."""
+
+
+@dataclass(frozen=True, slots=True)
 class Trees:
     """Nodes of all trees in one row of arrays: those of a tree together, its root first, children after their parent.
 
@@ -60,17 +72,21 @@ class Trees:
         )  # fmt: skip
         return margin
 
-    def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    def contributions(self, features: NDArray[np.float32], ancestry: Ancestry | None = None) -> NDArray[np.float64]:
         """What each of `columns` adds to the margin, in log-odds, shape (n, size) to (n, m + 1): exact path-dependent TreeSHAP.
         Last is the expected margin, of a row that goes each way as often as the training rows did; a row of these sums to its
-        margin within rounding. The same bits for any batch size."""
+        margin within rounding. The same bits for any batch size. `ancestry`: of these trees, where it is at hand."""
         self._check_width(features)
-        points, weights = _rule(int(min(self.depth.max(), len(self.columns))))
+        of = ancestry or self.ancestry()
+        points, weights = _rules(int(of.points.max()))
         shares: NDArray[np.float64] = _contributions(
             features, self.columns, self.base, self.roots, self.feature, self.threshold, self.missing_left, self.children,
-            self.value, self.cover, points, weights,
+            self.value, self.cover, of.above, of.alike, of.points, points, weights,
         )  # fmt: skip
         return shares
+
+    def ancestry(self) -> Ancestry:
+        return Ancestry(*_ancestry(self.roots, self.feature, self.children))
 
     def _check_width(self, features: NDArray[np.float32]) -> None:
         if features.shape[1] <= (last := self.columns.max()):
@@ -171,10 +187,14 @@ def _number_trouble(t: Trees) -> str:
 
 
 @cache
-def _rule(distinct: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gauss and Legendre's points and weights on [0, 1], exact for the polynomials of paths of so many distinct features."""
-    points, weights = np.polynomial.legendre.leggauss(max((distinct + 1) // 2, 1))
-    return 0.5 * (points + 1.0), 0.5 * weights
+def _rules(most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Gauss and Legendre's points and weights on [0, 1], (most + 1, most) each: row q has q of them, exact for polynomials up to degree 2 q - 1,
+    which is those of ways with 2 q distinct features."""
+    points, weights = np.zeros((most + 1, most)), np.zeros((most + 1, most))
+    for q in range(1, most + 1):
+        x, w = np.polynomial.legendre.leggauss(q)
+        points[q, :q], weights[q, :q] = 0.5 * (x + 1.0), 0.5 * w
+    return points, weights
 
 
 @compiled
@@ -217,18 +237,24 @@ def _margin(
 
 
 @compiled
-def _ancestry(feature: Any, children: Any) -> Any:
-    """For each node the one above it; and `alike`, the nearest one above it that a split on the same feature leads to, or the
-    root. Both (nodes,), -1 at a root."""
-    above, alike = np.full(feature.shape[0], -1), np.full(feature.shape[0], -1)
-    for node in range(feature.shape[0]):
-        if feature[node] >= 0:
+def _ancestry(roots: Any, feature: Any, children: Any) -> Any:
+    """As of `Ancestry`."""
+    nodes = feature.shape[0]
+    above, alike, distinct = np.full(nodes, -1), np.full(nodes, -1), np.zeros(nodes, np.int64)
+    ends = np.append(roots[1:], nodes)
+    enough = np.ones(roots.shape[0], np.int64)
+    for tree in range(roots.shape[0]):
+        for node in range(roots[tree], ends[tree]):
+            if feature[node] < 0:
+                enough[tree] = max(enough[tree], (distinct[node] + 1) // 2)
+                continue
             same = node
             while above[same] >= 0 and feature[above[same]] != feature[node]:
                 same = above[same]
             for child in children[node]:
                 above[child], alike[child] = node, same
-    return above, alike
+                distinct[child] = distinct[node] + (above[same] < 0)
+    return above, alike, enough
 
 
 @compiled
@@ -243,7 +269,7 @@ def _expected(base: Any, roots: Any, ends: Any, value: Any, cover: Any) -> Any:
 @compiled
 def _contributions(
     features: Any, columns: Any, base: Any, roots: Any, feature: Any, threshold: Any, missing_left: Any, children: Any,
-    value: Any, cover: Any, points: Any, weights: Any,
+    value: Any, cover: Any, above: Any, alike: Any, enough: Any, rule_points: Any, rule_weights: Any,
 ) -> Any:  # fmt: skip
     """TreeSHAP: the Shapley values that Lundberg et al. define (Consistent Individualized Feature Attribution for Tree
     Ensembles, 2018, algorithm 2; From local explanations to global understanding, 2020), computed in another way.
@@ -256,13 +282,11 @@ def _contributions(
     points. `path` is the product down to a node, `below` the sum of the leaves under it. Where a feature is split on again, its
     part so far is taken back: that of the node `alike`, which is nothing at the root.
     """
-    n, m, q = features.shape[0], columns.shape[0], points.shape[0]
+    n, m, most = features.shape[0], columns.shape[0], rule_points.shape[1]
     ends = np.append(roots[1:], feature.shape[0])
-    above, alike = _ancestry(feature, children)
     largest = (ends - roots).max()
     z, o = np.ones(largest), np.ones(largest)
-    path, inverse, below = np.ones((largest, q)), np.ones((largest, q)), np.ones((largest, q))
-    path[0] = weights
+    path, inverse, below = np.ones((largest, most)), np.ones((largest, most)), np.ones((largest, most))
     expected = _expected(base, roots, ends, value, cover)
     out = np.zeros((n, m + 1))
     x = np.zeros(m, np.float32)
@@ -270,7 +294,10 @@ def _contributions(
         for j in range(m):
             x[j] = features[row, columns[j]]
         out[row, m] = expected
-        for root, end in zip(roots, ends):  # noqa: B905
+        for tree in range(roots.shape[0]):
+            root, end, q = roots[tree], ends[tree], enough[tree]
+            points = rule_points[q]
+            path[0] = rule_weights[q]
             for node in range(root, end):
                 f, at = feature[node], _u64(node - root)
                 for k in range(q):

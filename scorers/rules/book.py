@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -13,15 +12,13 @@ from pathlib import Path
 from features.schema import FeatureSchema
 from ringwatch.config_file import config_text
 from ringwatch.errors import BadInput
+from scorers.file_stamp import Stamp, stamp_of
 from scorers.rules.evaluation import Evaluator
 from scorers.rules.fixtures import require_proof
 from scorers.rules.load import parse_rules
 from scorers.rules.rule import EMPTY, RuleSet
 
 _EVERY_S = 2.0
-_RACY_NS = 2_000_000_000
-"""A file changed this lately may change again within the tick of its clock: it is read again, not trusted."""
-Stamp = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +119,7 @@ class RuleBook:
         return True
 
     def _look(self) -> Stamp | None:
-        """What tells that the file is the same; None when it may not be."""
-        assert self._path is not None
-        try:
-            s = os.stat(self._path)
-        except OSError:
-            return None
-        recent = abs(time.time_ns() - max(s.st_mtime_ns, s.st_ctime_ns)) < _RACY_NS
-        return None if recent else (s.st_mtime_ns, s.st_ctime_ns, s.st_size, s.st_ino)
+        return None if self._path is None else stamp_of(self._path)
 
 
 class _Reading(threading.Thread):

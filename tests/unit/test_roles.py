@@ -52,6 +52,19 @@ class Falling(Role):
         self.closed.append(drained)
 
 
+class Concerned(Falling):
+    def concern(self) -> str:
+        return "a model cannot be used"
+
+
+def test_a_role_that_works_may_say_what_is_wrong() -> None:
+    stop = threading.Event()
+    role = Concerned(0, stop)
+    role.run(stop)
+    assert role.status.ready
+    assert troubles_of([role]) == {"falling": "a model cannot be used"}
+
+
 def test_a_role_opens_again_until_it_works() -> None:
     stop = threading.Event()
     role = Falling(2, stop)
