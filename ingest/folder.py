@@ -11,6 +11,8 @@ from typing import IO
 from ringwatch.errors import BadInput, Conflict
 
 MARKER = "ringwatch.json"
+_BESIDE = frozenset({"owner.lock", "rules", "models", "registry", "datasets"})
+"""What may be there before the first event: commands that need not own the folder write it."""
 _FORMAT = 1
 
 
@@ -28,7 +30,7 @@ class DataFolder:
             raise BadInput(
                 f"data folder {path} cannot be made: {error.strerror}", hint="choose another --data-dir"
             ) from None
-        if not (path / MARKER).exists() and any(p.name != "owner.lock" for p in path.iterdir()):
+        if not (path / MARKER).exists() and any(p.name not in _BESIDE for p in path.iterdir()):
             raise BadInput(
                 f"{path} is not empty and not a Ringwatch data folder", hint="choose an empty folder with --data-dir"
             )

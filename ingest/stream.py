@@ -72,6 +72,11 @@ class ScoringStream:
         """Highest event time seen."""
         self._pending: list[Pending] = []
 
+    @property
+    def pending(self) -> tuple[Pending, ...]:
+        """Labels read that are not known yet, in no order."""
+        return tuple(self._pending)
+
     def resume(self, watermark_us: int | None, pending: Sequence[Pending]) -> None:
         """Continue from a snapshot: the labels read before it that were not known yet."""
         self.watermark_us = watermark_us

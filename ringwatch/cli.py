@@ -11,7 +11,23 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ringwatch.commands import demo, inspect, ledger, policy, rings, rules, run, serve, servers, state, study, topics
+from ringwatch.commands import (
+    datasets,
+    demo,
+    inspect,
+    ledger,
+    models,
+    policy,
+    rings,
+    rules,
+    run,
+    serve,
+    servers,
+    state,
+    study,
+    topics,
+    train,
+)
 from ringwatch.errors import BadInput, Conflict, NotFound, RingwatchError
 
 app = typer.Typer(
@@ -25,7 +41,23 @@ app = typer.Typer(
 Start here: `ringwatch demo` shows everything on a simulated marketplace. Then your own data:
 `ringwatch map FILE > my.yaml`, `ringwatch ingest FILE --map my.yaml`, `ringwatch alerts`.""",
 )
-for group in (demo, run, serve, servers, topics, state, ledger, study, inspect, rings, rules, policy):
+for group in (
+    demo,
+    run,
+    serve,
+    servers,
+    topics,
+    state,
+    ledger,
+    study,
+    datasets,
+    train,
+    models,
+    inspect,
+    rings,
+    rules,
+    policy,
+):
     group.register(app)
 
 

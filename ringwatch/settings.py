@@ -121,6 +121,12 @@ class Settings(BaseSettings):
         description="Where events come from and decisions go; `none:` is files and HTTP only, `kafka://host:port,host:port` a cluster.",
     )
 
+    mlflow_url: str | None = Field(
+        None,
+        pattern="^(https?|sqlite|postgresql)://.+$",
+        description="MLflow server (or database) that trained models are registered at; unset: an SQLite file in the data folder.",
+    )
+
     topic_prefix: str = Field(
         "fraud", pattern=r"^[\w.-]{1,100}$", description="Topics are named PREFIX.events and so on."
     )
@@ -190,6 +196,11 @@ class Settings(BaseSettings):
         None, description="PEM of our certificate for PostgreSQL; with postgres_key_file."
     )
     postgres_key_file: Path | None = Field(None, description="PEM of its key.")
+
+
+def report_no_usage() -> None:
+    """Libraries that would tell their makers how they are used are told not to; to be called before they are imported."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
 
 
 def unknown_names() -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ _ROUNDS = (100, 200, 400)
 _PATIENCE = 3.0
 """Labels have stopped coming after so many times the longest silence there was: they come irregularly."""
 Progress = Callable[[float, str], None]
+Values = Callable[..., NDArray[np.float32]]
+"""(inputs, rows or all): their values."""
 Wanted = Callable[[str], bool]
 """Whether an input may be looked at."""
 
@@ -69,26 +72,24 @@ def learn(
 ) -> Learned:
     """Of the labelled rows of the table. Raises TooFewLabels where there are too few of either."""
     rows = np.flatnonzero(table.label >= 0)
-    table = table.where(rows[np.lexsort((table.row[rows], table.at_us[rows]))])
-    frauds = int(np.count_nonzero(table.label))
-    if min(frauds, len(table) - frauds) < LEAST_OF_EACH:
+    rows = rows[np.lexsort((table.row[rows], table.at_us[rows]))]
+    y = table.label[rows]
+    frauds = int(np.count_nonzero(y))
+    if min(frauds, len(y) - frauds) < LEAST_OF_EACH:
         raise TooFewLabels(
-            f"{frauds} frauds and {len(table) - frauds} good events are labelled",
+            f"{frauds} frauds and {len(y) - frauds} good events are labelled",
             hint=f"{LEAST_OF_EACH} of each are needed; until then the robust rule combines the scorers",
         )
-    inputs = useful(table, wanted)
-    x = inputs.values(table.features, table.scores.astype(np.float64))
+    inputs = useful(table.where(rows[_spread(len(rows), _LOOKED_AT)]), wanted)
+    values = partial(_values, table, rows)
     plain = np.flatnonzero([not of_labels(name) for name in inputs.names])
     all_there = len(plain) == len(inputs)
-    told, told_as = _view(
-        inputs, x, table.label, seed, lambda s, words: progress(s * (1.0 if all_there else 0.5), words)
-    )
+    told, told_as = _view(inputs, values, y, seed, lambda s, words: progress(s * (1.0 if all_there else 0.5), words))
     if all_there:
         return Learned(LearnedModel(told, told, np.inf), told_as, told_as)
-    untold, untold_as = _view(
-        inputs.select(plain), x[:, plain], table.label, seed, lambda s, words: progress(0.5 + 0.5 * s, words)
-    )
-    heard = table.silence_s[np.isfinite(table.silence_s)]
+    untold, untold_as = _view(inputs.select(plain), values, y, seed, lambda s, words: progress(0.5 + 0.5 * s, words))
+    silence_s = table.silence_s[rows]
+    heard = silence_s[np.isfinite(silence_s)]
     patience_s = _PATIENCE * float(heard.max()) if len(heard) else 0.0
     return Learned(LearnedModel(told, untold, patience_s), told_as, untold_as)
 
@@ -97,7 +98,7 @@ def useful(table: Table, wanted: Wanted) -> Inputs:
     """Candidates that are there and vary, as a part of the rows shows."""
     inputs = Inputs.candidates(table.feature_names, table.scorer_names)
     inputs = inputs.select([i for i, name in enumerate(inputs.names) if wanted(name)])
-    some = np.unique(np.linspace(0, len(table) - 1, _LOOKED_AT).astype(np.int64))
+    some = _spread(len(table), _LOOKED_AT)
     values = inputs.values(table.features[some], table.scores[some].astype(np.float64))
     known = np.isfinite(values)
     least = np.where(known, values, np.inf).min(axis=0)
@@ -105,14 +106,31 @@ def useful(table: Table, wanted: Wanted) -> Inputs:
     return inputs.select(np.flatnonzero(most > least))
 
 
-def _view(
-    inputs: Inputs, x: NDArray[np.float32], y: NDArray[np.int8], seed: int, progress: Progress
-) -> tuple[View, Chosen]:
+def _spread(n: int, most: int) -> NDArray[np.int64]:
+    """At most so many of n rows, evenly."""
+    return np.unique(np.linspace(0, n - 1, most).astype(np.int64))
+
+
+def _values(
+    table: Table, rows: NDArray[np.int64], inputs: Inputs, some: NDArray[np.int64] | None = None
+) -> NDArray[np.float32]:
+    """Inputs of the rows, or of some of these, made a block at a time: the features are not copied as a whole."""
+    rows = rows if some is None else rows[some]
+    found = np.empty((len(rows), len(inputs)), np.float32)
+    for start in range(0, len(rows), _LOOKED_AT):
+        block = rows[start : start + _LOOKED_AT]
+        scores = table.scores[block].astype(np.float64)
+        found[start : start + len(block)] = inputs.values(table.features[block], scores)
+    return found
+
+
+def _view(inputs: Inputs, values: Values, y: NDArray[np.int8], seed: int, progress: Progress) -> tuple[View, Chosen]:
     cuts = [len(y) * k // _BLOCKS for k in range(_BLOCKS + 1)]
     last = slice(cuts[-2], cuts[-1])
     before = slice(0, cuts[-2])
-    kept, gains = _strongest(x[before], y[before], seed)
-    x, inputs = x[:, kept], inputs.select(kept)
+    kept, gains = _strongest(partial(values, inputs), y[before], seed)
+    inputs = inputs.select(kept)
+    x = values(inputs)
     progress(0.1, "inputs are chosen")
     tried = [(s, fit(x[before], y[before], s, seed)) for s in _boosted(len(y))]
     progress(0.4, "settings are tried")
@@ -138,10 +156,12 @@ def _view(
     return View(inputs.names, joined(trees, b)), chosen
 
 
-def _strongest(x: NDArray[np.float32], y: NDArray[np.int8], seed: int) -> tuple[NDArray[np.int64], list[float]]:
+def _strongest(
+    values: Callable[[NDArray[np.int64]], NDArray[np.float32]], y: NDArray[np.int8], seed: int
+) -> tuple[NDArray[np.int64], list[float]]:
     """Inputs that a quick model gains by, at most 256, and how much."""
-    some = np.unique(np.linspace(0, len(y) - 1, 2 * _LOOKED_AT).astype(np.int64))
-    quick = fit(x[some], y[some], Settings("boosted", 60, 31, _least_rows(len(y)), rate=0.1), seed)
+    some = _spread(len(y), 2 * _LOOKED_AT)
+    quick = fit(values(some), y[some], Settings("boosted", 60, 31, _least_rows(len(y)), rate=0.1), seed)
     gain = quick.feature_importance("gain")
     kept = np.sort(np.argsort(-gain, kind="stable")[:_MOST_INPUTS])
     kept = kept[gain[kept] > 0.0] if (gain > 0.0).any() else kept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,7 @@ from ingest.source import Source
 from ringwatch.model import Event, Label, Refusal
 
 UNLABELLED, GOOD, FRAUD = -1, 0, 1
+NEVER = 2**62
 
 
 @dataclass(slots=True)
@@ -21,6 +22,8 @@ class Rows:
     ids: list[str] = field(default_factory=list)
     at_us: list[int] = field(default_factory=list)
     label: list[int] = field(default_factory=list)
+    known_us: list[int] = field(default_factory=list)
+    """When the label became known, by its own delay; NEVER without one."""
     entity: list[int] = field(default_factory=list)
     """Number of the entity that figures are counted by."""
     removed: list[bool] = field(default_factory=list)
@@ -43,7 +46,12 @@ class Rows:
         return np.argsort(np.argsort(np.array(self.ids)))
 
 
-def read_rows(source: Source, entity: str = "user", without: Mapping[str, str] | None = None) -> Rows:
+def read_rows(
+    source: Source,
+    entity: str = "user",
+    without: Mapping[str, str] | None = None,
+    progress: Callable[[float | None, int], None] = lambda done, events: None,
+) -> Rows:
     """One pass. `entity`: the kind figures are counted by; `without`: kind -> the entity whose events are told apart."""
     rows, apart = Rows(), dict(without or {})
     for chunk in source.read():
@@ -58,14 +66,17 @@ def read_rows(source: Source, entity: str = "user", without: Mapping[str, str] |
                 rows.at_us.append(item.at_us)
                 rows.kinds.update(item.entities)
                 rows.label.append(UNLABELLED)
+                rows.known_us.append(NEVER)
                 rows.entity.append(rows.codes.setdefault(item.entities.get(entity, ""), len(rows.codes)))
                 rows.removed.append(any(item.entities.get(kind) == named for kind, named in apart.items()))
             elif isinstance(item, Label):
                 i = rows.index.get(item.target_id) if item.target_kind == "event" else None
                 if i is not None:
                     rows.label[i] = FRAUD if item.label == "fraud" else GOOD
+                    rows.known_us[i] = item.known_at_us
                     if i < chunk_start:
                         rows.detached.add(i)
             elif isinstance(item, Refusal):
                 rows.refused += 1
+        progress(chunk.done, len(rows.ids))
     return rows

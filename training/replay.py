@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import msgspec
@@ -18,7 +18,18 @@ from training.labelled import Rows
 
 Keep = Callable[[Decisions, NDArray[np.int64]], None]
 """Takes decisions and the row each is of."""
+Done = Callable[[int], bool]
+"""Told after each batch where to go on after it; whether the replay is to end there."""
 _BATCH = 2000
+
+
+class Where(msgspec.Struct, frozen=True):
+    """How far a replay has come, and what it has in mind beside its stream."""
+
+    seq: int = 0
+    position: int = 0
+    """To go on after: a record of the source or, where it is sorted first, the number of items fed."""
+    entities: dict[str, dict[str, str]] = {}
 
 
 class Replay:
@@ -29,25 +40,44 @@ class Replay:
     ) -> None:
         self._stream, self._rows, self._feeding = stream, rows, feeding
         self._delay_us, self._keep = delay_us, keep
-        self._seq = 0
+        self._seq = self._position = 0
         self._seen: set[int] = set()
         self._entities: dict[str, dict[str, str]] = {}
         """Of the events whose label is still to come."""
 
-    def run(self, source: Source) -> None:
-        if not self._rows.sorted:
-            self._feed_sorted(source)
-            return
-        for chunk in source.read():
-            self._feed([i for i in chunk.items if not isinstance(i, Refusal)])
+    @property
+    def where(self) -> Where:
+        return Where(self._seq, self._position, self._entities)
 
-    def _feed_sorted(self, source: Source) -> None:
+    def go_on(self, where: Where, seen: NDArray[np.int64]) -> None:
+        """From where another replay of these rows was, its stream restored; `seen` are the rows it kept."""
+        self._seq, self._position, self._entities = where.seq, where.position, dict(where.entities)
+        self._seen = set(seen.tolist())
+
+    def run(self, source: Source, done: Done = lambda position: False) -> bool:
+        """To the end, or to where `done` says so; whether it came to the end."""
+        for items, position in self._batches(source):
+            self._feed(items)
+            self._position = position
+            if done(position):
+                return False
+        return True
+
+    def _batches(self, source: Source) -> Iterator[tuple[list[Event | Label], int]]:
+        if not self._rows.sorted:
+            yield from self._sorted(source)
+            return
+        for chunk in source.read(after=self._position):
+            position = max(self._position, chunk.positions[-1] if chunk.positions else 0)
+            yield [i for i in chunk.items if not isinstance(i, Refusal)], position
+
+    def _sorted(self, source: Source) -> Iterator[tuple[list[Event | Label], int]]:
         """Out of order: all in memory, by (time, id); a label goes with the time it became known."""
         items = [i for chunk in source.read() for i in chunk.items if not isinstance(i, Refusal)]
         items.sort(key=lambda i: (i.at_us, 1, i.event_id) if isinstance(i, Event) else (i.known_at_us, 0, i.target_id))
         self._rows.detached.update(range(len(self._rows.ids)))
-        for start, stop in pairwise([*range(0, len(items), _BATCH), len(items)]):
-            self._feed(items[start:stop])
+        for start, stop in pairwise([*range(self._position, len(items), _BATCH), len(items)]):
+            yield items[start:stop], stop
 
     def _feed(self, items: list[Event | Label]) -> None:
         here = {i.event_id: i.entities for i in items if isinstance(i, Event)}

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ringwatch.commands.options import AsJson, DataDir, MapFile, Paths, mapping_from, settings_with
+from ringwatch.commands.stopping import until_told
 from ringwatch.errors import BadInput
 
 if TYPE_CHECKING:
@@ -58,7 +55,7 @@ def run_ingest(settings: Settings, paths: list[str], map_file: Path | None, *, q
         source = service.source(paths, mapping)
         for trouble in service.pipeline.tally.troubles:
             console.print(f"[yellow]note:[/yellow] {escape(trouble)}", soft_wrap=True)
-        with IngestBar(console, source.name, quiet=quiet) as bar, _until_told() as stopping:
+        with IngestBar(console, source.name, quiet=quiet) as bar, until_told() as stopping:
             tally = service.pipeline.run(source, progress=bar.show, stop=stopping.is_set)
         if not quiet and not tally.already_finished:
             print_summary(console, tally, service.pipeline.stream.state.stats(), service.graph)
@@ -77,26 +74,6 @@ def run_ingest(settings: Settings, paths: list[str], map_file: Path | None, *, q
             "[yellow]interrupted:[/yellow] run the same command again to continue where it was", soft_wrap=True
         )
     return tally
-
-
-@contextmanager
-def _until_told() -> Iterator[Event]:
-    """Set by the first SIGINT or SIGTERM; a second one ends the program at once, which loses nothing either."""
-    told, numbers = Event(), (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-
-    def stop(*_: Any) -> None:
-        told.set()
-        for number in numbers:
-            signal.signal(number, before[number])
-
-    for number in numbers:
-        signal.signal(number, stop)
-    try:
-        yield told
-    finally:
-        for number in numbers:
-            signal.signal(number, before[number])
 
 
 def print_summary(console: Any, tally: Tally, stats: dict[str, int], graph: Any) -> None:

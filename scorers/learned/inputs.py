@@ -81,6 +81,11 @@ def _mean_name(total: str) -> str:
 _MEANS = {_mean_name(name): (name, f"count_{name.split('_')[1]}") for name in _SUMS}
 
 
+def derived_from(name: str) -> bool:
+    """Whether shares and means are made of this feature: it must be there even where it never varies."""
+    return name.partition(".")[2] in (*_COUNTS, *_SUMS)
+
+
 def of_labels(name: str) -> bool:
     """Whether an input depends on what labels said before."""
     owner, _, rest = name.partition(".")

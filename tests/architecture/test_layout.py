@@ -70,6 +70,16 @@ def test_the_environment_is_read_in_the_settings_only(file: Path) -> None:
     assert "getenv" not in file.read_text()
 
 
+def test_mlflow_and_matplotlib_are_imported_in_one_file_each() -> None:
+    found = {
+        (name.partition(".")[0], str(file.relative_to(ROOT)))
+        for file in SOURCES
+        for name in imported(ast.parse(file.read_text()))
+        if name.partition(".")[0] in ("mlflow", "matplotlib")
+    }
+    assert found == {("mlflow", "training/registry.py"), ("matplotlib", "evaluate/plots.py")}
+
+
 @each_source
 def test_every_file_says_what_it_is_for(file: Path) -> None:
     text = file.read_text()

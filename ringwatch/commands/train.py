@@ -1,0 +1,198 @@
+"""The command that makes learned models: train."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ringwatch.commands.options import AsJson, DataDir, MapFile, Paths, settings_with
+from ringwatch.errors import BadInput
+
+if TYPE_CHECKING:
+    from evaluate.holdout import Holdout
+    from ringwatch.settings import Settings
+    from training.reading import Labelled
+    from training.registry import Version
+
+_HELD_OUT = 0.45
+"""Share of the work that the held-out test is, beside the model that is kept."""
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(train)
+
+
+def train(
+    paths: Paths,
+    map_file: MapFile = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same data, same seed, same model.")] = 0,
+    name: Annotated[str, typer.Option("--name", help="What to call it, for people.")] = "",
+    holdout: Annotated[float, typer.Option(help="Share of the labels, the last in time, that figures are of.")] = 0.2,
+    promote: Annotated[bool, typer.Option("--promote", help="Let it serve as champion.")] = False,
+    data_dir: DataDir = None,
+    json: AsJson = False,
+) -> None:
+    """Train a model on labelled history, test it on the last part of the time, and register it.
+
+    Takes files, as `ringwatch ingest`, or the folder of a `ringwatch dataset`. Figures are of a model that knew only what was known when the
+    held-out part begins; the one that is registered is then trained on all labels.
+
+    Example: `ringwatch train payments.csv --map my.yaml --promote`
+    """
+    import msgspec
+
+    settings = settings_with(data_dir)
+    started = perf_counter()
+    folder = _data_set(settings, paths, map_file, quiet=json)
+    version, held, labelled = run_training(settings, folder, seed, name, holdout, quiet=json)
+    doubts: list[str] = []
+    if promote:
+        from ringwatch.wiring import open_shelf
+        from training.promotion import promote as serve
+        from training.registry import open_registry
+
+        version, doubts = serve(open_registry(settings), open_shelf(settings), version.number)
+    if json:
+        content = {
+            "version": version, "holdout": held.summary(), "labelled": len(labelled.table),
+            "seconds": perf_counter() - started, "warnings": doubts,
+        }  # fmt: skip
+        sys.stdout.write(msgspec.json.encode(content).decode() + "\n")
+    else:
+        _print(version, held, labelled, folder, perf_counter() - started, doubts)
+
+
+def _data_set(settings: Settings, paths: list[str], map_file: Path | None, *, quiet: bool) -> Path:
+    """The folder given, else one made of the files given; kept, so that another training starts from it."""
+    from ringwatch.commands.datasets import make_dataset
+    from training.card import CARD
+    from training.dataset import UNFINISHED, Options
+
+    first = Path(paths[0])
+    if (first / CARD).exists() or (first / UNFINISHED).exists():
+        if len(paths) > 1 or map_file is not None:
+            raise BadInput(
+                f"{first} is a data set", hint="give it alone, without --map: it was mapped when it was made"
+            )
+        return first
+    return make_dataset(settings, paths, map_file, None, Options(), quiet=quiet)[1]
+
+
+def run_training(
+    settings: Settings, folder: Path, seed: int, name: str, share: float, *, quiet: bool
+) -> tuple[Version, Holdout, Labelled]:
+    """From a data set to a registered version."""
+    from rich.console import Console
+
+    from evaluate.holdout import hold_out
+    from features.schema import FeatureSchema
+    from ringwatch.progress import CountBar
+    from ringwatch.wiring import open_assessor
+    from training.fit import learn
+    from training.reading import read_card, read_labelled
+    from training.registry import open_registry
+
+    kinds = read_card(folder).entity_kinds
+    with CountBar(Console(stderr=True), "training", quiet=quiet) as bar:
+        bar.update(0.0, "reading")
+        scorers = {s.name: s.version for s in open_assessor(settings, FeatureSchema(kinds)).scorers}
+        labelled = read_labelled(folder, scorers)
+        held = hold_out(
+            labelled, seed=seed, share=share, progress=lambda s, words: bar.update(s * _HELD_OUT, f"held out: {words}")
+        )
+        learned = learn(
+            labelled.table,
+            seed=seed,
+            progress=lambda s, words: bar.update(_HELD_OUT + s * (0.95 - _HELD_OUT), f"on all labels: {words}"),
+        )
+        bar.update(0.95, "registering")
+        version = _register(open_registry(settings), labelled, held, learned, seed, name)
+    return version, held, labelled
+
+
+def _register(registry: Any, labelled: Labelled, held: Holdout, learned: Any, seed: int, name: str) -> Version:
+    """Everything about it as files of one run."""
+    import hashlib
+    from tempfile import TemporaryDirectory
+
+    import msgspec
+
+    from evaluate.holdout import importances
+    from evaluate.plots import draw
+    from scorers.learned.model_file import save
+    from training.registry import ABOUT, CARD, MODEL, PLOTS
+
+    card, table = labelled.card, labelled.table
+    importance = importances(learned.model, table)
+    data = {
+        "source": card.job.source, "source_hash": card.job.source_hash, "schema": card.job.schema, "content": card.content,
+        "rows": card.rows, "labelled": card.labelled, "frauds": card.frauds, "first_at": card.first_at, "last_at": card.last_at,
+    }  # fmt: skip
+    about = {
+        "name": name, "seed": seed, "version_of_ringwatch": card.job.version, "data": data, "holdout": held.summary(),
+        "trained_on": len(table), "importances": dict(list(importance.items())[:40]),
+    }  # fmt: skip
+    parameters = {
+        "seed": seed, "trained_on": len(table), "held_out": held.rows, "patience_s": learned.model.patience_s,
+        **{f"{view}.inputs": len(chosen.inputs) for view, chosen in (("told", learned.told), ("untold", learned.untold))},
+        **{
+            f"{view}.{s.family}": f"{s.rounds} trees, {s.leaves} leaves, {s.least_rows} rows, rate {s.rate}"
+            for view, chosen in (("told", learned.told), ("untold", learned.untold)) for s in chosen.settings
+        },
+    }  # fmt: skip
+    with TemporaryDirectory(prefix="ringwatch-") as at:
+        folder = Path(at)
+        (folder / PLOTS).mkdir()
+        draw(held, importance, folder / PLOTS)
+        (folder / ABOUT).write_bytes(msgspec.json.format(msgspec.json.encode(about), indent=1))
+        (folder / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=1))
+        looked_at = {*learned.model.told.names, *learned.model.untold.names}
+        columns = {name: msgspec.to_builtins(c) for name, c in card.columns.items() if name in looked_at}
+        save(
+            learned.model,
+            folder / MODEL,
+            schema=card.job.schema,
+            card={**msgspec.to_builtins(about), "columns": columns},
+        )
+        sha256 = hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
+        metrics = {**held.metrics, **{f"rule.{name}": value for name, value in held.rule.items()}}
+        tags = {"seed": str(seed), "data": card.content, "holdout": held.id, "sha256": sha256}
+        version: Version = registry.register(folder, label=name, parameters=parameters, metrics=metrics, tags=tags)
+    return version
+
+
+def _print(
+    version: Version, held: Holdout, labelled: Labelled, folder: Path, seconds: float, doubts: list[str]
+) -> None:
+    from datetime import UTC, datetime
+
+    from rich.console import Console
+
+    from ringwatch.commands.models import figures_table, reliability_table
+
+    console = Console(highlight=False)
+    since = datetime.fromtimestamp(held.from_us / 1e6, UTC)
+    console.print(
+        f"Held out: {held.rows:,} labels ({held.frauds:,} fraud) of events from {since:%Y-%m-%d %H:%M} on; trained on the "
+        f"{held.trained_on:,} labels known by then.",
+        soft_wrap=True,
+    )
+    console.print(figures_table(held.metrics, held.rule))
+    console.print(reliability_table([(b.rows, b.least, b.most, b.said, b.was) for b in held.reliability]))
+    console.print(
+        f"Registered as [bold]version {version.number}[/bold]{_as(version)}, trained on all {len(labelled.table):,} labels, the held-out "
+        f"ones too; {seconds:.0f} s. The data set is kept in {folder}.",
+        soft_wrap=True,
+    )
+    for doubt in doubts:
+        console.print(f"[yellow]warning:[/yellow] {doubt}", soft_wrap=True)
+    if not version.aliases:
+        console.print(f"It serves after `ringwatch models promote {version.number}`.", soft_wrap=True)
+
+
+def _as(version: Version) -> str:
+    return f" ({', '.join(version.aliases)})" if version.aliases else ""

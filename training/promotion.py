@@ -1,0 +1,81 @@
+"""Which models serve: the registry's aliases and the shelf's files, changed together.
+
+The shelf comes first: it is what serves, and a change that was cut off before the registry heard of it is finished by the same command again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from ringwatch.errors import BadInput, NotFound
+from scorers.learned.shelf import Placed, Shelf
+from training.registry import CHALLENGER, CHAMPION, MODEL, Registry, Version
+
+_TOLD = ("roc_auc", "average_precision", "brier")
+_LOWER_IS_BETTER = frozenset({"brier", "ece"})
+
+
+def promote(registry: Registry, shelf: Shelf, number: str, alias: str = CHAMPION) -> tuple[Version, list[str]]:
+    """From now on a version serves under an alias. With what speaks against it, in words. Raises BadInput, NotFound."""
+    if alias not in (CHAMPION, CHALLENGER):
+        raise BadInput(f"--as is {alias!r}", hint=f"{CHAMPION} or {CHALLENGER}")
+    version = registry.version(number)
+    before = registry.aliased(CHAMPION)
+    doubts = against(version, before) if alias == CHAMPION and before is not None else []
+    _serve(registry, shelf, version, alias)
+    if alias == CHAMPION and before is not None and before.number != version.number:
+        registry.remember_champions([*registry.champions_before, before.number])
+    return registry.version(version.number), doubts
+
+
+def rollback(registry: Registry, shelf: Shelf) -> Version:
+    """The champion before serves again. Raises NotFound where there is none."""
+    before = registry.champions_before
+    if not before:
+        raise NotFound("there was no champion before this one", hint="`ringwatch models promote V` makes one")
+    version = registry.version(before[-1])
+    _serve(registry, shelf, version, CHAMPION)
+    registry.remember_champions(before[:-1])
+    return registry.version(version.number)
+
+
+def against(version: Version, champion: Version) -> list[str]:
+    """What the figures say against it as champion, a sentence each."""
+    if version.number == champion.number:
+        return []
+    if version.holdout != champion.holdout:
+        return [f"figures of {version.number} and of the champion {champion.number} are of other held-out rows"]
+    found = []
+    for name in _TOLD:
+        mine, its = version.metrics.get(name), champion.metrics.get(name)
+        if mine is not None and its is not None and (mine > its if name in _LOWER_IS_BETTER else mine < its):
+            words = name.replace("_", " ")
+            found.append(
+                f"{words} is {mine:.4f}, of the champion {champion.number} {its:.4f} on the same held-out rows"
+            )
+    return found
+
+
+def _serve(registry: Registry, shelf: Shelf, version: Version, alias: str) -> None:
+    """A model has one alias: a challenger that becomes champion is no challenger any more, and the other way round."""
+    placed = _placed(registry, shelf, version)
+    serving = msgspec.structs.replace(shelf.serving(), **{alias: placed})
+    other = CHALLENGER if alias == CHAMPION else CHAMPION
+    if getattr(serving, other) == placed:
+        serving = msgspec.structs.replace(serving, **{other: None})
+    shelf.serve(serving)
+    registry.alias(alias, version.number)
+    if getattr(serving, other) is None:
+        registry.alias(other, None)
+
+
+def _placed(registry: Registry, shelf: Shelf, version: Version) -> Placed:
+    with TemporaryDirectory(prefix="ringwatch-") as folder:
+        placed = shelf.put(version.number, registry.fetch(version, MODEL, Path(folder)))
+    if version.sha256 and placed.sha256 != version.sha256:
+        hint = "restore the registry's artifacts, or train anew"
+        raise BadInput(f"model {version.number}: its file is not the one that was registered", hint=hint)
+    return placed
