@@ -1,8 +1,14 @@
-"""A data set on disk back to a table: its labelled rows, and the columns that can tell them apart."""
+"""A data set on disk back to a table: the rows that teach, and the columns that can tell them apart.
+
+Labels are seldom of all events: what was alerted is looked at, what was charged back is known. A model of those alone knows nothing of
+ordinary events and calls many of them fraud. So where few events are labelled, those without a label count as good once they are older
+than nearly all labels were when they came.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -14,24 +20,39 @@ from ringwatch.errors import BadInput, Corrupt, NotFound
 from scorers.learned.inputs import SAID, derived_from
 from training.card import Card
 from training.dataset import UNFINISHED, finished
-from training.labelled import UNLABELLED
+from training.labelled import GOOD, UNLABELLED
 from training.parts import SCORED, column
 from training.table import Table
 
 _ABREAST = 64
 """Columns read at a time."""
+_FEW, _NEARLY_ALL = 0.1, 0.95
+"""Share of events that are labelled, below which the others count; share of labels that are as fast as a label is waited for."""
+
+
+class Unlabelled(StrEnum):
+    """What events without a label are, once they are old enough to have one."""
+
+    AUTO = "auto"
+    """Good, where fewer than one event in ten is labelled; else left out."""
+    GOOD = "good"
+    LEAVE = "leave"
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """The labelled rows of a data set, in order of time. Shapes (n,)."""
+    """The rows of a data set that teach, in order of time. Shapes (n,)."""
 
     card: Card
     table: Table
     known_us: NDArray[np.int64]
-    """When the label became known."""
+    """When the label became known, or counts as known."""
     rule: NDArray[np.float32]
     """Score by the robust rule."""
+    assumed: int = 0
+    """Rows among them that have no label and count as good."""
+    waited_us: int = 0
+    """How old events are then when they teach."""
 
 
 def read_card(folder: Path) -> Card:
@@ -43,9 +64,9 @@ def read_card(folder: Path) -> Card:
     return card
 
 
-def read_labelled(folder: Path, scorers: dict[str, str]) -> Labelled:
+def read_labelled(folder: Path, scorers: dict[str, str], unlabelled: Unlabelled = Unlabelled.AUTO) -> Labelled:
     """`scorers`: name -> version in this process. Raises NotFound, BadInput for a data set of other features or scorers, Corrupt where
-    parts are missing. Memory: 4 bytes a labelled row and column, and a part's."""
+    parts are missing. Memory: 4 bytes a row that teaches and column, and a part's."""
     card = read_card(folder)
     schema = FeatureSchema(card.entity_kinds)
     again = "make it anew with this version: `ringwatch dataset ... --force`"
@@ -60,19 +81,32 @@ def read_labelled(folder: Path, scorers: dict[str, str]) -> Labelled:
     paths = [folder / name for name in card.parts]
     if gone := [path for path in paths if not path.is_file()]:
         raise Corrupt(f"{gone[0]} is missing", hint="restore it, or make the data set anew with --force")
-    label = column(paths, "label")
-    rows = np.flatnonzero(label != UNLABELLED)
-    at_us = column(paths, "at")[rows]
-    order = np.argsort(at_us, kind="stable")
-    rows = rows[order]
+    label, at_us, known_us = column(paths, "label"), column(paths, "at"), column(paths, "known_at")
+    labelled = label != UNLABELLED
+    teach, waited_us = labelled, 0
+    if labelled.any() and (unlabelled == Unlabelled.GOOD or (unlabelled == Unlabelled.AUTO and labelled.mean() < _FEW)):
+        last_us = max(at_us.max(), known_us.max())
+        waited_us = _waited_us(known_us[labelled] - at_us[labelled])
+        known_us = np.maximum(known_us, at_us + waited_us)
+        label[~labelled] = GOOD
+        teach = known_us <= last_us
+    rows = np.flatnonzero(teach)
+    rows = rows[np.argsort(at_us[rows], kind="stable")]
     names = [name for name, c in card.columns.items() if name.startswith(SCORED) or c.varies or derived_from(name)]
     values = _values(paths, names, rows)
     split = sum(name.startswith(SCORED) for name in names)
     table = Table(
         tuple(names[split:]), tuple(name.removeprefix(SCORED) for name in names[:split]), values[:, split:], values[:, :split],
-        label[rows].astype(np.int8), at_us[order], column(paths, "silence_s")[rows], column(paths, "row")[rows],
+        label[rows].astype(np.int8), at_us[rows], column(paths, "silence_s")[rows], column(paths, "row")[rows],
     )  # fmt: skip
-    return Labelled(card, table, column(paths, "known_at")[rows], column(paths, "score")[rows])
+    assumed = int(np.count_nonzero(teach & ~labelled))
+    return Labelled(card, table, known_us[rows], column(paths, "score")[rows], assumed, waited_us)
+
+
+def _waited_us(late_us: NDArray[np.int64]) -> int:
+    """How old an event is when nearly all labels of its age have come: labels that come sooner wait as long, or the youngest events
+    would be those alone that turned out fraud quickly."""
+    return max(0, int(np.sort(late_us)[int(_NEARLY_ALL * (len(late_us) - 1))]))
 
 
 def _values(paths: list[Path], names: list[str], rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -11,6 +11,8 @@ import typer
 
 from ringwatch.commands.options import AsJson, DataDir, MapFile, Paths, settings_with
 from ringwatch.errors import BadInput
+from ringwatch.model import DAY_US
+from training.reading import Unlabelled
 
 if TYPE_CHECKING:
     from evaluate.holdout import Holdout
@@ -32,6 +34,10 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Same data, same seed, same model.")] = 0,
     name: Annotated[str, typer.Option("--name", help="What to call it, for people.")] = "",
     holdout: Annotated[float, typer.Option(help="Share of the labels, the last in time, that figures are of.")] = 0.2,
+    unlabelled: Annotated[
+        Unlabelled,
+        typer.Option(help="What old events without a label are: good, left out, or (auto) good where few have one."),
+    ] = Unlabelled.AUTO,
     promote: Annotated[bool, typer.Option("--promote", help="Let it serve as champion.")] = False,
     data_dir: DataDir = None,
     json: AsJson = False,
@@ -48,7 +54,7 @@ def train(
     settings = settings_with(data_dir)
     started = perf_counter()
     folder = _data_set(settings, paths, map_file, quiet=json)
-    version, held, labelled = run_training(settings, folder, seed, name, holdout, quiet=json)
+    version, held, labelled = run_training(settings, folder, seed, name, holdout, unlabelled, quiet=json)
     doubts: list[str] = []
     if promote:
         from ringwatch.wiring import open_shelf
@@ -58,7 +64,7 @@ def train(
         version, doubts = serve(open_registry(settings), open_shelf(settings), version.number)
     if json:
         content = {
-            "version": version, "holdout": held.summary(), "labelled": len(labelled.table),
+            "version": version, "holdout": held.summary(), "labelled": len(labelled.table) - labelled.assumed, "assumed_good": labelled.assumed,
             "seconds": perf_counter() - started, "warnings": doubts,
         }  # fmt: skip
         sys.stdout.write(msgspec.json.encode(content).decode() + "\n")
@@ -83,7 +89,7 @@ def _data_set(settings: Settings, paths: list[str], map_file: Path | None, *, qu
 
 
 def run_training(
-    settings: Settings, folder: Path, seed: int, name: str, share: float, *, quiet: bool
+    settings: Settings, folder: Path, seed: int, name: str, share: float, unlabelled: Unlabelled, *, quiet: bool
 ) -> tuple[Version, Holdout, Labelled]:
     """From a data set to a registered version."""
     from rich.console import Console
@@ -100,7 +106,7 @@ def run_training(
     with CountBar(Console(stderr=True), "training", quiet=quiet) as bar:
         bar.update(0.0, "reading")
         scorers = {s.name: s.version for s in open_assessor(settings, FeatureSchema(kinds)).scorers}
-        labelled = read_labelled(folder, scorers)
+        labelled = read_labelled(folder, scorers, unlabelled)
         held = hold_out(
             labelled, seed=seed, share=share, progress=lambda s, words: bar.update(s * _HELD_OUT, f"held out: {words}")
         )
@@ -134,10 +140,10 @@ def _register(registry: Any, labelled: Labelled, held: Holdout, learned: Any, se
     }  # fmt: skip
     about = {
         "name": name, "seed": seed, "version_of_ringwatch": card.job.version, "data": data, "holdout": held.summary(),
-        "trained_on": len(table), "importances": dict(list(importance.items())[:40]),
+        "trained_on": len(table), "assumed_good": labelled.assumed, "importances": dict(list(importance.items())[:40]),
     }  # fmt: skip
     parameters = {
-        "seed": seed, "trained_on": len(table), "held_out": held.rows, "patience_s": learned.model.patience_s,
+        "seed": seed, "trained_on": len(table), "assumed_good": labelled.assumed, "held_out": held.rows, "patience_s": learned.model.patience_s,
         **{f"{view}.inputs": len(chosen.inputs) for view, chosen in (("told", learned.told), ("untold", learned.untold))},
         **{
             f"{view}.{s.family}": f"{s.rounds} trees, {s.leaves} leaves, {s.least_rows} rows, rate {s.rate}"
@@ -176,15 +182,21 @@ def _print(
 
     console = Console(highlight=False)
     since = datetime.fromtimestamp(held.from_us / 1e6, UTC)
+    if labelled.assumed:
+        console.print(
+            f"{labelled.assumed:,} events without a label count as good: they are older than {labelled.waited_us / DAY_US:.1f} days, within "
+            "which nearly all labels came. What is younger does not teach yet. (`--unlabelled leave` uses labels alone.)",
+            soft_wrap=True,
+        )
     console.print(
-        f"Held out: {held.rows:,} labels ({held.frauds:,} fraud) of events from {since:%Y-%m-%d %H:%M} on; trained on the "
-        f"{held.trained_on:,} labels known by then.",
+        f"Held out: {held.rows:,} events ({held.frauds:,} fraud) from {since:%Y-%m-%d %H:%M} on; trained on the "
+        f"{held.trained_on:,} that were known by then.",
         soft_wrap=True,
     )
     console.print(figures_table(held.metrics, held.rule))
     console.print(reliability_table([(b.rows, b.least, b.most, b.said, b.was) for b in held.reliability]))
     console.print(
-        f"Registered as [bold]version {version.number}[/bold]{_as(version)}, trained on all {len(labelled.table):,} labels, the held-out "
+        f"Registered as [bold]version {version.number}[/bold]{_as(version)}, trained on all {len(labelled.table):,} events, the held-out "
         f"ones too; {seconds:.0f} s. The data set is kept in {folder}.",
         soft_wrap=True,
     )
