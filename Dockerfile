@@ -22,8 +22,8 @@ RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin ringwatch \
 COPY --from=packages /opt/packages /opt/packages
 COPY --from=build /opt/ringwatch /opt/ringwatch
 # Compiled loops are kept there; a processor unlike the building one compiles them anew.
-RUN chown -R ringwatch:ringwatch /opt/ringwatch/features/__pycache__ /opt/ringwatch/scorers/__pycache__ \
-  /opt/ringwatch/scorers/learned/__pycache__
+RUN chown -R ringwatch:ringwatch /opt/ringwatch/features/__pycache__ /opt/ringwatch/gnn/__pycache__ \
+  /opt/ringwatch/scorers/__pycache__ /opt/ringwatch/scorers/learned/__pycache__
 ENV PATH=/opt/ringwatch/bin:/opt/packages/bin:$PATH PYTHONPATH=/opt/ringwatch PYTHONUNBUFFERED=1 \
   RINGWATCH_DATA_DIR=/data RINGWATCH_HOST=0.0.0.0 RINGWATCH_PORT=8000
 USER ringwatch

@@ -18,6 +18,7 @@ from evaluate.metrics import METRICS, Figures, Scored, best_f1_threshold, f1_mac
 from evaluate.protocol import Protocol
 from evaluate.score_file import ScoreFile
 from evaluate.splits import Part, folds_of
+from gnn.options import USUAL, Options
 from ingest.source import Source
 from ingest.stream import ScoringStream
 from ringwatch.errors import BadInput
@@ -25,8 +26,10 @@ from ringwatch.model import Level
 from scorers.decision import Decisions
 from scorers.learned.inputs import OF_MODELS, of_neighbours
 from scorers.learned.model import Evaluator, probability
-from training.fit import TooFewLabels, Wanted, learn
-from training.labelled import FRAUD, GOOD, UNLABELLED, Rows, read_rows
+from training import network
+from training.fit import Wanted, learn
+from training.graph import Graph, GraphBuilder
+from training.labelled import FRAUD, GOOD, UNLABELLED, Rows, TooFewLabels, read_rows
 from training.replay import Replay
 from training.table import Table, TableBuilder
 
@@ -55,6 +58,8 @@ class Report:
     """Whether a model was, for any fold."""
     ablation: dict[str, Figures] = field(default_factory=dict)
     """What models trained with less than everything come to, one seed."""
+    network: list[str] = field(default_factory=list)
+    """What became of the graph network, for each seed and fold."""
     levels: dict[str, dict[str, int]] = field(default_factory=dict)
     """level -> {fraud, good, unlabelled} over the test rows, by the robust rule and the policy."""
     notes: list[str] = field(default_factory=list)
@@ -62,11 +67,22 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Data:
+    """What is trained and tested on; `graph` where there is to be a network."""
+
+    table: Table
+    graph: Graph | None
+
+
+@dataclass(frozen=True, slots=True)
 class Learning:
-    """Models to train: one a seed; with `ablation` also with less than everything."""
+    """Models to train: one a seed; with `ablation` also with less than everything. `network`: with the graph network, trained by
+    `options`, where torch is installed."""
 
     seeds: Sequence[int] = (0,)
     ablation: bool = False
+    network: bool = True
+    options: Options = USUAL
 
 
 def backtest(
@@ -91,22 +107,30 @@ def backtest(
     share = _REPLAY if learning is not None else 1.0
     file = ScoreFile(out, rows, folds) if out is not None else None
     kept = _Kept(stream.assessor.names, rows, file, lambda done, n: progress(share * done, f"{n:,} events"))
-    builder = None
+    builder = graph = None
     if learning is not None and any(f.train.any() for f in folds):
         wanted = np.any([f.train | f.test for f in folds], axis=0)
         builder = TableBuilder(stream.assessor.schema, stream.assessor.names, wanted, frozenset(rows.kinds))
+        if learning.network and network.there():
+            graph = GraphBuilder(stream.assessor.schema, frozenset(rows.kinds), len(rows.ids))
 
     def keep(decisions: Decisions, of: NDArray[np.int64]) -> None:
         kept.keep(decisions, of)
         if builder is not None:
             builder.keep(decisions, of)
+        if graph is not None:
+            graph.keep(decisions, of)
 
-    Replay(stream, rows, feeding, label_delay_us, keep).run(source)
+    tell = graph.tell if graph is not None else lambda row, label, known_us: None
+    Replay(stream, rows, feeding, label_delay_us, keep, tell).run(source)
     test = _Test(rows, kept, folds, protocol, at_us, label)
     report = test.of_rule()
     report.refused = rows.refused
     if builder is not None and learning is not None:
-        test.learn(report, builder.table(label), learning, lambda s, words: progress(share + (1.0 - share) * s, words))
+        data = Data(builder.table(label), None if graph is None else graph.graph())
+        if learning.network and graph is None:
+            report.notes.append(network.WITHOUT_TORCH)
+        test.learn(report, data, learning, lambda s, words: progress(share + (1.0 - share) * s, words))
     if file is not None:
         file.close(test.learned)
     return report
@@ -177,20 +201,25 @@ class _Test:
             alone, levels=levels,
         )  # fmt: skip
 
-    def learn(self, report: Report, table: Table, learning: Learning, progress: Progress) -> None:
+    def learn(self, report: Report, data: Data, learning: Learning, progress: Progress) -> None:
         """Train and test; the report then has the models' figures in place of the rule's."""
-        runs: list[tuple[str, int, Wanted]] = [(f"seed {seed}", seed, lambda name: True) for seed in learning.seeds]
+        runs = [(f"seed {seed}", seed, Way()) for seed in learning.seeds]
         if learning.ablation:
-            runs += [(name, learning.seeds[0], wanted) for name, wanted in ABLATION.items()]
+            runs += [
+                (name, learning.seeds[0], way) for name, way in ABLATION.items() if data.graph or not way.of_network
+            ]
         means = []
-        for number, (words, seed, wanted) in enumerate(runs):
+        for number, (words, seed, way) in enumerate(runs):
             figures = []
             for k, fold in enumerate(self._folds):
                 step = number * len(self._folds) + k
                 progress(step / (len(runs) * len(self._folds)), f"{words}, fold {k + 1}")
                 try:
-                    found = self._trained(table, fold, seed, wanted, first=number == 0)
+                    found, said = self._trained(data, fold, seed, way, learning.options, first=number == 0)
                     report.trained = True
+                    report.network += (
+                        [f"{words}, fold {k + 1}: {said}"] if said and number < len(learning.seeds) else []
+                    )
                 except TooFewLabels as error:
                     note = f"fold {k + 1}: the robust rule: {error}"
                     report.notes += [note] if note not in report.notes else []
@@ -205,21 +234,23 @@ class _Test:
         if len(means) > 1:
             report.spread = {name: float(np.std([m[name] for m in means])) for name in means[0]}
 
-    def _trained(self, table: Table, fold: Part, seed: int, wanted: Wanted, *, first: bool) -> Figures:
-        found = learn(table.where(fold.train[table.row]), seed=seed, wanted=wanted)
-        tested = table.where(fold.test[table.row])
-        evaluator = Evaluator(found.model, table.feature_names, table.scorer_names)
-        silence = tested.silence_s.astype(np.float64)
+    def _trained(
+        self, data: Data, fold: Part, seed: int, way: Way, options: Options, *, first: bool
+    ) -> tuple[Figures, str]:
+        """Figures, and what became of the graph network."""
+        train, test = (data.table.where(part[data.table.row]) for part in (fold.train, fold.test))
+        make = _with_trees if way.trees else _network_alone
+        made = make(data, train, test, seed, way, options)
         score = np.full(len(self._label), np.nan)
-        score[tested.row] = probability(evaluator.margin(tested.features, tested.scores.astype(np.float64), silence))
+        score[test.row] = probability(made.margin)
         if first:
-            self.learned[tested.row] = score[tested.row]
-        chosen = found.untold if np.mean(evaluator.stale(silence)) > 0.5 else found.told
+            self.learned[test.row] = score[test.row]
+        n = len(made.y)
         out_of_fold = Scored(
-            probability(chosen.oof), chosen.y == FRAUD, np.zeros(len(chosen.y), np.int64), np.zeros(len(chosen.y), np.int64),
-            np.arange(len(chosen.y)),
-        )  # fmt: skip
-        return self._figures(replace(self._rows, score=score), fold, threshold=best_f1_threshold(out_of_fold))
+            probability(made.oof), made.y == FRAUD, np.zeros(n, np.int64), np.zeros(n, np.int64), np.arange(n)
+        )
+        found = self._figures(replace(self._rows, score=score), fold, threshold=best_f1_threshold(out_of_fold))
+        return found, made.network
 
     def _figures(self, s: Scored, fold: Part, *, threshold: float | None = None, apart: bool = True) -> Figures:
         """`threshold` for F1, else the best on the training part; with `apart` also without the protocol's entity."""
@@ -240,11 +271,52 @@ class _Test:
         return figures
 
 
-ABLATION: dict[str, Wanted] = {
-    "statistics only": lambda name: not of_neighbours(name) and not name.startswith("scorer."),
-    "+ neighbourhood": lambda name: not name.startswith("scorer."),
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Log-odds of the test rows, log-odds and labels of training rows out of fold, and what became of the graph network."""
+
+    margin: NDArray[np.float64]
+    oof: NDArray[np.float64]
+    y: NDArray[np.int8]
+    network: str
+
+
+def _with_trees(data: Data, train: Table, test: Table, seed: int, way: Way, options: Options) -> _Made:
+    graph = data.graph if way.network else None
+    found = learn(train, seed=seed, graph=graph, options=options, wanted=way.wanted)
+    evaluator = Evaluator(found.model, train.feature_names, train.scorer_names)
+    added = None
+    if data.graph is not None and found.model.network is not None:
+        added = network.margins(found.model.network, data.graph, test.row)
+    silence = test.silence_s.astype(np.float64)
+    chosen = found.untold if np.mean(evaluator.stale(silence)) > 0.5 else found.told
+    margin = evaluator.margin(test.features, test.scores.astype(np.float64), silence, added)
+    return _Made(margin, chosen.oof, chosen.y, chosen.network)
+
+
+def _network_alone(data: Data, train: Table, test: Table, seed: int, way: Way, options: Options) -> _Made:
+    assert data.graph is not None
+    gnn, oof, y = network.alone(data.graph, train, seed, options)
+    return _Made(network.margins(gnn, data.graph, test.row), oof, y, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What a model is made of."""
+
+    wanted: Wanted = lambda name: True
+    trees: bool = True
+    network: bool = True
+    of_network: bool = False
+    """Whether it says something only where there is a network."""
+
+
+ABLATION: dict[str, Way] = {
+    "statistics only": Way(lambda name: not of_neighbours(name) and not name.startswith("scorer."), network=False),
+    "+ neighbourhood": Way(lambda name: not name.startswith("scorer."), network=False),
+    "trees alone": Way(network=False, of_network=True),
+    "graph network alone": Way(trees=False, of_network=True),
 }
-"""Name -> which inputs."""
 
 
 def _mean(folds: list[Figures]) -> Figures:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from evaluate.metrics import Scored, average_precision, best_f1_threshold, f1_macro, roc_auc
 from ringwatch.errors import BadInput
 from scorers.learned.model import Evaluator, LearnedModel, probability
-from training.fit import Progress, TooFewLabels, learn
-from training.labelled import FRAUD, UNLABELLED
+from training.fit import Progress, learn
+from training.labelled import FRAUD, UNLABELLED, TooFewLabels
 from training.reading import Labelled
 from training.table import Table
 

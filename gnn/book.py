@@ -1,21 +1,22 @@
 """The books kept beside entities: what each has seen lately, fed in order, and what of it an embedding is made of at a mark.
 
 Marks lie at multiples of an interval. What is computed at a mark knows events and labels up to it, the mark's own instant
-included, and counts for events strictly after it. Only entities that something happened to since are refreshed, and those last met
-by one that a fraud label is about. How a stream is cut into batches changes nothing.
+included, and counts for events strictly after it, or after the mark that follows (`GraphSchema.later`). Only entities that something
+happened to since are refreshed, and those last met by one that a fraud label is about. How a stream is cut into batches changes nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gnn.compiled import compiled
-from gnn.history import FRAUD, Batch, History, Labels
-from gnn.records import Entities, Placed, Refresh, Replay, Rows, entities_of, grown, rows_of
+from gnn.history import FRAUD, Batch, Labels
+from gnn.records import Entities, Placed, Refresh, Rows, entities_of, grown, matching, rows_of
 from gnn.schema import COMMON, OWN, SLOT, GraphSchema
 from ringwatch.errors import BadInput
 from ringwatch.model import DAY_US, HOUR_US, MICROSECONDS
@@ -31,8 +32,12 @@ _MANY = 20
 class Book:
     """Feed it a stream in order; it calls `refresh` at every mark at which something is due, before the first event after it."""
 
-    def __init__(self, schema: GraphSchema) -> None:
+    def __init__(self, schema: GraphSchema, *, keeps_rows: bool = False) -> None:
+        """`keeps_rows`: all of them, also those that are forgotten."""
         self.schema = schema
+        self._keeps_rows = keeps_rows
+        self.base = 0
+        """Row of the first one in `rows`."""
         self.rows = rows_of(0, schema)
         self.entities = entities_of(0, schema)
         self.used = 0
@@ -50,35 +55,77 @@ class Book:
         are made of, and the events of this batch so far."""
         n = len(batch)
         self._check(batch, labels)
-        self._reserve(self.used + n, int(batch.entity.max(initial=-1)) + 1)
-        version = np.full((n, len(self.schema.kinds)), -1, np.int32)
+        self._drop_rows()
+        self.reserve(self.used - self.base + n, int(batch.entity.max(initial=-1)) + 1)
+        version = np.full((n, len(self.schema.kinds)), -1, np.int64)
         age_us = np.zeros(version.shape, np.int64)
+        place = np.full(version.shape, -1, np.int64)
+        later_us = self.schema.later * self.schema.mark_us
         first, i, j = self.used, 0, 0
+        x = self.rows.x[first - self.base : first - self.base + n]
         while True:
             i, j, next_us, self._n_touched, self._now_us = _advance(
                 self.entities, self.rows, batch.at_us, batch.type, batch.amount_log, batch.failed, batch.entity, batch.token,
-                labels.row, labels.value, labels.known_us, i, j, first, self._due_us, self._now_us, self._crowded,
-                self._touched, self._n_touched, version, age_us,
+                labels.row, labels.value, labels.known_us, i, j, first, self.base, self.schema.memory, self._due_us, self._now_us, self._crowded,
+                self._touched, self._n_touched, later_us, version, age_us, place,
             )  # fmt: skip
             if i == n and j == len(labels):
                 break
             if self._n_touched:
-                refresh(self._snapshot(), Placed(self.rows.x[first : first + i], version[:i], age_us[:i]))
+                self.used = first + i
+                refresh(self.snapshot(), Placed(x[:i], version[:i], age_us[:i], place[:i]))
             mark = self.schema.mark_us
             self._due_us = -(-next_us // mark) * mark
-        self.used += n
-        return Placed(self.rows.x[first : first + n], version, age_us)
+        self.used = first + n
+        return Placed(x, version, age_us, place)
 
-    def _snapshot(self) -> Refresh:
+    def forgotten(self) -> NDArray[np.int64]:
+        """Entities of which nothing is remembered: their numbers may be given to others."""
+        e = self.entities
+        return np.flatnonzero((e.seen > 0) & (e.last_row < self.used - self.schema.memory) & ~e.touched)
+
+    def _drop_rows(self) -> None:
+        """Those that are forgotten, once they are as many as those that are not."""
+        base = self.used - self.schema.memory
+        if self._keeps_rows or base - self.base < self.schema.memory:
+            return
+        self.rows = Rows._make(a[base - self.base : self.used - self.base].copy() for a in self.rows)
+        self.base = base
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """All it keeps, for `load`."""
+        return {
+            **{f"rows.{name}": a[: self.used - self.base].copy() for name, a in self.rows._asdict().items()},
+            **{f"entities.{name}": a.copy() for name, a in self.entities._asdict().items()},
+            "touched": self._touched[: self._n_touched].copy(),
+            "clock": np.array([self.base, self.versions, self._due_us, self._now_us], np.int64),
+        }
+
+    def load(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """What `dump` of a book of this schema gave. Raises KeyError or ValueError for anything else."""
+        used, many = len(arrays["rows.at_us"]), len(arrays["entities.kind"])
+        rows, entities = rows_of(used, self.schema)._asdict(), entities_of(many, self.schema)._asdict()
+        self.rows = Rows(**{name: matching(arrays[f"rows.{name}"], like) for name, like in rows.items()})
+        self.entities = Entities(
+            **{name: matching(arrays[f"entities.{name}"], like) for name, like in entities.items()}
+        )
+        self._n_touched = len(arrays["touched"])
+        self._touched = np.zeros(many, np.int32)
+        self._touched[: self._n_touched] = arrays["touched"]
+        self.base, self.versions, self._due_us, self._now_us = arrays["clock"].tolist()
+        self.used = self.base + used
+
+    def snapshot(self) -> Refresh:
+        """What the embeddings of those touched since the last mark are made of; nobody is touched then."""
         some = self._touched[: self._n_touched].copy()
         caps, m = self.schema.caps, len(some)
         out = Refresh(
             np.full(m, self._due_us), some, self.entities.kind[some], np.zeros((m, len(OWN)), np.float32),
             np.full((m, caps.events), -1, np.int32), np.full((m, caps.labelled), -1, np.int32),
-            np.full((m, caps.neighbours), -1, np.int32), np.full((m, caps.neighbours), -1, np.int32),
-            np.zeros((m, caps.neighbours), np.int64),
+            np.full((m, caps.neighbours), -1, np.int32), np.full((m, caps.neighbours), -1, np.int64),
+            np.zeros((m, caps.neighbours), np.int64), np.zeros(m, np.int64),
         )  # fmt: skip
-        _read(self.entities, self._due_us, self.versions, out)
+        _read(self.entities, self._due_us, self.versions, self.base, self.used - self.schema.memory, out)
         self.versions += m
         self._n_touched = 0
         return out
@@ -92,41 +139,14 @@ class Book:
         if len(labels) and (labels.row.max() >= self.used + len(batch) or labels.row.min() < 0):
             raise BadInput(f"a label is about event {labels.row.max()}, not seen yet", hint="feed events before labels")
 
-    def _reserve(self, rows: int, entities: int) -> None:
+    def reserve(self, rows: int, entities: int) -> None:
+        """Room for so many."""
         if rows > len(self.rows.at_us):
             self.rows = Rows(*grown(self.rows, rows_of(max(rows, 2 * len(self.rows.at_us)), self.schema)))
         if entities > len(self.entities.kind):
             size = max(entities, 2 * len(self.entities.kind))
             self.entities = Entities(*grown(self.entities, entities_of(size, self.schema)))
             self._touched = np.append(self._touched, np.zeros(size - len(self._touched), np.int32))
-
-
-def replay(history: History, schema: GraphSchema, *, progress: Callable[[float], None] | None = None) -> Replay:
-    """Of all events, in chunks whose size changes nothing."""
-    book = Book(schema)
-    made: list[Refresh] = []
-    placed: list[Placed] = []
-    book._reserve(len(history.events), history.entities)
-    for batch, labels in chunks(history, 20_000):
-        placed.append(book.apply(batch, labels, lambda some, _: made.append(some)))
-        if progress is not None:
-            progress(book.used / len(history.events))
-    empty = Book(schema)._snapshot()
-    whole = Refresh(*(np.concatenate(parts) for parts in zip(empty, *made, strict=True)))
-    versions = np.concatenate([np.zeros((0, len(schema.kinds)), np.int32), *(p.version for p in placed)])
-    ages = np.concatenate([np.zeros((0, len(schema.kinds)), np.int64), *(p.age_us for p in placed)])
-    rows = Rows(*(a[: book.used] for a in book.rows))
-    return Replay(rows, Placed(rows.x, versions, ages), whole)
-
-
-def chunks(history: History, size: int) -> Iterator[tuple[Batch, Labels]]:
-    """Its events in batches, each with the labels known before the next one begins."""
-    events, labels, told = history.events, history.labels, 0
-    for start in range(0, len(events), size):
-        stop = min(start + size, len(events))
-        until = len(labels) if stop == len(events) else int(np.searchsorted(labels.known_us, events.at_us[stop]))
-        yield events[start:stop], labels[told:until]
-        told = until
 
 
 @compiled
@@ -146,17 +166,36 @@ def _thinned(e: Any, at_us: Any, entity: Any, token: Any) -> Any:
 
 
 @compiled
-def _meet(e: Any, entity: Any, other: Any, at_us: Any) -> None:
+def _greet(e: Any, row: Any, oldest: Any, one: Any) -> None:
+    """An entity of the event `row`: nothing is left of one not seen since `oldest`."""
+    if e.seen[one] > 0 and e.last_row[one] < oldest:
+        e.seen[one] = e.kept[one] = e.told[one] = 0
+        e.amount[one], e.rates[one], e.met[one] = 0.0, 0.0, -1
+        e.version[one] = e.before[one] = -1
+    if e.seen[one] == 0:
+        e.born[one] = row
+    e.last_row[one] = row
+
+
+@compiled
+def _knows(e: Any, one: Any, p: Any) -> Any:
+    """Whether the entity in place `p` of those last met is the one that was met, not one that was new since."""
+    other = e.met[one, p]
+    return other >= 0 and e.met_row[one, p] >= e.born[other]
+
+
+@compiled
+def _meet(e: Any, entity: Any, other: Any, at_us: Any, row: Any) -> None:
     """`other` moves to the front of those last met."""
-    met, met_us = e.met[entity], e.met_us[entity]
+    met, met_us, met_row = e.met[entity], e.met_us[entity], e.met_row[entity]
     place = met.shape[0] - 1
     for p in range(met.shape[0]):
-        if met[p] == other:
+        if met[p] == other and _knows(e, entity, p):
             place = p
             break
     for p in range(place, 0, -1):
-        met[p], met_us[p] = met[p - 1], met_us[p - 1]
-    met[0], met_us[0] = other, at_us
+        met[p], met_us[p], met_row[p] = met[p - 1], met_us[p - 1], met_row[p - 1]
+    met[0], met_us[0], met_row[0] = other, at_us, row
 
 
 @compiled
@@ -194,7 +233,8 @@ def _describe(e: Any, at_us: Any, amount_log: Any, failed: Any, entity: Any, x: 
         for other in entity:
             if other >= 0 and other != one:
                 others += 1
-                known += (e.met[one] == other).any()
+                for p in range(e.met.shape[1]):
+                    known += e.met[one, p] == other and _knows(e, one, p)
         if others:
             to[5] = known / others
 
@@ -220,12 +260,12 @@ def _learn(e: Any, row: Any, at_us: Any, amount_log: Any, kind: Any, entity: Any
     e.kept[one] += 1
     for other in entity:
         if other >= 0 and other != one:
-            _meet(e, one, other, at_us)
+            _meet(e, one, other, at_us, row)
 
 
 @compiled
 def _tell(
-    e: Any, row: Any, at_us: Any, fraud: Any, entity: Any, crowded: Any, tokens: Any, touched: Any, n: Any
+    e: Any, row: Any, at_us: Any, fraud: Any, entity: Any, crowded: Any, token: Any, oldest: Any, touched: Any, n: Any
 ) -> Any:
     """A label into the books of its event's entities; those last met by them hear of a fraud."""
     for k in range(entity.shape[0]):
@@ -234,10 +274,10 @@ def _tell(
             continue
         n = _touch(e, one, touched, n)
         if fraud:
-            for other in e.met[one]:
-                if other >= 0:
-                    n = _touch(e, other, touched, n)
-        if not (crowded[k] and _thinned(e, at_us, one, tokens[row])):
+            for p in range(e.met.shape[1]):
+                if _knows(e, one, p) and e.last_row[e.met[one, p]] >= oldest:
+                    n = _touch(e, e.met[one, p], touched, n)
+        if not (crowded[k] and _thinned(e, at_us, one, token)):
             e.labelled[one, e.told[one] % e.labelled.shape[1]] = row
             e.told[one] += 1
     return n
@@ -246,8 +286,8 @@ def _tell(
 @compiled
 def _advance(
     e: Any, rows: Any, at_us: Any, type_: Any, amount_log: Any, failed: Any, entity: Any, token: Any, label_row: Any,
-    label_value: Any, label_us: Any, i: Any, j: Any, first: Any, due_us: Any, now_us: Any, crowded: Any, touched: Any,
-    n_touched: Any, version: Any, age_us: Any,
+    label_value: Any, label_us: Any, i: Any, j: Any, first: Any, base: Any, memory: Any, due_us: Any, now_us: Any, crowded: Any, touched: Any,
+    n_touched: Any, later_us: Any, version: Any, age_us: Any, place: Any,
 ) -> Any:  # fmt: skip
     """Applies what comes up to the mark; returns how far it got, and when the first thing after the mark happens."""
     n, m, kinds = at_us.shape[0], label_us.shape[0], entity.shape[1]
@@ -258,19 +298,33 @@ def _advance(
             return i, j, t, n_touched, now_us
         now_us = t
         if label:
-            row, fraud = label_row[j], label_value[j] == FRAUD
+            row, fraud, oldest = label_row[j], label_value[j] == FRAUD, first + i - memory
+            to = row - base
             j += 1
-            if rows.label[row] < 0:
-                rows.label[row], rows.known_us[row] = fraud, t
-                n_touched = _tell(e, row, t, fraud, rows.entity[row], crowded, rows.token, touched, n_touched)
+            if row >= oldest and rows.label[to] < 0:
+                rows.label[to], rows.known_us[to] = fraud, t
+                n_touched = _tell(
+                    e, row, t, fraud, rows.entity[to], crowded, rows.token[to], oldest, touched, n_touched
+                )
             continue
-        row = first + i
-        rows.at_us[row], rows.type[row], rows.entity[row], rows.token[row] = t, type_[i], entity[i], token[i]
-        _describe(e, t, amount_log[i], failed[i], entity[i], rows.x[row])
+        row, to = first + i, first + i - base
+        rows.at_us[to], rows.type[to], rows.entity[to], rows.token[to] = t, type_[i], entity[i], token[i]
+        for one in entity[i]:
+            if one >= 0:
+                _greet(e, row, row - memory, one)
+        _describe(e, t, amount_log[i], failed[i], entity[i], rows.x[to])
         for k in range(kinds):
             one = entity[i, k]
-            if one >= 0 and e.version[one] >= 0:
-                version[i, k], age_us[i, k] = e.version[one], t - e.mark_us[one]
+            if one < 0 or e.version[one] < 0:
+                continue
+            if t > e.mark_us[one] + later_us:
+                version[i, k], age_us[i, k], place[i, k] = e.version[one], t - e.mark_us[one], 2 * one + e.side[one]
+            elif e.before[one] >= 0:
+                version[i, k], age_us[i, k], place[i, k] = (
+                    e.before[one],
+                    t - e.before_us[one],
+                    2 * one + 1 - e.side[one],
+                )
         for k in range(kinds):
             if entity[i, k] >= 0:
                 _learn(e, row, t, amount_log[i], k, entity[i], crowded[k], token[i])
@@ -280,29 +334,34 @@ def _advance(
 
 
 @compiled
-def _last(ring: Any, put: Any, out: Any) -> None:
-    """A ring of rows, the latest first."""
-    size = ring.shape[0]
+def _last(ring: Any, put: Any, base: Any, oldest: Any, out: Any) -> None:
+    """Where the rows of a ring are, the latest first, none before `oldest`."""
+    size, n = ring.shape[0], 0
     for p in range(min(put, size)):
-        out[p] = ring[(put - 1 - p) % size]
+        row = ring[(put - 1 - p) % size]
+        if row >= oldest:
+            out[n] = row - base
+            n += 1
 
 
 @compiled
-def _read(e: Any, mark_us: Any, versions: Any, out: Any) -> None:
+def _read(e: Any, mark_us: Any, versions: Any, base: Any, oldest: Any, out: Any) -> None:
     """Numbers the entities' new embeddings, and writes what they are made of."""
     for i in range(out.entity.shape[0]):
         one = out.entity[i]
+        e.before[one], e.before_us[one], e.side[one] = e.version[one], e.mark_us[one], 1 - e.side[one]
         e.version[one], e.mark_us[one], e.touched[one] = versions + i, mark_us, False
+        out.place[i] = 2 * one + e.side[one]
     for i in range(out.entity.shape[0]):
         one, own = out.entity[i], out.own[i]
         own[0] = math.log1p(min(e.seen[one], _MANY))
         own[1], own[2] = _log_s(min(mark_us - e.first_us[one], _OLD_US)), _log_s(mark_us - e.last_us[one])
         for w in range(len(_RATES_US)):
             own[3 + w] = math.log1p(e.rates[one, w] * math.exp(-max(mark_us - e.last_us[one], 0) / _RATES_US[w]))
-        _last(e.events[one], e.kept[one], out.events[i])
-        _last(e.labelled[one], e.told[one], out.labelled[i])
+        _last(e.events[one], e.kept[one], base, oldest, out.events[i])
+        _last(e.labelled[one], e.told[one], base, oldest, out.labelled[i])
         for p in range(out.met.shape[1]):
             other = e.met[one, p]
-            if other >= 0:
+            if _knows(e, one, p) and e.last_row[other] >= oldest:
                 out.met[i, p], out.met_version[i, p] = other, e.version[other]
                 out.met_age_us[i, p] = mark_us - e.met_us[one, p]

@@ -25,12 +25,8 @@ def save(gnn: Gnn, path: Path) -> None:
     """Written beside and moved into place."""
     from safetensors.numpy import save_file
 
-    header = {
-        "format": FORMAT, "schema": gnn.schema.document(), "schema_hash": gnn.schema.hash, "shape": gnn.shape.document(),
-        "features": list(gnn.features), "card": gnn.card,
-    }  # fmt: skip
     beside = path.with_name(path.name + ".new")
-    save_file(flat(gnn.weights), beside, metadata={_KEY: json.dumps(header, sort_keys=True)})
+    save_file(flat(gnn.weights), beside, metadata={_KEY: json.dumps(header_of(gnn), sort_keys=True)})
     beside.replace(path)
 
 
@@ -38,6 +34,26 @@ def load(path: Path, *, kinds: tuple[str, ...] | None = None, features: tuple[st
     """What `save` wrote. `kinds` and `features`, where given, are what the caller is going to feed: a network for others is refused
     with BadInput; a file that is damaged, or no checkpoint, with Corrupt."""
     header, arrays = _read(path)
+    return gnn_of(header, arrays, str(path), kinds=kinds, features=features)
+
+
+def header_of(gnn: Gnn) -> dict[str, Any]:
+    """What `gnn_of` needs besides the arrays of `flat(gnn.weights)`."""
+    return {
+        "format": FORMAT, "schema": gnn.schema.document(), "schema_hash": gnn.schema.hash, "shape": gnn.shape.document(),
+        "features": list(gnn.features), "card": gnn.card,
+    }  # fmt: skip
+
+
+def gnn_of(
+    header: dict[str, Any],
+    arrays: Arrays,
+    path: str,
+    *,
+    kinds: tuple[str, ...] | None = None,
+    features: tuple[str, ...] | None = None,
+) -> Gnn:
+    """A network from its header and arrays; refuses as `load` does. `path`: named in errors."""
     if header.get("format") != FORMAT:
         raise BadInput(f"{path}: a checkpoint of format {header.get('format')!r}, not {FORMAT}", hint=_ANEW)
     try:
@@ -55,7 +71,7 @@ def load(path: Path, *, kinds: tuple[str, ...] | None = None, features: tuple[st
         raise BadInput(f"{path}: trained with {len(names)} features, given {len(features)}: {what}", hint=_ANEW)
     if shape.kinds != len(schema.kinds) or shape.inputs != schema.inputs or shape.dense != len(names):
         raise Corrupt(f"{path}: the weights' shape is not that of its graph schema", hint=_ANEW)
-    return Gnn(schema, shape, weights_from(arrays, shape, str(path)), names, card)
+    return Gnn(schema, shape, weights_from(arrays, shape, path), names, card)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Arrays]:

@@ -108,6 +108,13 @@ class History:
         """How many numbers entities have."""
         return int(self.events.entity.max(initial=-1)) + 1
 
+    def until(self, rows: int, known_us: int) -> History:
+        """Its first events, and what labels told of them by a time."""
+        known = self.labels
+        some = (known.row < rows) & (known.known_us <= known_us)
+        labels = Labels(known.row[some], known.value[some], known.known_us[some])
+        return History(self.events[slice(0, rows)], labels, self.kinds, self.crowded)
+
 
 def batch_of(columns: Columns, numbers: NDArray[np.int32], token: NDArray[np.uint64]) -> Batch:
     """The kernel's columns of events (no labels among them); `numbers` from `Numbering.of(columns.keys)`."""
@@ -120,6 +127,9 @@ class Numbering:
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[int, int], int] = {}
+        self._free: list[int] = []
+        """Numbers that were given back; the last one goes next."""
+        self._next = 0
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -131,8 +141,34 @@ class Numbering:
         for i, row in enumerate(keys.tolist()):
             for k, key in enumerate(row):
                 if key:
-                    numbers[i, k] = known.setdefault((k, key), len(known))
+                    number = known.get((k, key))
+                    if number is None:
+                        number = known[k, key] = self._free.pop() if self._free else self._next
+                        self._next += number == self._next
+                    numbers[i, k] = number
         return numbers
+
+    def drop(self, numbers: NDArray[np.int64]) -> None:
+        """Give them back: others may have them."""
+        gone = set(numbers.tolist()).difference(self._free)
+        self._numbers = {of: number for of, number in self._numbers.items() if number not in gone}
+        self._free += sorted(gone)
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """All it knows, for `load`."""
+        pairs = np.array(list(self._numbers), np.uint64).reshape(-1, 2)
+        return {
+            "kind": pairs[:, 0].astype(np.int16),
+            "key": pairs[:, 1],
+            "number": np.array(list(self._numbers.values()), np.int32),
+            "free": np.array(self._free, np.int32),
+        }
+
+    def load(self, arrays: dict[str, NDArray[Any]]) -> None:
+        pairs = zip(arrays["kind"].tolist(), arrays["key"].tolist(), strict=True)
+        self._numbers = dict(zip(pairs, arrays["number"].tolist(), strict=True))
+        self._free = arrays["free"].tolist()
+        self._next = max([*self._numbers.values(), *self._free], default=-1) + 1
 
 
 def tokens(n: int, start: int = 0) -> NDArray[np.uint64]:

@@ -180,6 +180,8 @@ class Net(nn.Module):
         self.head = nn.ModuleList(
             [nn.Linear(shape.head_inputs, shape.hidden), nn.Linear(shape.hidden, w), nn.Linear(w, 1)]
         )
+        nn.init.zeros_(self.head[-1].weight)
+        nn.init.zeros_(self.head[-1].bias)
         self.amount, self.gap = Typed(k, w, 1), Typed(k, w, 1)
         self.pair = nn.Parameter(torch.randn(k, k, w, w) * 0.1)
 

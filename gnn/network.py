@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gnn.book import Book, replay
 from gnn.encode import Weights, first_layer, head, second_layer
-from gnn.history import Batch, History, Labels
-from gnn.records import Placed, Refresh
+from gnn.history import History
+from gnn.records import Placed, Refresh, Replay
+from gnn.replay import replay
 from gnn.schema import AGGREGATIONS, GraphSchema, Shape
 from ringwatch.errors import BadInput
 
@@ -40,20 +40,30 @@ class Gnn:
     """Seed, metrics and data of its training."""
 
     def margins(
-        self, history: History, rows: NDArray[np.int64], features: NDArray[np.float32] | None = None
+        self,
+        history: History,
+        rows: NDArray[np.int64],
+        features: NDArray[np.float32] | None = None,
+        done: Replay | None = None,
     ) -> NDArray[np.float64]:
         """Log-odds of fraud, (rows,), of events of a history, each by what was known before it. `features`: (rows, m)."""
-        return self.score(history, rows, features).margin
+        return self.score(history, rows, features, done).margin
 
     def embeddings(self, history: History, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(rows, kinds, width): of the entities of events of a history, as of the last mark before each."""
         empty = np.full((len(rows), self.shape.dense), np.nan, np.float32)
         return self.score(history, rows, empty).embeddings
 
-    def score(self, history: History, rows: NDArray[np.int64], features: NDArray[np.float32] | None = None) -> Scored:
-        """Both, with the embeddings' ages: the same bits that `Live` gives for the whole stream."""
-        done = replay(history, self.schema)
-        some = Placed(done.rows.x[rows], done.placed.version[rows], done.placed.age_us[rows])
+    def score(
+        self,
+        history: History,
+        rows: NDArray[np.int64],
+        features: NDArray[np.float32] | None = None,
+        done: Replay | None = None,
+    ) -> Scored:
+        """Both, with the embeddings' ages: the same bits that `Live` gives for the whole stream. `done`: its replay by the same schema."""
+        done = replay(history, self.schema) if done is None else done
+        some = Placed._make(a[rows] for a in done.placed)
         inner = np.unique(some.version[some.version >= 0]).astype(np.int64)
         met = done.made.met_version[inner]
         outer = np.union1d(inner, met[met >= 0]).astype(np.int64)
@@ -105,62 +115,3 @@ class Gnn:
         margin = np.zeros(n, np.float32)
         head(self.weights, some.x, types, entity, where, some.age_us, dense, embedded, slots, margin)
         return Scored(margin.astype(np.float64), slots, np.where(some.version >= 0, some.age_us, -1))
-
-
-class Live:
-    """The network over a stream: feed it in order, in batches of any size; the same bits for each."""
-
-    def __init__(self, gnn: Gnn) -> None:
-        self.gnn = gnn
-        self.book = Book(gnn.schema)
-        self._first = np.zeros((0, gnn.shape.width), np.float32)
-        self._embedded = self._first.copy()
-
-    def apply(self, batch: Batch, labels: Labels, features: NDArray[np.float32] | None = None) -> Scored:
-        """Scores events by what was known before each, then remembers them; `labels` as in `Book.apply`."""
-        done: list[Scored] = []
-        scored = 0
-
-        def up_to(placed: Placed) -> None:
-            nonlocal scored
-            stop = len(placed.x)
-            if stop > scored:
-                some = slice(scored, stop)
-                entity, version = batch.entity[some], placed.version[some]
-                here = None if features is None else features[some]
-                part = Placed(placed.x[some], version, placed.age_us[some])
-                where = np.where(version >= 0, entity, -1).astype(np.int64)
-                done.append(self.gnn.head(part, batch.type[some], entity, where, here, self._embedded))
-                scored = stop
-
-        def refresh(made: Refresh, placed: Placed) -> None:
-            up_to(placed)
-            self._refresh(made)
-
-        up_to(self.book.apply(batch, labels, refresh))
-        if not done:
-            return self.gnn.head(
-                _nothing(self.gnn), batch.type, batch.entity, batch.entity.astype(np.int64), features, self._first
-            )
-        return Scored(*(np.concatenate(parts) for parts in zip(*done, strict=True)))
-
-    def _refresh(self, made: Refresh) -> None:
-        if (size := len(self.book.entities.kind)) > len(self._first):
-            more = np.zeros((size - len(self._first), self.gnn.shape.width), np.float32)
-            self._first, self._embedded = np.append(self._first, more, 0), np.append(self._embedded, more, 0)
-        gnn, one = self.gnn, made.entity
-        self._first[one] = gnn.first(self.book.rows, made)
-        out = np.zeros((len(one), gnn.shape.width), np.float32)
-        met_kind = np.where(made.met >= 0, self.book.entities.kind[made.met], -1).astype(np.int16)
-        second_layer(
-            gnn.weights, gnn.code, gnn.shape.heads, made.kind, self._first, one.astype(np.int64), made.met.astype(np.int64),
-            met_kind, made.met_age_us, out,
-        )  # fmt: skip
-        self._embedded[one] = out
-
-
-def _nothing(gnn: Gnn) -> Placed:
-    kinds = len(gnn.schema.kinds)
-    return Placed(
-        np.zeros((0, gnn.schema.inputs), np.float32), np.zeros((0, kinds), np.int32), np.zeros((0, kinds), np.int64)
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,20 +41,31 @@ class Entities(NamedTuple):
     """(n, 2): how many amounts, and the mean of their logs."""
     rates: NDArray[np.float64]
     """(n, 3): events, fading over an hour, a day, a week, as of `last_us`."""
-    events: NDArray[np.int32]
+    events: NDArray[np.int64]
     """(n, 12): rows, in a ring."""
     kept: NDArray[np.int64]
     """How many were put in it."""
-    labelled: NDArray[np.int32]
+    labelled: NDArray[np.int64]
     """(n, 8): rows, in a ring."""
     told: NDArray[np.int64]
     met: NDArray[np.int32]
     """(n, 5): entities, the last one first; -1 where there are fewer."""
     met_us: NDArray[np.int64]
-    version: NDArray[np.int32]
-    """Number of its embedding; -1 where it has none yet."""
+    met_row: NDArray[np.int64]
+    """(n, 5): the event at which."""
+    born: NDArray[np.int64]
+    """Row of its first event since it was new or forgotten."""
+    last_row: NDArray[np.int64]
+    """Row of its last event."""
+    version: NDArray[np.int64]
+    """Number of its newest embedding; -1 where it has none yet."""
     mark_us: NDArray[np.int64]
     """Of that embedding."""
+    before: NDArray[np.int64]
+    """The embedding before it, which counts until the newest does; -1 for none."""
+    before_us: NDArray[np.int64]
+    side: NDArray[np.int8]
+    """0 or 1: which of an entity's two places the newest has, so that it can be computed while the one before still counts."""
     touched: NDArray[np.bool_]
 
 
@@ -67,15 +79,17 @@ class Refresh(NamedTuple):
     own: NDArray[np.float32]
     """(m, 6): `gnn.schema.OWN`."""
     events: NDArray[np.int32]
-    """(m, 12): rows, the latest first; -1 where there are fewer."""
+    """(m, 12): where they are in `Rows`, the latest first; -1 where there are fewer."""
     labelled: NDArray[np.int32]
-    """(m, 8): rows, the one known last first."""
+    """(m, 8): the same, the one known last first."""
     met: NDArray[np.int32]
     """(m, 5): entities."""
-    met_version: NDArray[np.int32]
+    met_version: NDArray[np.int64]
     """(m, 5): their embeddings, as of this mark; -1 for none."""
     met_age_us: NDArray[np.int64]
     """(m, 5): from the last event together to the mark."""
+    place: NDArray[np.int64]
+    """(m,): where its embedding goes: twice the entity's number, and its side."""
 
 
 class Placed(NamedTuple):
@@ -83,10 +97,12 @@ class Placed(NamedTuple):
 
     x: NDArray[np.float32]
     """(n, inputs)"""
-    version: NDArray[np.int32]
+    version: NDArray[np.int64]
     """(n, kinds): number of the embedding that counts for this event; -1 for none."""
     age_us: NDArray[np.int64]
     """(n, kinds): from its mark to the event; 0 for none."""
+    place: NDArray[np.int64]
+    """(n, kinds): where that embedding is; -1 for none."""
 
 
 class Replay(NamedTuple):
@@ -107,12 +123,31 @@ def rows_of(n: int, schema: GraphSchema) -> Rows:
 
 def entities_of(n: int, schema: GraphSchema) -> Entities:
     caps = schema.caps
+
+    def zeros(*size: int) -> NDArray[np.int64]:
+        return np.zeros((n, *size), np.int64)
+
     return Entities(
-        np.zeros(n, np.int16), np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros((n, 2)),
-        np.zeros((n, RATES)), np.full((n, caps.events), -1, np.int32), np.zeros(n, np.int64),
-        np.full((n, caps.labelled), -1, np.int32), np.zeros(n, np.int64), np.full((n, caps.neighbours), -1, np.int32),
-        np.zeros((n, caps.neighbours), np.int64), np.full(n, -1, np.int32), np.zeros(n, np.int64), np.zeros(n, np.bool_),
+        np.zeros(n, np.int16), zeros(), zeros(), zeros(), np.zeros((n, 2)), np.zeros((n, RATES)), zeros(caps.events), zeros(),
+        zeros(caps.labelled), zeros(), np.full((n, caps.neighbours), -1, np.int32), zeros(caps.neighbours), zeros(caps.neighbours),
+        zeros(), zeros(), zeros() - 1, zeros(), zeros() - 1, zeros(), np.zeros(n, np.int8), np.zeros(n, np.bool_),
     )  # fmt: skip
+
+
+def placed_of(parts: Sequence[Placed], schema: GraphSchema) -> Placed:
+    """Joined; of none, nothing."""
+    n = (0, len(schema.kinds))
+    nothing = Placed(
+        np.zeros((0, schema.inputs), np.float32), np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
+    )
+    return Placed._make(np.concatenate(all_of) for all_of in zip(nothing, *parts, strict=True))
+
+
+def matching(array: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+    """A copy of it. Raises ValueError for another shape or type."""
+    if array.shape != like.shape or array.dtype != like.dtype:
+        raise ValueError(f"{array.dtype} of {array.shape}, not {like.dtype} of {like.shape}")
+    return array.copy()
 
 
 def grown(old: tuple[NDArray[Any], ...], new: tuple[NDArray[Any], ...]) -> tuple[NDArray[Any], ...]:

@@ -38,18 +38,28 @@ class Caps:
 
 @dataclass(frozen=True, slots=True)
 class GraphSchema:
-    """Kinds in order, which of them are crowded (their events are thinned), caps, and the time between two marks."""
+    """Kinds in order, which of them are crowded (their events are thinned), caps, and the time between two marks.
+
+    `later`: an embedding counts from so many marks after its own on, 0 or 1. With 1 there is the time between two marks to compute it in,
+    so that no event waits for it. `memory`: how many events are remembered; of what was longer ago nothing is left, as if an entity that
+    was not seen since were new."""
 
     kinds: tuple[str, ...]
     crowded: tuple[bool, ...]
     mark_us: int
     caps: Caps = Caps()
+    later: int = 1
+    memory: int = 1_000_000
 
     def __post_init__(self) -> None:
         if not self.kinds or len(self.kinds) != len(self.crowded) or len(set(self.kinds)) < len(self.kinds):
             raise BadInput(f"kinds {self.kinds} with crowded {self.crowded}", hint="name each kind once, with its flag")
         if self.mark_us <= 0 or min(self.caps.events, self.caps.labelled, self.caps.neighbours) < 1:
             raise BadInput(f"marks of {self.mark_us} us with {self.caps}", hint="all must be above 0")
+        if self.memory < 1:
+            raise BadInput(f"{self.memory} events are remembered", hint="one at least")
+        if self.later not in (0, 1):
+            raise BadInput(f"embeddings that count {self.later} marks later", hint="0 or 1 is known")
 
     @property
     def inputs(self) -> int:
@@ -75,7 +85,8 @@ class GraphSchema:
         try:
             caps = Caps(**document["caps"])  # type: ignore[arg-type]
             kinds, crowded = document["kinds"], document["crowded"]
-            return cls(tuple(kinds), tuple(crowded), int(document["mark_us"]), caps)  # type: ignore[arg-type, call-overload]
+            later, memory = int(document["later"]), int(document["memory"])  # type: ignore[call-overload]
+            return cls(tuple(kinds), tuple(crowded), int(document["mark_us"]), caps, later, memory)  # type: ignore[arg-type, call-overload]
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"a graph schema without or with a wrong {error}", hint="train the network anew") from error
 

@@ -14,11 +14,12 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
 from gnn.batches import Hiding, graph_of
-from gnn.book import replay
 from gnn.history import FRAUD, History, fingerprint
 from gnn.net import Net, Sample, sample_of, weights_of
 from gnn.network import Gnn
+from gnn.options import USUAL, Options
 from gnn.records import Replay
+from gnn.replay import replay
 from gnn.resume import Fit, resume, store
 from gnn.schema import GraphSchema, Shape, mark_interval_us
 from ringwatch.errors import BadInput
@@ -33,29 +34,6 @@ Progress = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How to train; the same for every data set."""
-
-    aggregation: str = "sage"
-    epochs: int = 30
-    patience: int = 4
-    batch: int = 512
-    rate: float = 0.001
-    decay: float = 1e-4
-    dropout: float = 0.1
-    self_supervision: float = 0.2
-    """Weight of the self-supervised loss."""
-    valid_share: float = 0.15
-    """Of the training rows, the last in time: they choose the epoch."""
-    blind: float = 0.15
-    """Share of the batches in which no label is seen."""
-    late: float = 0.35
-    """Share of the batches in which the labels of a span before each mark are not."""
-    blind_epochs: int = 6
-    """Epochs where there are too few frauds for a validation block."""
-
-
-@dataclass(frozen=True, slots=True)
 class Given:
     """What training sees: a replay, the rows that train and choose, and the caller's features of them."""
 
@@ -64,11 +42,13 @@ class Given:
     train: NDArray[np.int64]
     valid: NDArray[np.int64]
     pool: NDArray[np.int64]
-    """Rows of self-supervision: all up to the last that trains."""
+    """Rows of self-supervision: all from the first to the last that trains."""
     fraud: NDArray[np.bool_]
     """(events,)"""
     offset: NDArray[np.float32]
     """(events,): log-odds that another model gives; the network learns what to add."""
+    hidden_offset: NDArray[np.float32]
+    """(events,): those that it gives where labels are hidden."""
     dense: Tensor
     """(rows given + 1, features): the last row is missing."""
     dense_at: NDArray[np.int64]
@@ -81,29 +61,38 @@ class Given:
 
 def fit(
     history: History, rows: NDArray[np.int64], labels: Array, features: NDArray[np.float32] | None = None, *, seed: int,
-    names: tuple[str, ...] | None = None, offset: Array | None = None, valid: NDArray[np.int64] | None = None, options: Options = Options(),
-    progress: Progress | None = None, state: Path | None = None, schema: GraphSchema | None = None,
+    names: tuple[str, ...] | None = None, offset: Array | None = None, hidden_offset: Array | None = None,
+    valid: NDArray[np.int64] | None = None, options: Options = USUAL, progress: Progress | None = None, state: Path | None = None,
+    schema: GraphSchema | None = None, done: Replay | None = None,
 ) -> Gnn:  # fmt: skip
     """Learns from events `rows` of a history with `labels` (1 fraud, 0 good) and `features` (rows, m), named or numbered.
 
-    `offset`: log-odds, (rows,), that another model gives without having seen a row; the network then learns what to add to them.
-    `valid`: rows that choose the epoch, among `rows`; else the last of them in time. Label states come from the history's labels,
+    `offset`: log-odds, (rows,), that another model gives without having seen a row; the network then learns what to add to them; of
+    `hidden_offset` to those where labels are hidden from it. `valid`: rows that choose the epoch, among `rows`; else the last of them
+    in time; with none of them about `steps` batches are done. `done`: the history's replay by `schema`. Label states come from the history's labels,
     each as of the mark. `state`: a file that holds the training after each epoch; where it is there, training goes on from it,
     to the same weights as without a break. On a CPU the same seed gives the same weights.
     """
-    rows, labels, features, names, offset = _checked(history, rows, labels, features, names, offset)
+    rows, labels, features, names, (offset, hidden) = _checked(
+        history, rows, labels, features, names, (offset, offset if hidden_offset is None else hidden_offset)
+    )
     last_us = history.events.at_us[rows[-1]]
     if schema is None:
         past = history.events.at_us[: np.searchsorted(history.events.at_us, last_us, "right")]
         schema = GraphSchema(history.kinds, history.crowded, mark_interval_us(past))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    given = _given(history, schema, rows, labels, features, offset, valid, options)
-    print_of = fingerprint(history, rows, labels, features, offset)
+    done = replay(history, schema) if done is None else done
+    given = _given(history, schema, done, rows, labels, features, (offset, hidden), valid, options)
+    print_of = fingerprint(history, rows, labels, features, offset, hidden)
     fitted = _begin(given, options, seed, device)
     key = {"data": print_of, "seed": seed, "schema": schema.hash, "options": asdict(options)}
     if state is not None:
         resume(fitted, state, key)
-    most = options.epochs if len(given.valid) else options.blind_epochs
+    most = (
+        options.epochs
+        if len(given.valid)
+        else min(options.epochs, -(-options.steps // -(-_drawn(given, options)[1] // options.batch)))
+    )
     while fitted.epoch < most and not (len(given.valid) and fitted.epoch - fitted.best_epoch >= options.patience):
         run_epoch(fitted, given, options, seed, device)
         precision = _judge(fitted, given, device)
@@ -127,16 +116,17 @@ def _checked(
     labels: Array,
     features: NDArray[np.float32] | None,
     names: tuple[str, ...] | None,
-    offset: Array | None,
-) -> tuple[NDArray[np.int64], Array, NDArray[np.float32], tuple[str, ...], Array]:
+    offsets: tuple[Array | None, Array | None],
+) -> tuple[NDArray[np.int64], Array, NDArray[np.float32], tuple[str, ...], tuple[Array, Array]]:
     """In order of rows."""
     rows, labels = np.asarray(rows, np.int64), np.asarray(labels)
     features = np.zeros((len(rows), 0), np.float32) if features is None else np.asarray(features, np.float32)
     names = tuple(f"f{j}" for j in range(features.shape[1])) if names is None else tuple(names)
-    offset = np.zeros(len(rows)) if offset is None else np.asarray(offset, np.float64)
+    offset, hidden = (np.zeros(len(rows)) if o is None else np.asarray(o, np.float64) for o in offsets)
     if (
         len(labels) != len(rows)
         or len(offset) != len(rows)
+        or len(hidden) != len(rows)
         or len(features) != len(rows)
         or len(names) != features.shape[1]
     ):
@@ -149,12 +139,12 @@ def _checked(
     if not np.isin(labels, (0, 1)).all() or len(np.unique(labels)) < 2:
         raise BadInput("labels to train on are not 0 and 1, some of each", hint="leave out rows without a label")
     order = np.argsort(rows)
-    return rows[order], labels[order], features[order], names, offset[order]
+    return rows[order], labels[order], features[order], names, (offset[order], hidden[order])
 
 
 def _given(
-    history: History, schema: GraphSchema, rows: NDArray[np.int64], labels: Array, features: NDArray[np.float32],
-    offset: Array, valid: NDArray[np.int64] | None, options: Options,
+    history: History, schema: GraphSchema, done: Replay, rows: NDArray[np.int64], labels: Array, features: NDArray[np.float32],
+    offsets: tuple[Array, Array], valid: NDArray[np.int64] | None, options: Options,
 ) -> Given:  # fmt: skip
     n = len(history.events)
     chosen = rows[_block(labels, options.valid_share) :] if valid is None else np.sort(np.asarray(valid, np.int64))
@@ -162,13 +152,13 @@ def _given(
     fraud[rows] = labels == FRAUD
     dense_at = np.full(n, len(rows))
     dense_at[rows] = np.arange(len(rows))
-    start = np.zeros(n, np.float32)
-    start[rows] = offset
+    start, hidden = np.zeros((2, n), np.float32)
+    start[rows], hidden[rows] = offsets
     dense = torch.as_tensor(np.append(features, np.full((1, features.shape[1]), np.nan, np.float32), 0))
     train = np.setdiff1d(rows, chosen)
     return Given(
-        Shape.of(schema, features.shape[1], options.aggregation), replay(history, schema), train, chosen,
-        np.arange(train[-1] + 1), fraud, start, dense, dense_at,
+        Shape.of(schema, features.shape[1], options.aggregation), done, train, chosen, np.arange(train[0], train[-1] + 1), fraud, start,
+        hidden, dense, dense_at,
     )  # fmt: skip
 
 
@@ -213,8 +203,10 @@ def _judge(fitted: Fit, given: Given, device: torch.device) -> float:
         return float("nan")
     truth = given.fraud[given.valid]
     frozen = Hiding(after_us=float(given.replay.rows.at_us[given.valid[0]]))
-    start = given.offset[given.valid]
-    both = [start + margins(fitted.net, given, given.valid, device, hiding) for hiding in (Hiding(), frozen)]
+    both = [
+        start[given.valid] + margins(fitted.net, given, given.valid, device, hiding)
+        for start, hiding in ((given.offset, Hiding()), (given.hidden_offset, frozen))
+    ]
     precision = float(np.mean([average_precision_score(truth, m) for m in both]))
     if precision > fitted.best:
         fitted.best, fitted.best_epoch, fitted.weights = precision, fitted.epoch, _copied(fitted.net)
@@ -230,20 +222,24 @@ def run_epoch(fitted: Fit, given: Given, options: Options, seed: int, device: to
     rng = np.random.default_rng([seed, fitted.epoch])
     torch.manual_seed(int(rng.integers(2**62)))
     fitted.net.train()
-    order = rng.permutation(given.train)
-    frauds = max(int(given.fraud[given.train].sum()), 1)
-    weight = float(np.clip(((len(order) - frauds) / frauds) ** 0.5, 1.0, 10.0))
+    fraud = given.fraud[given.train]
+    frauds, drawn = _drawn(given, options)
+    drawn, goods = drawn - frauds, int((~fraud).sum())
+    order = rng.permutation(np.concatenate([given.train[fraud], rng.choice(given.train[~fraud], drawn, replace=False)]))
+    weight = float(np.clip((drawn / max(frauds, 1)) ** 0.5, 1.0, 10.0))
+    shift = np.log(weight * goods / max(drawn, 1))
     losses = []
     for at in range(0, len(order), options.batch):
         rows = order[at : at + options.batch]
         both = np.concatenate([rows, rng.choice(given.pool, max(len(rows) // 2, 1))])
-        sample = given.sample(both, _hiding(rng, given, options), device)
+        hiding = _hiding(rng, given, options)
+        sample = given.sample(both, hiding, device)
         slots, fresh = fitted.net.placed(sample, fitted.net.embed(sample))
         margin = fitted.net.margin(sample, slots, fresh, options.dropout)[: len(rows)]
-        start = torch.as_tensor(given.offset[rows], device=device)
+        start = torch.as_tensor((given.offset if hiding == _ALL_SEEN else given.hidden_offset)[rows], device=device)
         truth = torch.as_tensor(given.fraud[rows], dtype=margin.dtype, device=device)
         loss = nn.functional.binary_cross_entropy_with_logits(
-            margin + start + np.log(weight), truth, pos_weight=torch.tensor(weight, device=device)
+            margin + start + shift, truth, pos_weight=torch.tensor(weight, device=device)
         )
         shuffled = torch.as_tensor(rng.permutation(len(both)), device=device)
         loss = loss + options.self_supervision * fitted.net.self_supervised(sample, slots, shuffled)
@@ -254,6 +250,12 @@ def run_epoch(fitted: Fit, given: Given, options: Options, seed: int, device: to
         losses.append(float(loss.detach()))
     fitted.epoch += 1
     return float(np.mean(losses))
+
+
+def _drawn(given: Given, options: Options) -> tuple[int, int]:
+    """Frauds that train, and all rows that an epoch draws."""
+    frauds = int(given.fraud[given.train].sum())
+    return frauds, frauds + min(len(given.train) - frauds, options.goods * max(frauds, 1))
 
 
 def _hiding(rng: np.random.Generator, given: Given, options: Options) -> Hiding:

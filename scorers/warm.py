@@ -9,9 +9,13 @@ import numpy as np
 from features.columns import ResolvedLabel
 from features.memory_state import MemoryState
 from features.schema import FeatureSchema
-from ringwatch.model import Event, Label
+from gnn.checkpoint import flat, shapes_of, weights_from
+from gnn.network import Gnn
+from gnn.schema import GraphSchema, Shape
+from ringwatch.model import HOUR_US, Event, Label
 from scorers.assess import Assessor
 from scorers.forest import Forest
+from scorers.learned.live_network import LiveNetwork
 from scorers.learned.model import Evaluator, LearnedModel, View
 from scorers.learned.trees import Trees
 from scorers.policy import Policy
@@ -38,6 +42,12 @@ def warm() -> float:
     for stale in (False, True):
         model.margin(features, scores, np.array([float(stale)]))
         model.explain(features, scores, stale=stale)
+    network = LiveNetwork(_network(), schema)
+    later = [
+        Event(f"warm {h}", "payment", event.at_us + h * HOUR_US, event.entities, amount_minor=100) for h in (1, 2, 3)
+    ]
+    network.take([event, label, *later])
+    network.close()
     return time.perf_counter() - started
 
 
@@ -64,6 +74,15 @@ def _leaf() -> Trees:
         np.ones(1),
         one,
     )
+
+
+def _network() -> Gnn:
+    """A graph network that says nothing."""
+    schema = GraphSchema(("user", "device"), (False, True), HOUR_US)
+    shape = Shape.of(schema, 0, "sage")
+    sizes = flat(shapes_of(shape))
+    zeros = {name: np.zeros(tuple(size), np.float32) for name, size in sizes.items()}
+    return Gnn(schema, shape, weights_from(zeros, shape, "warm"))
 
 
 if __name__ == "__main__":

@@ -31,17 +31,19 @@ class Blend:
         return self.bias + margins @ self.weights
 
 
-def blend(margins: NDArray[np.float64], y: NDArray[np.int8]) -> Blend:
-    """Of margins (n, members) and labels (n,) of 0 and 1, both of which there are."""
+def blend(margins: NDArray[np.float64], y: NDArray[np.int8], weight: NDArray[np.int64] | None = None) -> Blend:
+    """Of margins (n, members) and labels (n,) of 0 and 1, both of which there are, and for how many rows each stands (n,)."""
     n, members = margins.shape
+    share = np.full(n, 1.0 / n) if weight is None else weight / weight.sum()
     even = np.full(members, 1.0 / members)
 
     def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         z = w[0] + margins @ w[1:]
         off = w[1:] - even
         p = 1.0 / (1.0 + np.exp(-z))
-        slope = np.concatenate([[np.mean(p - y)], margins.T @ (p - y) / n + 2 * _PULL * off])
-        return float(np.mean(np.logaddexp(0.0, z) - y * z) + _PULL * off @ off), slope
+        off_by = (p - y) * share
+        slope = np.concatenate([[off_by.sum()], margins.T @ off_by + 2 * _PULL * off])
+        return float(share @ (np.logaddexp(0.0, z) - y * z) + _PULL * off @ off), slope
 
     start = np.concatenate([[0.0], even])
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(None, None)] + [(0.0, None)] * members)

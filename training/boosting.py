@@ -34,8 +34,10 @@ class Settings:
     penalty: float = 5.0
 
 
-def fit(x: NDArray[np.float32], y: NDArray[np.int8], s: Settings, seed: int) -> Any:
-    """A LightGBM booster on inputs (n, m) and labels (n,) of 0 and 1."""
+def fit(
+    x: NDArray[np.float32], y: NDArray[np.int8], s: Settings, seed: int, weight: NDArray[np.int64] | None = None
+) -> Any:
+    """A LightGBM booster on inputs (n, m), labels (n,) of 0 and 1, and for how many rows each stands (n,)."""
     lightgbm = _lightgbm()
     forest = s.family == "forest"
     parameters = {
@@ -55,7 +57,8 @@ def fit(x: NDArray[np.float32], y: NDArray[np.int8], s: Settings, seed: int) -> 
         "force_col_wise": True,
         "verbose": -1,
     }
-    data = lightgbm.Dataset(x, y.astype(np.float32), free_raw_data=True)
+    many = None if weight is None or (weight == 1).all() else weight.astype(np.float32)
+    data = lightgbm.Dataset(x, y.astype(np.float32), weight=many, free_raw_data=True)
     return lightgbm.train(parameters, data, s.rounds)
 
 

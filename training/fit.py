@@ -2,7 +2,8 @@
 given, in order of time, by one rule for all data sets.
 
 The rows are cut into four blocks of time. Settings are tried on the last block by trees that were trained on the blocks before it; the
-blend is fitted on the last two blocks, each scored by trees of the blocks before it; then all rows train the trees that serve.
+blend is fitted on the last two blocks, each scored by trees of the blocks before it; then all rows train the trees that serve. A graph
+network, where there is one, joins the blend by the same blocks (`training/network.py`).
 
 Twice: with all inputs, and without those that depend on labels, for when labels have stopped coming.
 """
@@ -18,21 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from ringwatch.errors import BadInput
+from gnn.options import USUAL, Options
 from scorers.learned.inputs import Inputs, of_labels
 from scorers.learned.model import LearnedModel, View
+from scorers.learned.trees import Trees
+from training import network
 from training.blending import Blend, blend, joined
 from training.boosting import Settings, fit, flat, margins
+from training.graph import Graph
+from training.labelled import FRAUD, TooFewLabels
 from training.table import Table
 
-
-class TooFewLabels(BadInput):
-    """Nothing can be learned from so few."""
-
-
-LEAST_OF_EACH = 20
-"""Labels of good and of fraud that there must be: fewer teach nothing that can be checked."""
-_BLOCKS, _LOOKED_AT, _MOST_INPUTS = 4, 50_000, 256
+_LOOKED_AT, _MOST_INPUTS, _MOST_GOOD = 50_000, 256, 200_000
 _ROUNDS = (100, 200, 400)
 _PATIENCE = 3.0
 """Labels have stopped coming after so many times the longest silence there was: they come irregularly."""
@@ -53,6 +51,8 @@ class Chosen:
     oof: NDArray[np.float64]
     """Log-odds of the rows in the last two blocks, out of fold."""
     y: NDArray[np.int8]
+    network: str = ""
+    """What became of the graph network."""
     gains: dict[str, float] = field(default_factory=dict)
 
 
@@ -67,31 +67,44 @@ def learn(
     table: Table,
     *,
     seed: int,
+    graph: Graph | None = None,
+    options: Options = USUAL,
     wanted: Wanted = lambda name: True,
     progress: Progress = lambda share, words: None,
 ) -> Learned:
-    """Of the labelled rows of the table. Raises TooFewLabels where there are too few of either."""
-    rows = np.flatnonzero(table.label >= 0)
-    rows = rows[np.lexsort((table.row[rows], table.at_us[rows]))]
+    """Of the labelled rows of the table. With `graph` a graph network, trained by `options`, may become a part of the model. Raises
+    TooFewLabels where there are too few of either."""
+    rows, weight = _thinned(table, table.labelled())
     y = table.label[rows]
-    frauds = int(np.count_nonzero(y))
-    if min(frauds, len(y) - frauds) < LEAST_OF_EACH:
-        raise TooFewLabels(
-            f"{frauds} frauds and {len(y) - frauds} good events are labelled",
-            hint=f"{LEAST_OF_EACH} of each are needed; until then the robust rule combines the scorers",
-        )
     inputs = useful(table.where(rows[_spread(len(rows), _LOOKED_AT)]), wanted)
-    values = partial(_values, table, rows)
+    given = _Given(partial(_values, table, rows), y, weight, seed, graph is not None)
     plain = np.flatnonzero([not of_labels(name) for name in inputs.names])
     all_there = len(plain) == len(inputs)
-    told, told_as = _view(inputs, values, y, seed, lambda s, words: progress(s * (1.0 if all_there else 0.5), words))
-    if all_there:
-        return Learned(LearnedModel(told, told, np.inf), told_as, told_as)
-    untold, untold_as = _view(inputs.select(plain), values, y, seed, lambda s, words: progress(0.5 + 0.5 * s, words))
+    grown = 1.0 if graph is None else 0.7
+    half = grown if all_there else grown / 2
+    told = untold = _grown(inputs, given, lambda s, words: progress(half * s, words))
+    if not all_there:
+        untold = _grown(inputs.select(plain), given, lambda s, words: progress(half + (grown - half) * s, words))
+    joined_by = None
+    if graph is not None:
+        rows_of = network.Rows(graph.place[table.row[rows]], y, network.cuts_of(len(y)), (told.out, untold.out))
+        joined_by = network.join(
+            graph, rows_of, seed, options, lambda s, words: progress(grown + (1.0 - grown) * s, words)
+        )
+    (one, one_as), (other, other_as) = (_finished(g, given, joined_by, k) for k, g in enumerate((told, untold)))
+    progress(1.0, "trained")
     silence_s = table.silence_s[rows]
     heard = silence_s[np.isfinite(silence_s)]
-    patience_s = _PATIENCE * float(heard.max()) if len(heard) else 0.0
-    return Learned(LearnedModel(told, untold, patience_s), told_as, untold_as)
+    patience_s = np.inf if all_there else _PATIENCE * float(heard.max()) if len(heard) else 0.0
+    return Learned(LearnedModel(one, other, patience_s, joined_by.gnn if joined_by else None), one_as, other_as)
+
+
+def _thinned(table: Table, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of rows with labels those that are looked at, and for how many each stands: where there are very many, every so manieth good one."""
+    fraud = table.label[rows] == FRAUD
+    stride = max(1, -(-int(np.count_nonzero(~fraud)) // _MOST_GOOD))
+    kept = fraud | (np.cumsum(~fraud) % stride == 0)
+    return rows[kept], np.where(fraud[kept], 1, stride)
 
 
 def useful(table: Table, wanted: Wanted) -> Inputs:
@@ -124,44 +137,85 @@ def _values(
     return found
 
 
-def _view(inputs: Inputs, values: Values, y: NDArray[np.int8], seed: int, progress: Progress) -> tuple[View, Chosen]:
-    cuts = [len(y) * k // _BLOCKS for k in range(_BLOCKS + 1)]
-    last = slice(cuts[-2], cuts[-1])
-    before = slice(0, cuts[-2])
-    kept, gains = _strongest(partial(values, inputs), y[before], seed)
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """Rows that teach, in order of time."""
+
+    values: Values
+    y: NDArray[np.int8]
+    weight: NDArray[np.int64]
+    """For how many rows each stands."""
+    seed: int
+    to_add_to: bool
+    """Whether a network is to add to the trees."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Grown:
+    """One view's trees: their inputs and settings, one set a family of all rows, and margins of blocks of time by the trees of the blocks
+    before each (rows, families): of the last two, of the last three where a network is to add to them."""
+
+    inputs: Inputs
+    families: tuple[Settings, ...]
+    trees: list[Trees]
+    out: NDArray[np.float64]
+    gains: dict[str, float]
+
+
+def _grown(inputs: Inputs, given: _Given, progress: Progress) -> _Grown:
+    y, weight = given.y, given.weight
+    cuts = network.cuts_of(len(y))
+    before, last = slice(0, cuts[-2]), slice(cuts[-2], cuts[-1])
+    kept, gains = _strongest(inputs, given, cuts[-2])
     inputs = inputs.select(kept)
-    x = values(inputs)
+    x = given.values(inputs)
+
+    def grow(some: slice, s: Settings) -> Any:
+        return fit(x[some], y[some], s, given.seed, weight[some])
+
     progress(0.1, "inputs are chosen")
-    tried = [(s, fit(x[before], y[before], s, seed)) for s in _boosted(len(y))]
+    tried = [(s, grow(before, s)) for s in _boosted(len(y))]
     progress(0.4, "settings are tried")
-    boosted, booster = _best(tried, x[last], y[last])
-    forest = _forest(len(y))
-    families = (boosted, forest)
-    of_last = [margins(booster, x[last], boosted.rounds), margins(fit(x[before], y[before], forest, seed), x[last])]
-    middle, early = slice(cuts[-3], cuts[-2]), slice(0, cuts[-3])
-    of_middle = [margins(fit(x[early], y[early], s, seed), x[middle]) for s in families]
+    boosted, booster = _best(tried, x[last], y[last], weight[last])
+    families = (boosted, _forest(len(y)))
+    out = []
+    for block in range(1 if given.to_add_to else 2, network.BLOCKS - 1):
+        early, some = slice(0, cuts[block]), slice(cuts[block], cuts[block + 1])
+        out.append(np.column_stack([margins(grow(early, s), x[some]) for s in families]))
+    of_last = margins(grow(before, families[1]), x[last])
+    out.append(np.column_stack([margins(booster, x[last], boosted.rounds), of_last]))
     progress(0.7, "the blend is fitted")
-    out = np.column_stack([np.concatenate(pair) for pair in zip(of_middle, of_last, strict=True)])
-    out_y = np.concatenate([y[middle], y[last]])
-    if len(np.unique(out_y)) < 2:
+    if len(np.unique(y[cuts[2] :])) < 2:
         raise TooFewLabels(
             "the later half of the labels is all of one sort",
             hint="the robust rule combines the scorers until both come",
         )
-    b = blend(out, out_y)
-    columns = range(x.shape[1])
-    trees = [flat(fit(x, y, s, seed), columns) for s in families]
-    progress(1.0, "trained")
-    chosen = Chosen(inputs.names, families, b, b.of(out), out_y, dict(zip(inputs.names, gains, strict=True)))
-    return View(inputs.names, joined(trees, b)), chosen
+    trees = [flat(grow(slice(None), s), range(x.shape[1])) for s in families]
+    return _Grown(inputs, families, trees, np.concatenate(out), dict(zip(inputs.names, gains, strict=True)))
 
 
-def _strongest(
-    values: Callable[[NDArray[np.int64]], NDArray[np.float32]], y: NDArray[np.int8], seed: int
-) -> tuple[NDArray[np.int64], list[float]]:
-    """Inputs that a quick model gains by, at most 256, and how much."""
-    some = _spread(len(y), 2 * _LOOKED_AT)
-    quick = fit(values(some), y[some], Settings("boosted", 60, 31, _least_rows(len(y)), rate=0.1), seed)
+def _finished(grown: _Grown, given: _Given, joined_by: network.Joined | None, which: int) -> tuple[View, Chosen]:
+    """The blend of a view's trees, and of the network where the view takes it in."""
+    later = network.cuts_of(len(given.y))[2]
+    y, weight = given.y[later:], given.weight[later:]
+    out, trees = grown.out[-len(y) :], len(grown.trees)
+    added = None if joined_by is None else joined_by.margins[which]
+    if added is not None:
+        out = np.column_stack([out, added])
+    b = blend(out, y, weight)
+    of_trees = Blend(b.weights[:trees], b.bias)
+    words = "" if joined_by is None else joined_by.words[which]
+    oof = np.repeat(b.of(out), weight)
+    chosen = Chosen(grown.inputs.names, grown.families, b, oof, np.repeat(y, weight), words, grown.gains)
+    share = float(b.weights[trees]) if added is not None else 0.0
+    return View(grown.inputs.names, joined(grown.trees, of_trees), share), chosen
+
+
+def _strongest(inputs: Inputs, given: _Given, before: int) -> tuple[NDArray[np.int64], list[float]]:
+    """Inputs that a quick model of the rows before gains by, at most 256, and how much."""
+    some = _spread(before, 2 * _LOOKED_AT)
+    settings = Settings("boosted", 60, 31, _least_rows(before), rate=0.1)
+    quick = fit(given.values(inputs, some), given.y[some], settings, given.seed, given.weight[some])
     gain = quick.feature_importance("gain")
     kept = np.sort(np.argsort(-gain, kind="stable")[:_MOST_INPUTS])
     kept = kept[gain[kept] > 0.0] if (gain > 0.0).any() else kept
@@ -180,12 +234,15 @@ def _forest(n: int) -> Settings:
     return Settings("forest", 150, 255, int(np.clip(n // 5000, 2, 10)), rows=0.6, penalty=0.0)
 
 
-def _best(tried: Sequence[tuple[Settings, Any]], x: NDArray[np.float32], y: NDArray[np.int8]) -> tuple[Settings, Any]:
+def _best(
+    tried: Sequence[tuple[Settings, Any]], x: NDArray[np.float32], y: NDArray[np.int8], weight: NDArray[np.int64]
+) -> tuple[Settings, Any]:
     """By average precision; of equals the smaller."""
     found = []
     for s, booster in tried:
         for rounds in _ROUNDS:
-            precision = average_precision_score(y, margins(booster, x, rounds)) if y.any() else 0.0
+            out = margins(booster, x, rounds)
+            precision = average_precision_score(y, out, sample_weight=weight) if y.any() else 0.0
             found.append((-round(float(precision), 6), rounds * s.leaves, rounds, s, booster))
     _, _, rounds, s, booster = min(found, key=lambda f: f[:2])
     return Settings(s.family, rounds, s.leaves, s.least_rows), booster

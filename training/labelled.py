@@ -9,10 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.source import Source
+from ringwatch.errors import BadInput
 from ringwatch.model import Event, Label, Refusal
 
 UNLABELLED, GOOD, FRAUD = -1, 0, 1
 NEVER = 2**62
+LEAST_OF_EACH = 20
+"""Labels of good and of fraud that there must be: fewer teach nothing that can be checked."""
+
+
+class TooFewLabels(BadInput):
+    """Nothing can be learned from so few."""
 
 
 @dataclass(slots=True)

@@ -14,12 +14,14 @@ from ingest.source import Source
 from ingest.stream import ScoringStream
 from ringwatch.model import Event, Label, Refusal
 from scorers.decision import Decisions
-from training.labelled import Rows
+from training.labelled import FRAUD, GOOD, Rows
 
 Keep = Callable[[Decisions, NDArray[np.int64]], None]
 """Takes decisions and the row each is of."""
 Done = Callable[[int], bool]
 """Told after each batch where to go on after it; whether the replay is to end there."""
+Tell = Callable[[int, int, int], None]
+"""Takes the labels that are fed: the row, 1 fraud or 0 good, and when it becomes known."""
 _BATCH = 2000
 
 
@@ -36,10 +38,11 @@ class Replay:
     """The second pass over a source. `feeding` (rows,): whose labels are fed; `delay_us`: a label's delay, else its own."""
 
     def __init__(
-        self, stream: ScoringStream, rows: Rows, feeding: NDArray[np.bool_], delay_us: int | None, keep: Keep
-    ) -> None:
+        self, stream: ScoringStream, rows: Rows, feeding: NDArray[np.bool_], delay_us: int | None, keep: Keep,
+        tell: Tell = lambda row, label, known_us: None,
+    ) -> None:  # fmt: skip
         self._stream, self._rows, self._feeding = stream, rows, feeding
-        self._delay_us, self._keep = delay_us, keep
+        self._delay_us, self._keep, self._tell = delay_us, keep, tell
         self._seq = self._position = 0
         self._seen: set[int] = set()
         self._entities: dict[str, dict[str, str]] = {}
@@ -109,4 +112,5 @@ class Replay:
             return None
         if self._delay_us is not None:
             label = msgspec.structs.replace(label, known_at_us=self._rows.at_us[row] + self._delay_us)
+        self._tell(row, FRAUD if label.label == "fraud" else GOOD, label.known_at_us)
         return ResolvedLabel(label, entities)

@@ -12,6 +12,7 @@ from features.schema import FeatureSchema
 from scorers.decision import Decisions
 from scorers.learned.inputs import OF_MODELS
 from scorers.learned.silence import Silence
+from training.labelled import LEAST_OF_EACH, TooFewLabels
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,18 @@ class Table:
             features=self.features[rows], scores=self.scores[rows], label=self.label[rows], at_us=self.at_us[rows],
             silence_s=self.silence_s[rows], row=self.row[rows],
         )  # fmt: skip
+
+    def labelled(self) -> NDArray[np.int64]:
+        """Which rows have a label, in order of time. Raises TooFewLabels where there are too few of either."""
+        rows = np.flatnonzero(self.label >= 0)
+        rows = rows[np.lexsort((self.row[rows], self.at_us[rows]))]
+        frauds = int(np.count_nonzero(self.label[rows]))
+        if min(frauds, len(rows) - frauds) < LEAST_OF_EACH:
+            raise TooFewLabels(
+                f"{frauds} frauds and {len(rows) - frauds} good events are labelled",
+                hint=f"{LEAST_OF_EACH} of each are needed; until then the robust rule combines the scorers",
+            )
+        return rows
 
 
 class TableBuilder:

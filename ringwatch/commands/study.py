@@ -56,6 +56,9 @@ def backtest(
     ] = True,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Models to train, seeds 0, 1, ..; mean and spread.")] = 1,
     ablation: Annotated[bool, typer.Option("--ablation", help="Train with less than everything, too.")] = False,
+    gnn: Annotated[
+        bool, typer.Option("--gnn/--no-gnn", help="Train a graph network, too, where torch is installed.")
+    ] = True,
     label_delay: Annotated[str | None, typer.Option(help="Overrides the mapping's delay, for example 7d.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write every event's score here (.parquet or .csv).")] = None,
     json: AsJson = False,
@@ -103,7 +106,7 @@ def backtest(
             source,
             lambda: open_stream(settings, schema),
             protocol,
-            learning=Learning(range(seeds), ablation) if train else None,
+            learning=Learning(range(seeds), ablation, gnn) if train else None,
             label_delay_us=None if label_delay is None else duration_us(label_delay, "--label-delay"),
             out=out,
             progress=bar.update,
@@ -138,7 +141,7 @@ def _print_report(report: Report, protocol: Protocol) -> None:
     for name, figures in rows:
         table.add_row(name, *(f"{figures[n]:.3f}" if n in figures else "" for n in names))
     console.print(table)
-    for note in report.notes:
+    for note in [*report.notes, *(f"graph network, {words}" for words in report.network)]:
         console.print(note, highlight=False)
     levels = Table(title="Test events by level", title_justify="left")
     for column in ("level", "fraud", "good", "unlabelled"):

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from gnn.checkpoint import flat, gnn_of, header_of
 from ringwatch.errors import BadInput, Corrupt, NotFound
 from scorers.learned.model import LearnedModel, View
 from scorers.learned.trees import Trees
 
-FORMAT = 1
+FORMAT = 2
 _KEY = "ringwatch.model"
 _ANEW = "train it anew with this version and these kinds"
 
@@ -23,12 +24,17 @@ def save(model: LearnedModel, path: Path, *, schema: str, card: Mapping[str, Any
     """Written beside and moved into place. `schema`: hash of the feature schema; `card`: what it was made of, for people and programs."""
     from safetensors.numpy import save_file
 
+    gnn = model.network
     header = {
         "format": FORMAT, "schema": schema, "told": model.told.names, "untold": model.untold.names,
         "patience_s": None if np.isinf(model.patience_s) else model.patience_s, "card": dict(card),
+        "network": None if gnn is None else header_of(gnn),
+        "network_weights": {"told": model.told.network, "untold": model.untold.network},
     }  # fmt: skip
     views = {"told": model.told, "untold": model.untold}
     arrays = {f"{view}.{name}": a for view, of in views.items() for name, a in of.trees.arrays().items()}
+    if gnn is not None:
+        arrays |= {f"network.{name}": a for name, a in flat(gnn.weights).items()}
     beside = path.with_name(path.name + ".new")
     save_file(
         {name: np.ascontiguousarray(a) for name, a in arrays.items()}, beside, metadata={_KEY: json.dumps(header)}
@@ -37,7 +43,8 @@ def save(model: LearnedModel, path: Path, *, schema: str, card: Mapping[str, Any
 
 
 def load(path: Path, *, schema: str) -> tuple[LearnedModel, dict[str, Any]]:
-    """What `save` wrote, and its card. Raises BadInput for another feature schema, Corrupt for what is damaged, NotFound."""
+    """What `save` wrote, and its card. Raises BadInput for another feature schema or for a graph network on other inputs, Corrupt for
+    what is damaged, NotFound."""
     header, arrays = _read(path)
     if header.get("format") != FORMAT:
         raise BadInput(f"{path}: a model of format {header.get('format')!r}, not {FORMAT}", hint=_ANEW)
@@ -45,23 +52,32 @@ def load(path: Path, *, schema: str) -> tuple[LearnedModel, dict[str, Any]]:
         raise BadInput(f"{path}: trained on feature schema {of}, this process has {schema}", hint=_ANEW)
     try:
         patience_s, card = header["patience_s"], dict(header["card"])
-        told, untold = (_view(path, name, header[name], arrays) for name in ("told", "untold"))
+        weights, of_network = header["network_weights"], header["network"]
+        told, untold = (_view(path, name, header[name], arrays, weights[name]) for name in ("told", "untold"))
     except (KeyError, TypeError) as error:
         raise Corrupt(f"{path}: the header lacks or cannot use {error}", hint=_ANEW) from None
     if not (patience_s is None or (isinstance(patience_s, int | float) and patience_s >= 0)):
         raise Corrupt(f"{path}: patience_s is {patience_s!r}", hint=_ANEW)
-    return LearnedModel(told, untold, np.inf if patience_s is None else float(patience_s)), card
+    if of_network is None and (told.network or untold.network):
+        raise Corrupt(f"{path}: weights of a network without the network", hint=_ANEW)
+    network = None if of_network is None else gnn_of(of_network, _part(arrays, "network"), str(path))
+    return LearnedModel(told, untold, np.inf if patience_s is None else float(patience_s), network), card
 
 
-def _view(path: Path, view: str, names: list[str], arrays: Mapping[str, Any]) -> View:
-    mine = {name.removeprefix(f"{view}."): a for name, a in arrays.items() if name.startswith(f"{view}.")}
+def _part(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(f"{prefix}."): a for name, a in arrays.items() if name.startswith(f"{prefix}.")}
+
+
+def _view(path: Path, view: str, names: list[str], arrays: Mapping[str, Any], network: float) -> View:
+    if not (isinstance(network, int | float) and 0.0 <= network < np.inf):
+        raise Corrupt(f"{path}: {view}: the network's weight is {network!r}", hint=_ANEW)
     try:
-        trees = Trees.of(mine)
+        trees = Trees.of(_part(arrays, view))
     except Corrupt as error:
         raise Corrupt(f"{path}: {view}: {error.message}", hint=_ANEW) from None
     if trees.columns.max() >= len(names):
         raise Corrupt(f"{path}: {view}: trees look at input {trees.columns.max()} of {len(names)}", hint=_ANEW)
-    return View(tuple(names), trees)
+    return View(tuple(names), trees, float(network))
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

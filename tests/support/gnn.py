@@ -42,8 +42,8 @@ def until(h: History, rows: int) -> History:
     return replace(h, events=h.events[slice(0, rows)], labels=labels)
 
 
-def network(aggregation: str = "sage", dense: int = 0, seed: int = 1) -> Gnn:
-    schema = GraphSchema(KINDS, CROWDED, MARK_US, Caps(events=6, labelled=4, neighbours=3))
+def network(aggregation: str = "sage", dense: int = 0, seed: int = 1, later: int = 1) -> Gnn:
+    schema = GraphSchema(KINDS, CROWDED, MARK_US, Caps(events=6, labelled=4, neighbours=3), later)
     shape = Shape.of(schema, dense, aggregation)
     rng = np.random.default_rng(seed)
     arrays: dict[str, NDArray[Any]] = {}

@@ -32,7 +32,7 @@ from training.card import Card
 from training.dataset import Options, finished, make
 from training.labelled import NEVER
 from training.parts import column, part_paths
-from training.reading import read_labelled
+from training.reading import Unlabelled, read_labelled
 
 SCHEMA = FeatureSchema(tuple(kind for kind in BUILTIN_KINDS if kind.name in ("user", "device", "card", "phone")))
 SCORERS = {s.name: s.version for s in build_scorers()}
@@ -329,6 +329,24 @@ def test_read_back_are_labelled_rows_in_order_of_time_and_columns_that_vary(whol
     assert np.array_equal(table.features[:, j], written, equal_nan=True)
     assert np.array_equal(found.rule, column(part_paths(whole), "score")[labelled])
     assert set(table.scorer_names) == set(SCORERS)
+
+
+def test_old_events_without_a_label_count_as_good_where_few_have_one(whole: Path, tmp_path: Path) -> None:
+    """Every label here is a day late: what is younger than a day teaches nothing, labelled or not."""
+    found = read_labelled(whole, SCORERS, Unlabelled.GOOD)
+    young = START_US + (449 - 24) * HOUR_US
+    assert (len(found.table), found.assumed, found.waited_us) == (426, 426 - 142, 24 * HOUR_US)
+    assert found.table.at_us.max() == young
+    assert (found.known_us == found.table.at_us + 24 * HOUR_US).all()
+    alone = read_labelled(whole, SCORERS)
+    assert (len(alone.table), alone.assumed) == (142, 0), "a third is labelled: the others stay unknown"
+    at = np.isin(found.table.row, alone.table.row)
+    assert np.array_equal(found.table.label[at], alone.table.label)
+    assert not found.table.label[~at].any()
+    few = [item for item in history() if not isinstance(item, Label) or int(item.target_id[1:]) % 15 == 0]
+    made(ListSource(few), tmp_path)
+    assert read_labelled(tmp_path, SCORERS).assumed > 300
+    assert read_labelled(tmp_path, SCORERS, Unlabelled.LEAVE).assumed == 0
 
 
 def test_another_schema_other_scorers_and_lost_parts_are_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from evaluate.metrics import Scored, best_f1_threshold, f1_macro, precision_at_k
 from evaluate.protocol import Protocol, fold_of, load_protocol
 from features.memory_state import MemoryState
 from features.schema import FeatureSchema
+from gnn.options import Options
 from ingest.source import Chunk
 from ingest.stream import ScoringStream
 from ringwatch.errors import BadInput
@@ -23,6 +24,10 @@ from scorers.assess import Assessor
 from scorers.decision import Decisions
 from scorers.policy import Policy
 from scorers.registry import build_scorers
+from training import network
+from training.graph import GraphBuilder
+from training.labelled import read_rows
+from training.replay import Replay
 
 SCHEMA = FeatureSchema()
 
@@ -230,11 +235,11 @@ def test_a_model_is_trained_on_the_training_part_and_scores_the_test_part(tmp_pa
     out = tmp_path / "s.parquet"
     protocol = Protocol(time_share=0.7, labels="train", metrics=("roc_auc", "f1_macro"))
     items = history()
-    report = backtest(ListSource(items), recording, protocol, learning=Learning((0, 1), ablation=True), out=out)
+    report = backtest(ListSource(items), recording, protocol, learning=Learning((0, 1), True, False), out=out)
     assert not report.notes
     assert report.trained
     assert report.spread.keys() == report.figures.keys()
-    assert report.ablation.keys() == ABLATION.keys()
+    assert report.ablation.keys() == {name for name, way in ABLATION.items() if not way.of_network}
     assert report.figures["rows"] == report.rule["rows"] == 180
     table = pq.read_table(out)
     learned = table["learned"].to_numpy(zero_copy_only=False)
@@ -247,8 +252,44 @@ def test_a_model_is_trained_on_the_training_part_and_scores_the_test_part(tmp_pa
 
 
 def test_with_too_few_labels_the_robust_rule_stands_and_it_is_said() -> None:
-    report = backtest(ListSource(history()), recording, Protocol(time_share=0.1, labels="train"), learning=Learning())
+    few = Protocol(time_share=0.1, labels="train")
+    report = backtest(ListSource(history()), recording, few, learning=Learning(network=False))
     assert report.figures == report.rule
     assert not report.trained
     assert len(report.notes) == 1
     assert "robust rule" in report.notes[0]
+
+
+@pytest.mark.skipif(network.there(), reason="torch is installed")
+def test_where_torch_is_not_installed_it_is_said() -> None:
+    report = backtest(ListSource(history()), recording, Protocol(time_share=0.5), learning=Learning())
+    assert report.trained
+    assert report.notes == [network.WITHOUT_TORCH]
+
+
+@pytest.mark.skipif(not network.there(), reason="torch is not installed")
+def test_a_graph_network_is_trained_on_all_events_and_the_labels_that_were_fed() -> None:
+    protocol = Protocol(time_share=0.7, labels="train", metrics=("roc_auc",))
+    learning = Learning(ablation=True, options=Options(steps=4))
+    report = backtest(ListSource(history()), recording, protocol, learning=learning)
+    assert report.ablation.keys() == ABLATION.keys()
+    assert not report.notes
+    assert len(report.network) == 1
+    assert "fold 1" in report.network[0]
+
+
+def test_what_a_network_learns_from_is_the_stream_that_was_replayed() -> None:
+    items = history()
+    rows = read_rows(ListSource(items))
+    stream, collected = recording(), GraphBuilder(SCHEMA, frozenset(rows.kinds), len(rows.ids))
+    feeding = np.arange(len(rows.ids)) < 400
+    Replay(stream, rows, feeding, DAY_US, collected.keep, collected.tell).run(ListSource(items))
+    graph = collected.graph()
+    assert graph.history.kinds == ("user",)
+    assert graph.place.tolist() == list(range(600))
+    assert graph.history.events.at_us.tolist() == rows.at_us
+    assert (np.sort(graph.history.labels.row) == np.arange(400)).all()
+    assert (graph.history.labels.known_us == np.array(rows.at_us)[graph.history.labels.row] + DAY_US).all()
+    assert (graph.history.labels.value == np.array(rows.label)[graph.history.labels.row]).all()
+    users = [item.entities["user"] for item in items if isinstance(item, Event)]
+    assert len(set(zip(users, graph.history.events.entity[:, 0].tolist(), strict=True))) == len(set(users))

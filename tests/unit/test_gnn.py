@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from gnn.batches import Hiding, graph_of
-from gnn.book import chunks, replay
 from gnn.checkpoint import load, save
 from gnn.history import Batch, History, Labels, Numbering, tokens
-from gnn.network import Gnn, Live, Scored
+from gnn.live import Live
+from gnn.network import Gnn, Scored
+from gnn.replay import chunks, replay
 from gnn.schema import AGGREGATIONS, GraphSchema, mark_interval_us
 from ringwatch.errors import BadInput, Corrupt
 from ringwatch.model import DAY_US, HOUR_US, MINUTE_US
@@ -64,33 +65,46 @@ def test_a_future_link_changes_nothing_before_it() -> None:
     assert min(changed) >= same_time
 
 
-def test_an_event_at_the_instant_of_a_mark_is_not_seen_by_another_of_that_instant() -> None:
-    h = at([1, 15, 20, 20, 20.001], [[0, 1, 2]] * 5)
-    changed = differs(scored(h), scored(with_event(h, 2, amount_log=9.0)))
-    assert changed == [4]
+@pytest.mark.parametrize("later", [0, 1])
+def test_an_event_at_the_instant_of_a_mark_is_not_seen_by_another_of_that_instant(later: int) -> None:
+    h = at([1, 25, 40, 40, 40.001, 50, 50.001], [[0, 1, 2]] * 7)
+    gnn = network(later=later)
+    changed = differs(scored(h, gnn), scored(with_event(h, 2, amount_log=9.0), gnn))
+    assert changed == ([4, 5, 6], [6])[later]
 
 
 def test_embeddings_are_of_a_mark_strictly_before_the_event() -> None:
     got = scored(H)
     known = got.age_us >= 0
     assert known.any()
-    assert (got.age_us[known] > 0).all()
+    assert (got.age_us[known] > MARK_US).all()
     marks_us = (H.events.at_us[:, None] - got.age_us)[known]
     assert (marks_us % MARK_US == 0).all()
 
 
-def test_an_embedding_is_not_refreshed_between_marks() -> None:
-    h = at([1, 11, 12, 13, 21], [[0, 1, 2]] * 5)
-    changed = differs(scored(h), scored(with_event(h, 1, amount_log=9.0)))
-    assert changed == [4]
+@pytest.mark.parametrize("later", [0, 1])
+def test_an_embedding_is_not_refreshed_between_marks_and_counts_when_it_is_due(later: int) -> None:
+    h = at([1, 31, 32, 33, 41, 50, 51], [[0, 1, 2]] * 7)
+    gnn = network(later=later)
+    changed = differs(scored(h, gnn), scored(with_event(h, 1, amount_log=9.0), gnn))
+    assert changed == ([4, 5, 6], [6])[later]
 
 
-def test_a_label_is_seen_after_its_delay_only() -> None:
+def test_an_embedding_counts_a_mark_later_also_where_nothing_happened_since() -> None:
+    h = at([1, 11, 500], [[0, 1, 2]] * 3)
+    assert scored(h).age_us[2, 0] == 480 * MINUTE_US
+    assert scored(h, network(later=0)).age_us[1, 0] == MINUTE_US
+    assert scored(h).age_us[1, 0] == -1
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_a_label_is_seen_after_its_delay_only(later: int) -> None:
     def labelled(value: int) -> History:
         label = Labels(np.array([0]), np.array([value], np.int8), np.array([25 * MINUTE_US]))
-        return at([1, 12, 24, 25, 26, 30, 31], [[0, 1, 2]] * 7, label)
+        return at([1, 12, 24, 25, 26, 30, 31, 40, 41], [[0, 1, 2]] * 9, label)
 
-    assert differs(scored(labelled(0)), scored(labelled(1))) == [6]
+    gnn = network(later=later)
+    assert differs(scored(labelled(0), gnn), scored(labelled(1), gnn)) == ([6, 7, 8], [8])[later]
 
 
 def test_a_label_known_before_its_event_is_refused() -> None:
@@ -143,6 +157,13 @@ def test_a_new_entity_has_an_embedding_at_once() -> None:
     assert (got.embeddings[1:, 0] != 0).any(axis=1).all()
     assert (got.embeddings[2, 1] == 0).all()
     assert (got.embeddings[1, 0] != got.embeddings[2, 0]).any()
+
+
+def test_a_replay_keeps_only_what_its_events_meet() -> None:
+    gnn, some = network(), ROWS[250:]
+    few = replay(H, gnn.schema, since=250)
+    assert len(few.made.entity) < len(replay(H, gnn.schema).made.entity)
+    assert (gnn.margins(H, some, done=few) == scored(H, gnn).margin[some]).all()
 
 
 def test_only_the_touched_are_refreshed_and_those_met_by_a_fraud() -> None:

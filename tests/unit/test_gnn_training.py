@@ -10,6 +10,8 @@ import pytest
 
 from gnn.checkpoint import flat
 from gnn.network import Gnn
+from gnn.options import Options
+from gnn.replay import replay
 from gnn.schema import AGGREGATIONS
 from ringwatch.errors import BadInput
 from tests.support.gnn import history, network
@@ -30,7 +32,7 @@ def one_thread() -> None:
 
 
 def trained(seed: int = 3, *, state: Path | None = None, stop_after: int | None = None, epochs: int = 3) -> Gnn:
-    from gnn.train import Options, fit
+    from gnn.train import fit
 
     def progress(done: int, most: int, precision: float) -> None:
         assert 0 < done <= most
@@ -70,11 +72,13 @@ def test_a_training_of_something_else_is_not_resumed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_serving_computes_what_torch_does(aggregation: str) -> None:
     from gnn.net import weights_of
-    from gnn.train import Options, _begin, _checked, _given, margins
+    from gnn.train import _begin, _checked, _given, margins
 
     gnn = network(aggregation, dense=3)
-    rows, labels, features, _, offset = _checked(H, ROWS, LABELS, FEATURES, None, None)
-    given = _given(H, gnn.schema, rows, labels, features, offset, None, Options(aggregation=aggregation))
+    rows, labels, features, _, offsets = _checked(H, ROWS, LABELS, FEATURES, None, (None, None))
+    given = _given(
+        H, gnn.schema, replay(H, gnn.schema), rows, labels, features, offsets, None, Options(aggregation=aggregation)
+    )
     net = _begin(given, Options(), 7, torch.device("cpu")).net
     with torch.no_grad():
         for parameter in net.parameters():

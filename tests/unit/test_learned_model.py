@@ -18,10 +18,12 @@ from scorers.learned.inputs import Inputs, of_labels, of_neighbours
 from scorers.learned.model import Evaluator, probability
 from scorers.learned.model_file import load, save
 from scorers.learned.silence import Silence
+from tests.support.gnn import history, network
 from tests.support.learned import sample
 from training.blending import blend, joined
 from training.boosting import Settings, fit, flat, margins
-from training.fit import LEAST_OF_EACH, TooFewLabels, learn
+from training.fit import learn
+from training.labelled import LEAST_OF_EACH, TooFewLabels
 from training.table import Table
 
 SCHEMA = FeatureSchema()
@@ -191,6 +193,18 @@ def test_unlabelled_rows_do_not_train() -> None:
     assert np.array_equal(score(more, tested, 3600.0), score(only, tested, 3600.0))
 
 
+def test_of_very_many_good_rows_some_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probabilities stay those of all rows, not of the few that are looked at."""
+    trained, tested = table(6000, seed=1), table(3000, seed=2)
+    whole = score(trained, tested, 0.0)
+    monkeypatch.setattr("training.fit._MOST_GOOD", 1000)
+    learned = learn(trained, seed=1)
+    some = score(trained, tested, 0.0)
+    assert len(learned.told.y) == pytest.approx(3000, rel=0.1), "the later half, each counted for what it stands for"
+    assert some.mean() == pytest.approx(whole.mean(), rel=0.25)
+    assert roc_auc_score(tested.label, some) > roc_auc_score(tested.label, whole) - 0.05
+
+
 def test_too_few_labels_teach_nothing() -> None:
     few = table(1000)
     few.label[np.flatnonzero(few.label)[LEAST_OF_EACH - 1 :]] = 0
@@ -246,6 +260,33 @@ def test_a_file_that_is_not_for_here_or_damaged_is_refused(tmp_path: Path) -> No
         load(path, schema="abc")
     path.write_bytes(whole.replace(b'"patience_s', b'"patienze_s').replace(b'\\"patience_s', b'\\"patienze_s'))
     with pytest.raises(Corrupt, match="patience_s"):
+        load(path, schema="abc")
+
+
+def test_the_graph_network_is_in_the_file_and_one_on_other_inputs_is_refused(tmp_path: Path) -> None:
+    path, tested = tmp_path / "model.safetensors", table(300, seed=5)
+    alone, gnn = learn(table(1500), seed=1).model, network("hgt")
+    model = replace(alone, told=replace(alone.told, network=0.5), network=gnn)
+    save(model, path, schema="abc", card={})
+    back, _ = load(path, schema="abc")
+    assert back.network is not None
+    assert (back.told.network, back.untold.network) == (0.5, 0.0)
+    assert (back.network.schema, back.network.shape, back.network.card) == (gnn.schema, gnn.shape, gnn.card)
+    h = history()
+    added = gnn.margins(h, np.arange(300))
+    assert (back.network.margins(h, np.arange(300)) == added).all()
+    scores, silence = tested.scores.astype(np.float64), np.zeros(300)
+    both, trees = (
+        Evaluator(m, tested.feature_names, tested.scorer_names).margin(tested.features, scores, silence, added)
+        for m in (back, alone)
+    )
+    assert both == pytest.approx(trees + 0.5 * added, abs=1e-12)
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(gnn.schema.hash.encode(), b"0" * 16))
+    with pytest.raises(BadInput, match="trained on inputs 0000"):
+        load(path, schema="abc")
+    save(replace(model, network=None), path, schema="abc", card={})
+    with pytest.raises(Corrupt, match="weights of a network without"):
         load(path, schema="abc")
 
 
