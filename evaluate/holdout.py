@@ -13,7 +13,7 @@ from evaluate.metrics import Scored, average_precision, best_f1_threshold, f1_ma
 from ringwatch.errors import BadInput
 from scorers.learned.model import Evaluator, LearnedModel, probability
 from training.fit import Progress, learn
-from training.labelled import FRAUD, UNLABELLED, TooFewLabels
+from training.labelled import FRAUD, GOOD, UNLABELLED, TooFewLabels
 from training.reading import Labelled
 from training.table import Table
 
@@ -81,8 +81,12 @@ def hold_out(of: Labelled, *, seed: int, share: float, progress: Progress) -> Ho
             hint="hold out a larger share with --holdout; until then the robust rule combines the scorers",
         )
     known = ~test & (of.known_us <= from_us)
+    label = np.where(known, table.label, UNLABELLED).astype(np.int8)
+    if of.assumed:
+        late = ~known & (table.at_us + of.waited_us <= from_us)
+        label[late], known = GOOD, known | late
     try:
-        found = learn(replace(table, label=np.where(known, table.label, UNLABELLED)), seed=seed, progress=progress)
+        found = learn(replace(table, label=label), seed=seed, progress=progress)
     except TooFewLabels as error:
         message = f"of the labels known when the held-out {share:.0%} begins: {error.message}"
         raise TooFewLabels(message, hint=error.hint) from None

@@ -6,6 +6,7 @@ trees, 2006) moves less when the data drift. Margins are log-odds. Equal rows, s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +74,8 @@ def flat(booster: Any, columns: Sequence[int]) -> Trees:
 
 
 def _lightgbm() -> Any:
+    """Its threads sleep while they wait for each other: by default they spin, which on a busy machine takes many times as long."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import lightgbm
     except OSError as error:

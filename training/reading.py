@@ -2,7 +2,7 @@
 
 Labels are seldom of all events: what was alerted is looked at, what was charged back is known. A model of those alone knows nothing of
 ordinary events and calls many of them fraud. So where few events are labelled, those without a label count as good once they are older
-than nearly all labels were when they came.
+than half of the labels were when they came; what a later label says of them counts when it comes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from training.table import Table
 
 _ABREAST = 64
 """Columns read at a time."""
-_FEW, _NEARLY_ALL = 0.1, 0.95
-"""Share of events that are labelled, below which the others count; share of labels that are as fast as a label is waited for."""
+_FEW = 0.1
+"""Share of events that are labelled, below which the others count."""
 
 
 class Unlabelled(StrEnum):
@@ -46,7 +46,8 @@ class Labelled:
     card: Card
     table: Table
     known_us: NDArray[np.int64]
-    """When the label became known, or counts as known."""
+    """When the label became known, or counts as known: none sooner than `waited_us` after the event, or the youngest events would be
+    those alone that turned out fraud quickly."""
     rule: NDArray[np.float32]
     """Score by the robust rule."""
     assumed: int = 0
@@ -86,7 +87,7 @@ def read_labelled(folder: Path, scorers: dict[str, str], unlabelled: Unlabelled 
     teach, waited_us = labelled, 0
     if labelled.any() and (unlabelled == Unlabelled.GOOD or (unlabelled == Unlabelled.AUTO and labelled.mean() < _FEW)):
         last_us = max(at_us.max(), known_us.max())
-        waited_us = _waited_us(known_us[labelled] - at_us[labelled])
+        waited_us = max(0, int(np.median(known_us[labelled] - at_us[labelled])))
         known_us = np.maximum(known_us, at_us + waited_us)
         label[~labelled] = GOOD
         teach = known_us <= last_us
@@ -101,12 +102,6 @@ def read_labelled(folder: Path, scorers: dict[str, str], unlabelled: Unlabelled 
     )  # fmt: skip
     assumed = int(np.count_nonzero(teach & ~labelled))
     return Labelled(card, table, known_us[rows], column(paths, "score")[rows], assumed, waited_us)
-
-
-def _waited_us(late_us: NDArray[np.int64]) -> int:
-    """How old an event is when nearly all labels of its age have come: labels that come sooner wait as long, or the youngest events
-    would be those alone that turned out fraud quickly."""
-    return max(0, int(np.sort(late_us)[int(_NEARLY_ALL * (len(late_us) - 1))]))
 
 
 def _values(paths: list[Path], names: list[str], rows: NDArray[np.int64]) -> NDArray[np.float32]:

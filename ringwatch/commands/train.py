@@ -38,7 +38,12 @@ def train(
         Unlabelled,
         typer.Option(help="What old events without a label are: good, left out, or (auto) good where few have one."),
     ] = Unlabelled.AUTO,
-    promote: Annotated[bool, typer.Option("--promote", help="Let it serve as champion.")] = False,
+    promote: Annotated[
+        bool,
+        typer.Option(
+            "--promote", help="Let it serve as champion, unless the robust rule is better on the held-out part."
+        ),
+    ] = False,
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> None:
@@ -56,7 +61,11 @@ def train(
     folder = _data_set(settings, paths, map_file, quiet=json)
     version, held, labelled = run_training(settings, folder, seed, name, holdout, unlabelled, quiet=json)
     doubts: list[str] = []
-    if promote:
+    if promote and (worse := _worse_than_rule(held)):
+        doubts = [
+            f"not promoted: {worse}. More labels help; `ringwatch models promote {version.number}` promotes it all the same"
+        ]
+    elif promote:
         from ringwatch.wiring import open_shelf
         from training.promotion import promote as serve
         from training.registry import open_registry
@@ -70,6 +79,14 @@ def train(
         sys.stdout.write(msgspec.json.encode(content).decode() + "\n")
     else:
         _print(version, held, labelled, folder, perf_counter() - started, doubts)
+
+
+def _worse_than_rule(held: Holdout) -> str:
+    """In words, where the robust rule ranks the held-out rows better; else empty."""
+    model, rule = held.metrics["average_precision"], held.rule["average_precision"]
+    if model >= rule:
+        return ""
+    return f"the robust rule has an average precision of {rule:.4f} on the held-out rows, the model {model:.4f}"
 
 
 def _data_set(settings: Settings, paths: list[str], map_file: Path | None, *, quiet: bool) -> Path:
@@ -184,8 +201,8 @@ def _print(
     since = datetime.fromtimestamp(held.from_us / 1e6, UTC)
     if labelled.assumed:
         console.print(
-            f"{labelled.assumed:,} events without a label count as good: they are older than {labelled.waited_us / DAY_US:.1f} days, within "
-            "which nearly all labels came. What is younger does not teach yet. (`--unlabelled leave` uses labels alone.)",
+            f"{labelled.assumed:,} events without a label count as good: they are older than {labelled.waited_us / DAY_US:.1f} days, in "
+            "which half of the labels came. What is younger does not teach yet. (`--unlabelled leave` uses labels alone.)",
             soft_wrap=True,
         )
     console.print(

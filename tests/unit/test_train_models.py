@@ -23,7 +23,7 @@ from ringwatch.errors import BadInput, NotFound
 from ringwatch.model import DAY_US, HOUR_US
 from ringwatch.settings import Settings
 from scorers.learned.model_file import load
-from scorers.learned.shelf import Shelf
+from scorers.learned.shelf import Serving, Shelf
 from training.promotion import against
 from training.reading import read_labelled
 from training.registry import Version, open_registry
@@ -94,6 +94,26 @@ def shelf(trained: Trained) -> Shelf:
 
 
 # -- training
+
+
+def test_a_model_that_the_rule_beats_is_not_promoted_on_its_own(trained: Trained, shelf: Shelf) -> None:
+    """Labels that said the opposite before mislead a model, and not the rule; the same command promotes where the rule is not better."""
+    data = trained.data.parent / "lot"
+    path = events_file(trained.data.parent / "lot.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        if line["type"] == "label" and int(line["label_of"]["event"][1:]) < 400:
+            line["label"] = "good" if line["label"] == "fraud" else "fraud"
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n")
+    report = run("train", path, "--data-dir", data, "--promote")
+    figures = report["holdout"]
+    assert figures["metrics"]["average_precision"] < figures["rule"]["average_precision"]
+    assert "not promoted: the robust rule has an average precision" in report["warnings"][0]
+    assert Shelf(data / "models").serving() == Serving()
+    assert shelf.serving() == Serving()
+    better = run("train", trained.folder, "--data-dir", trained.data, "--promote")
+    assert better["warnings"] == []
+    assert shelf.serving().champion is not None
 
 
 def test_figures_are_of_the_last_part_of_the_time_by_what_was_known_before(trained: Trained) -> None:
