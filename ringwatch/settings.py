@@ -198,6 +198,12 @@ class Settings(BaseSettings):
     postgres_key_file: Path | None = Field(None, description="PEM of its key.")
 
 
+def let_threads_sleep() -> None:
+    """For OpenMP libraries that are loaded after it, unless the environment says something else: their threads sleep while they wait for
+    each other. By default they spin, which on a busy machine takes many times as long."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def report_no_usage() -> None:
     """Libraries that would tell their makers how they are used are told not to; to be called before they are imported."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"

@@ -6,7 +6,6 @@ trees, 2006) moves less when the data drift. Margins are log-odds. Equal rows, s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ringwatch.errors import BadInput
+from ringwatch.settings import let_threads_sleep
 from scorers.learned.trees import Trees
 from training.convert import from_lightgbm
 
@@ -74,8 +74,7 @@ def flat(booster: Any, columns: Sequence[int]) -> Trees:
 
 
 def _lightgbm() -> Any:
-    """Its threads sleep while they wait for each other: by default they spin, which on a busy machine takes many times as long."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    let_threads_sleep()
     try:
         import lightgbm
     except OSError as error:
