@@ -34,6 +34,7 @@ from scorers.decision import Decisions
 from training.card import Card, describe
 from training.dataset import Options, make
 from training.labelled import UNLABELLED, Rows, read_rows
+from training.reading import Unlabelled
 from training.replay import Replay
 
 STAGES = {"state": "features (columns and kernel)", "rings": "rings"}
@@ -134,7 +135,7 @@ def main() -> None:
         version, held, _ = clock.take(
             "held out, trained, registered",
             n,
-            lambda: run_training(settings, folder / "set", 0, "bench", 0.2, quiet=True),
+            lambda: run_training(settings, folder / "set", 0, "bench", 0.2, Unlabelled.AUTO, quiet=True),
         )
     result = {
         "command": "bench/datasets.py " + " ".join(f"--{k.replace('_', '-')}" + ("" if v is True else f" {v}") for k, v in

@@ -23,6 +23,7 @@ from scorers.decision import Decisions
 from scorers.learned.inputs import OF_MODELS
 from scorers.learned.silence import Silence
 from training.labelled import UNLABELLED, Rows
+from training.table import columns_of
 
 PART_ROWS = 50_000
 SCORED = "scorer."
@@ -52,8 +53,7 @@ class PartWriter:
         """`known_us` (rows of the source,): when their labels became known."""
         self._folder = folder
         self._rows, self._label, self._known_us = rows, np.array(rows.label, np.int8), known_us
-        absent = {kind.name for kind in schema.kinds} - rows.kinds
-        self._columns = [i for i, name in enumerate(schema.names) if name.partition(".")[0] not in absent]
+        self._columns = columns_of(schema, rows.kinds)
         self._scorers = [name for name in scorers if name not in OF_MODELS]
         self._names = [*(f"{SCORED}{name}" for name in self._scorers), *(schema.names[i] for i in self._columns)]
         self.silence = Silence(schema)

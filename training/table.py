@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,14 +52,19 @@ class Table:
         return rows
 
 
+def columns_of(schema: FeatureSchema, kinds: Set[str]) -> list[int]:
+    """Features without those of kinds that no event names; `kinds` are those that one does."""
+    absent = {kind.name for kind in schema.kinds} - kinds
+    return [i for i, name in enumerate(schema.names) if name.partition(".")[0] not in absent]
+
+
 class TableBuilder:
     """Collects the wanted rows of a replay. Columns of kinds that no event names are left out."""
 
     def __init__(
         self, schema: FeatureSchema, scorers: Sequence[str], wanted: NDArray[np.bool_], kinds: frozenset[str]
     ) -> None:
-        absent = {kind.name for kind in schema.kinds} - kinds
-        self._columns = [i for i, name in enumerate(schema.names) if name.partition(".")[0] not in absent]
+        self._columns = columns_of(schema, kinds)
         self._names = tuple(schema.names[i] for i in self._columns)
         self._judges = [j for j, name in enumerate(scorers) if name not in OF_MODELS]
         self._scorers = tuple(scorers[j] for j in self._judges)
