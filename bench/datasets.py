@@ -26,7 +26,7 @@ from rich.console import Console
 
 from features.schema import FeatureSchema
 from ingest.simulate.simulate import SimulationConfig, write_simulation
-from ringwatch.commands.train import run_training
+from ringwatch.commands.train import Given, run_training
 from ringwatch.model import BUILTIN_KINDS
 from ringwatch.settings import Settings
 from ringwatch.wiring import open_source, open_stream
@@ -34,7 +34,6 @@ from scorers.decision import Decisions
 from training.card import Card, describe
 from training.dataset import Options, make
 from training.labelled import UNLABELLED, Rows, read_rows
-from training.reading import Unlabelled
 from training.replay import Replay
 
 STAGES = {"state": "features (columns and kernel)", "rings": "rings"}
@@ -135,7 +134,7 @@ def main() -> None:
         version, held, _ = clock.take(
             "held out, trained, registered",
             n,
-            lambda: run_training(settings, folder / "set", 0, "bench", 0.2, Unlabelled.AUTO, quiet=True),
+            lambda: run_training(settings, folder / "set", Given(name="bench", gnn=False), quiet=True),
         )
     result = {
         "command": "bench/datasets.py " + " ".join(f"--{k.replace('_', '-')}" + ("" if v is True else f" {v}") for k, v in

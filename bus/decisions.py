@@ -35,9 +35,10 @@ def decision_messages(
     timing: Any = msgspec.Raw(_encode({stage: round(us, 2) for stage, us in d.timing_us.items()}))
     nobody: tuple[tuple[str, ...], ...] = ((),) * len(d)
     ages = d.features[:, codec.schema.index["ring.age_s"]].tolist()
+    embeddings = d.embedding_age_s or (None,) * len(d)
     rows = zip(
         d.events, d.score.tolist(), d.level.tolist(), d.action.tolist(), d.scores.tolist(), d.reasons, d.patterns,
-        d.ring_ids or (None,) * len(d), ages, d.accounts or nobody, d.degraded, codec.pack(d.events, d.features),
+        d.ring_ids or (None,) * len(d), ages, embeddings, d.accounts or nobody, d.degraded, codec.pack(d.events, d.features),
         origins, decided_us, d.versions, strict=True,
     )  # fmt: skip
     return [
@@ -56,6 +57,7 @@ def decision_messages(
                 patterns=patterns,
                 ring=ring,
                 ring_age_s=age,
+                embedding_age_s=embedding,
                 accounts=accounts,
                 degraded=degraded,
                 versions=of_version[id(versions)],
@@ -66,7 +68,7 @@ def decision_messages(
                 decided_us=at,
             )
         )
-        for event, score, level, action, scores, reasons, patterns, ring, age, accounts, degraded, blob, origin, at, versions in rows
+        for event, score, level, action, scores, reasons, patterns, ring, age, embedding, accounts, degraded, blob, origin, at, versions in rows
     ]
 
 
@@ -109,6 +111,7 @@ def _piece(messages: Sequence[DecisionMessage], codec: FeatureCodec, seq: NDArra
         patterns=[m.patterns for m in messages],
         ring_ids=[m.ring for m in messages],
         accounts=[m.accounts for m in messages],
+        embedding_age_s=[m.embedding_age_s for m in messages],
     )
 
 

@@ -47,6 +47,8 @@ class DecisionMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind
     """The ring of the event's user as of the event."""
     ring_age_s: float | None
     """Seconds before the event at which the ring data was last settled."""
+    embedding_age_s: float | None = None
+    """Seconds before the event of the oldest embedding that a model's graph network was asked with; null where none was."""
     accounts: tuple[str, ...]
     """Accounts concerned, for an event with patterns."""
     degraded: tuple[str, ...]

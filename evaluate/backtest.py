@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluate.holdout import predict
 from evaluate.metrics import METRICS, Figures, Scored, best_f1_threshold, f1_macro, precision_at_k
 from evaluate.protocol import Protocol
 from evaluate.score_file import ScoreFile
@@ -25,7 +26,7 @@ from ringwatch.errors import BadInput
 from ringwatch.model import Level
 from scorers.decision import Decisions
 from scorers.learned.inputs import OF_MODELS, of_neighbours
-from scorers.learned.model import Evaluator, probability
+from scorers.learned.model import probability
 from training import network
 from training.fit import Wanted, learn
 from training.graph import Graph, GraphBuilder
@@ -242,13 +243,11 @@ class _Test:
         make = _with_trees if way.trees else _network_alone
         made = make(data, train, test, seed, way, options)
         score = np.full(len(self._label), np.nan)
-        score[test.row] = probability(made.margin)
+        score[test.row] = made.score
         if first:
             self.learned[test.row] = score[test.row]
         n = len(made.y)
-        out_of_fold = Scored(
-            probability(made.oof), made.y == FRAUD, np.zeros(n, np.int64), np.zeros(n, np.int64), np.arange(n)
-        )
+        out_of_fold = Scored(made.oof, made.y == FRAUD, np.zeros(n, np.int64), np.zeros(n, np.int64), np.arange(n))
         found = self._figures(replace(self._rows, score=score), fold, threshold=best_f1_threshold(out_of_fold))
         return found, made.network
 
@@ -273,9 +272,9 @@ class _Test:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """Log-odds of the test rows, log-odds and labels of training rows out of fold, and what became of the graph network."""
+    """Scores of the test rows, scores and labels of training rows out of fold, and what became of the graph network."""
 
-    margin: NDArray[np.float64]
+    score: NDArray[np.float64]
     oof: NDArray[np.float64]
     y: NDArray[np.int8]
     network: str
@@ -284,20 +283,18 @@ class _Made:
 def _with_trees(data: Data, train: Table, test: Table, seed: int, way: Way, options: Options) -> _Made:
     graph = data.graph if way.network else None
     found = learn(train, seed=seed, graph=graph, options=options, wanted=way.wanted)
-    evaluator = Evaluator(found.model, train.feature_names, train.scorer_names)
-    added = None
-    if data.graph is not None and found.model.network is not None:
-        added = network.margins(found.model.network, data.graph, test.row)
-    silence = test.silence_s.astype(np.float64)
-    chosen = found.untold if np.mean(evaluator.stale(silence)) > 0.5 else found.told
-    margin = evaluator.margin(test.features, test.scores.astype(np.float64), silence, added)
-    return _Made(margin, chosen.oof, chosen.y, chosen.network)
+    chosen = found.untold if np.mean(test.silence_s > found.model.patience_s) > 0.5 else found.told
+    words = [
+        f"graph network: {chosen.network}" if chosen.network else "",
+        "the robust rule stays beside the model" if chosen.rule else "",
+    ]
+    return _Made(predict(found.model, test, data.graph), chosen.oof, chosen.y, "; ".join(filter(None, words)))
 
 
 def _network_alone(data: Data, train: Table, test: Table, seed: int, way: Way, options: Options) -> _Made:
     assert data.graph is not None
     gnn, oof, y = network.alone(data.graph, train, seed, options)
-    return _Made(network.margins(gnn, data.graph, test.row), oof, y, "")
+    return _Made(probability(network.margins(gnn, data.graph, test.row)), probability(oof), y, "")
 
 
 @dataclass(frozen=True, slots=True)

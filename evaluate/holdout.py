@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from evaluate.metrics import Scored, average_precision, best_f1_threshold, f1_macro, roc_auc
 from ringwatch.errors import BadInput
-from scorers.learned.model import Evaluator, LearnedModel, probability
+from scorers.learned.model import Evaluator, LearnedModel, beside, probability
+from training import network
 from training.fit import Progress, learn
+from training.graph import Graph
+from training.judging import rule_of
 from training.labelled import FRAUD, GOOD, UNLABELLED, TooFewLabels
 from training.reading import Labelled
 from training.table import Table
@@ -65,8 +68,9 @@ class Holdout:
         return {name: whole[name] for name in whole if name not in ("prob", "rule_score", "fraud")}
 
 
-def hold_out(of: Labelled, *, seed: int, share: float, progress: Progress) -> Holdout:
-    """Train on what was known when the last `share` of the labelled rows begins, and test on these. Raises TooFewLabels."""
+def hold_out(of: Labelled, *, seed: int, share: float, progress: Progress, graph: Graph | None = None) -> Holdout:
+    """Train on what was known when the last `share` of the labelled rows begins, and test on these. Raises TooFewLabels. `graph`: with a
+    graph network, which hears labels of the tested rows as they come, as trees do."""
     table = of.table
     if not 0.0 < share < 1.0:
         raise BadInput(f"--holdout is {share}", hint="a share between 0 and 1 is needed, for example 0.2")
@@ -86,13 +90,13 @@ def hold_out(of: Labelled, *, seed: int, share: float, progress: Progress) -> Ho
         late = ~known & (table.at_us + of.waited_us <= from_us)
         label[late], known = GOOD, known | late
     try:
-        found = learn(replace(table, label=label), seed=seed, progress=progress)
+        found = learn(replace(table, label=label), seed=seed, graph=graph, progress=progress)
     except TooFewLabels as error:
         message = f"of the labels known when the held-out {share:.0%} begins: {error.message}"
         raise TooFewLabels(message, hint=error.hint) from None
     tested = table.where(test)
-    prob = predict(found.model, tested)
-    threshold = best_f1_threshold(_scored(probability(found.told.oof), found.told.y == FRAUD))
+    prob = predict(found.model, tested, graph)
+    threshold = best_f1_threshold(_scored(found.told.oof, found.told.y == FRAUD))
     scored = _scored(prob, fraud)
     rule = _scored(of.rule[test].astype(np.float64), fraud)
     return Holdout(
@@ -102,12 +106,14 @@ def hold_out(of: Labelled, *, seed: int, share: float, progress: Progress) -> Ho
     )  # fmt: skip
 
 
-def predict(model: LearnedModel, table: Table) -> NDArray[np.float64]:
-    """Probabilities (n,)."""
+def predict(model: LearnedModel, table: Table, graph: Graph | None = None) -> NDArray[np.float64]:
+    """Scores (n,): probabilities, with the robust rule beside them where the model says so. `graph`: of a model that has a graph network."""
     evaluator = Evaluator(model, table.feature_names, table.scorer_names)
-    return probability(
-        evaluator.margin(table.features, table.scores.astype(np.float64), table.silence_s.astype(np.float64))
-    )
+    silence_s = table.silence_s.astype(np.float64)
+    said = None if model.network is None or graph is None else network.margins(model.network, graph, table.row)
+    p = probability(evaluator.margin(table.features, table.scores.astype(np.float64), silence_s, said))
+    stays = evaluator.beside_rule(evaluator.stale(silence_s))
+    return np.where(stays, beside(p, rule_of(table)), p) if stays.any() else p
 
 
 def importances(model: LearnedModel, table: Table) -> dict[str, float]:

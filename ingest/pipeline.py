@@ -368,6 +368,7 @@ class Pipeline:
         with ExitStack() as closing:
             closing.callback(self.stream.state.close)
             closing.callback(self.outlets.close)
+            closing.callback(self.stream.assessor.book.close)
             self.checkpoint()
 
 

@@ -65,6 +65,7 @@ class Snapshots:
             settle()
             self.write(position, stream)
             return Underway(position.seq, (), lambda: None)
+        stream.assessor.book.settle()  # threads are not forked
         child = self._fork(position, stream)
         part = self._part(position, child.pid)
 

@@ -196,11 +196,11 @@ class ScoringStream:
         seq: NDArray[np.int64],
     ) -> Decisions:
         if self.rings is None:
-            return self.assessor.assess(events, features, seq, learn=self._learns)
+            return self.assessor.assess(events, features, seq, learn=self._learns, items=items)
         started = perf_counter()
         at = self.rings.apply(items, features)
         rings_us = (perf_counter() - started) * 1e6 / len(events)
-        decisions = self.assessor.assess(events, features, seq, ring_ids=_ids(at), learn=self._learns)
+        decisions = self.assessor.assess(events, features, seq, ring_ids=_ids(at), learn=self._learns, items=items)
         return self._flag(replace(decisions, timing_us={"rings": rings_us, **decisions.timing_us}), at)
 
     def _flag(self, decisions: Decisions, at: Sequence[RingAt | None]) -> Decisions:

@@ -18,7 +18,18 @@ from scorers.decision import Decisions
 encode = msgspec.msgpack.Encoder(order="deterministic").encode
 decode_event = msgspec.msgpack.Decoder(Event).decode
 decode_reasons = msgspec.msgpack.Decoder(tuple[Reason, ...]).decode
-_decode_context = msgspec.msgpack.Decoder(tuple[str | None, tuple[str, ...]]).decode
+
+
+class _Context(msgspec.Struct, array_like=True):
+    """What most rows have nothing of. Fields are only added: earlier rows have fewer."""
+
+    ring: str | None = None
+    patterns: tuple[str, ...] = ()
+    embedding_age_s: float | None = None
+
+
+_decode_context = msgspec.msgpack.Decoder(_Context).decode
+_NOTHING = _Context()
 
 
 def assessment_rows(d: Decisions, codec: FeatureCodec, version_ids: Sequence[int]) -> list[tuple[Any, ...]]:
@@ -39,9 +50,12 @@ def assessment_rows(d: Decisions, codec: FeatureCodec, version_ids: Sequence[int
     return rows
 
 
-def _context_of(decisions: Decisions, row: int) -> bytes | None:
-    """(ring, patterns) of a row, None without either."""
-    ring, patterns = decisions.ring_id(row), decisions.patterns[row]
+def _context_of(d: Decisions, row: int) -> bytes | None:
+    """Of a row, None where it has none."""
+    ring, patterns = d.ring_id(row), d.patterns[row]
+    age_s = d.embedding_age_s[row] if d.embedding_age_s else None
+    if age_s is not None:
+        return encode((ring, patterns, age_s))
     return encode((ring, patterns)) if ring is not None or patterns else None
 
 
@@ -53,7 +67,7 @@ def stored_assessment(row: Any, codec: FeatureCodec) -> StoredAssessment:
     features = codec.unpack(row["features"])
     names_of = codec.schema.names
     named = {names_of[i]: float(features[i]) for i in np.flatnonzero(~np.isnan(features))}
-    ring, patterns = _decode_context(row["context"]) if row["context"] else (None, ())
+    context = _decode_context(row["context"]) if row["context"] else _NOTHING
     assessment = Assessment(
         event_id=event.event_id,
         tenant=event.tenant,
@@ -67,8 +81,9 @@ def stored_assessment(row: Any, codec: FeatureCodec) -> StoredAssessment:
         versions=msgspec.convert(versions, Versions),
         timing_us=json.loads(row["timing"]),
         degraded=tuple(row["degraded"].split(",")) if row["degraded"] else (),
-        patterns=patterns,
-        ring=ring,
+        patterns=context.patterns,
+        ring=context.ring,
         ring_age_s=named.get("ring.age_s"),
+        embedding_age_s=context.embedding_age_s,
     )
     return StoredAssessment(assessment, event, row["body_hash"], named)

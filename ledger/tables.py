@@ -50,7 +50,7 @@ assessments = Table(
     Column("timing", Text),
     Column("context", LargeBinary),
 )
-"""`context`: msgpack of (ring, patterns), where there is either."""
+"""`context`: msgpack of (ring, patterns, age of embeddings), where there is any."""
 
 
 def partitioned_assessments(*, by_month: bool) -> Table:

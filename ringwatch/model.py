@@ -200,6 +200,8 @@ class Assessment(msgspec.Struct, frozen=True):
     ring_age_s: float | None = None
     """Event time since the last mark of the ring data that was used: up to the distance of marks (6 h), more where it stood still
     meanwhile; None where there was none."""
+    embedding_age_s: float | None = None
+    """Event time since the mark of the oldest embedding that a model's graph network was asked with; None where none was."""
 
 
 class Alert(msgspec.Struct, frozen=True):

@@ -180,7 +180,7 @@ def _keeper(here: Shared, *, scores: bool) -> Keeper:
     grouper = AlertGrouper(int(settings.alert_window_h * HOUR_US), int(settings.ring_alert_window_days * DAY_US))
     folder = settings.data_dir / "keeper"
     folder.mkdir(parents=True, exist_ok=True)
-    assessor = open_assessor(settings, here.schema, serves=scores)
+    assessor = open_assessor(settings, here.schema, serves=scores, whole=False)
     return Keeper(assessor, RingKeeper(here.schema), grouper, folder, interval_s=settings.snapshot_interval_s)
 
 
@@ -205,7 +205,7 @@ def _scoring(here: Shared, keeper: Keeper | None) -> SharedScoring:
 
         scoring.recover = recover
         return scoring
-    assessor = open_assessor(here.settings, here.schema, serves=True)
+    assessor = open_assessor(here.settings, here.schema, serves=True, whole=False)
     rings = RingsElsewhere(here.schema, here.state.read_rings)
     scoring = SharedScoring(here.state, ScoringStream(NoState(here.schema), assessor, rings, learns=False))
     scoring.refresh = Models(here.state, assessor).refresh

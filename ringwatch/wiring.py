@@ -105,8 +105,8 @@ def open_queries(settings: Settings, schema: FeatureSchema) -> LedgerQueries:
     return LedgerQueries(url, schema, access)
 
 
-def open_assessor(settings: Settings, schema: FeatureSchema, *, serves: bool = False) -> Assessor:
-    """`serves`: learned models that were promoted score, too."""
+def open_assessor(settings: Settings, schema: FeatureSchema, *, serves: bool = False, whole: bool = True) -> Assessor:
+    """`serves`: learned models that were promoted score, too. `whole`: they hear the whole stream, which graph networks need."""
     from scorers.alert_levels import AlertLevels
     from scorers.learned.book import ModelBook
     from scorers.lists import load_lists
@@ -119,7 +119,8 @@ def open_assessor(settings: Settings, schema: FeatureSchema, *, serves: bool = F
     lists.check_kinds([kind.name for kind in schema.kinds])
     policy.check_scorers([scorer.name for scorer in scorers])
     levels = AlertLevels(policy, int(settings.alert_window_h * HOUR_US), int(settings.ring_alert_window_days * DAY_US))
-    models = ModelBook(open_shelf(settings), schema, [s.name for s in scorers]) if serves else None
+    names = [s.name for s in scorers]
+    models = ModelBook(open_shelf(settings), schema, names, networks=whole) if serves else None
     return Assessor(scorers, policy, schema, levels, models)
 
 
@@ -219,6 +220,7 @@ def open_service(settings: Settings, mapping: Mapping | None = None) -> Service:
         stream = open_stream(settings, schema, serves=True)
         ledger = open_ledger(settings, folder, schema)
         opened.callback(ledger.close)
+        stream.assessor.book.past = ledger
         graph, writer = open_graph(settings, folder, kinds), None
         if graph is not None:
             opened.callback(graph.close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from scorers.learned.book import Judged, ModelBook
 from scorers.learned.inputs import CHALLENGER, LEARNED, OF_MODELS, SAID
 from scorers.learned.model import Addends
 from scorers.learned.reasons import reasons as learned_reasons
+from scorers.learned.served_network import Numbered
 from scorers.learned.silence import Silences
 from scorers.policy import Policy
 from scorers.scorer import Batch, Learner, Scorer
@@ -63,9 +65,11 @@ class Assessor:
         ring_ids: Sequence[str | None] = (),
         learn: bool = True,
         look: bool = False,
+        items: Sequence[Numbered] | None = None,
     ) -> Decisions:
         """Decisions for events with their features, (n, schema.size). A scorer that fails abstains and says so. `look`: the events are
-        none of the stream, nothing of them is remembered."""
+        none of the stream, nothing of them is remembered. `items`: the events and the labels among them, as the state took them in; without
+        it graph networks are not asked."""
         batch = Batch(events, features, self.schema, ring_ids)
         if self._rules is not None and self._rules[1].refresh():
             self._terms_of.clear()
@@ -82,12 +86,12 @@ class Assessor:
                 failed.append(f"scorer:{scorer.name}")
             timing[scorer.name] = perf_counter() - started
         started = perf_counter()
-        judged = self._judge(batch, scores, keep=not look)
+        judged = self._judge(batch, scores, items, keep=not look)
         timing[LEARNED] = perf_counter() - started
         started = perf_counter()
         terms = [self._terms(e.tenant) for e in events]
         weights = _weights(terms)
-        counted = weights if judged.champion is None else self._counted(scores, weights)
+        counted = weights if judged.champion is None else self._counted(scores, weights, judged)
         score = combine(scores, counted)
         least: NDArray[np.uint8] | None = None
         if self._rules is not None:
@@ -122,6 +126,7 @@ class Assessor:
         return Decisions(
             events, seq, features, self.schema, self.names, scores, score, level, action, reasons, versions,
             per_event, degraded, patterns, ring_ids,
+            embedding_age_s=[None if age_s != age_s else age_s for age_s in judged.age_s.tolist()],
         )  # fmt: skip
 
     def _terms(self, tenant: str) -> _Terms:
@@ -142,18 +147,25 @@ class Assessor:
         asked = {s.name: s.version for s in self.scorers}
         return dict(sorted({**asked, LEARNED: known["champion"], CHALLENGER: known["challenger"]}.items()))
 
-    def _judge(self, batch: Batch, scores: NDArray[np.float64], *, keep: bool) -> Judged:
+    def _judge(
+        self, batch: Batch, scores: NDArray[np.float64], items: Sequence[Numbered] | None, *, keep: bool
+    ) -> Judged:
         """What models say, which the scores then hold, too."""
         scored = len(self.scorers)
         silence_s = self._silences.take(batch.events, batch.features, keep=keep)
-        judged = self.book.judge(batch.features, scores[:, :scored], silence_s)
+        judged = self.book.judge(batch.features, scores[:, :scored], silence_s, items)
         scores[:, scored:] = judged.scores
         return judged
 
-    def _counted(self, scores: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Weights of what makes the score, as `_weights`: where the champion has an answer that alone, with what people decided on top."""
+    def _counted(
+        self, scores: NDArray[np.float64], weights: NDArray[np.float64], judged: Judged
+    ) -> NDArray[np.float64]:
+        """Weights of what makes the score, as `_weights`: where the champion has an answer that alone, with what people decided on top, and
+        with the rest as ever where the model says so."""
         answered = ~np.isnan(scores[:, len(self.scorers)])
         with_model = np.where([name in SAID for name in self.names], weights, 0.0)
+        if judged.champion is not None and (stays := judged.champion.evaluator.beside_rule(judged.stale)).any():
+            with_model = np.where(stays[:, None], weights, with_model)
         with_model[:, len(self.scorers)] = 1.0
         return with_model if answered.all() else np.where(answered[:, None], with_model, weights)
 
@@ -165,11 +177,13 @@ class Assessor:
             return {}
         found: dict[int, tuple[Addends, int]] = {}
         rows = rows[~np.isnan(judged.scores[rows, 0])]
-        for stale in (False, True):
-            some = rows[judged.stale[rows] == stale]
+        unasked = np.isnan(judged.network)
+        for stale, alone in product((False, True), (False, True)):
+            some = rows[(judged.stale[rows] == stale) & (unasked[rows] == alone)]
             if len(some):
                 of = np.ascontiguousarray(scores[some, : len(self.scorers)])
-                addends = judged.champion.evaluator.explain(batch.features[some], of, stale=stale)
+                network = None if alone else judged.network[some]
+                addends = judged.champion.evaluator.explain(batch.features[some], of, stale=stale, network=network)
                 found |= {row: (addends, at) for at, row in enumerate(some.tolist())}
         return found
 
@@ -268,6 +282,7 @@ class Assessor:
     def dump(self) -> dict[str, NDArray[Any]]:
         found = {f"{name}/{key}": a for name, learner in self._learners.items() for key, a in learner.dump().items()}
         found |= {f"{_SILENCE}/{key}": a for key, a in self._silences.dump().items()}
+        found |= {f"{_NETWORKS}/{key}": a for key, a in self.book.dump().items()}
         return found | {f"{_LEVELS}/{key}": a for key, a in self.levels.dump().items()}
 
     def load(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -276,6 +291,7 @@ class Assessor:
                 learner.load(mine)
         if mine := _of(_SILENCE, arrays):
             self._silences.load(mine)
+        self.book.load(_of(_NETWORKS, arrays))
         if mine := _of(_LEVELS, arrays):
             self.levels.load(mine)
             self._terms_of.clear()
@@ -285,7 +301,7 @@ def _of(name: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {key.removeprefix(f"{name}/"): a for key, a in arrays.items() if key.startswith(f"{name}/")}
 
 
-_LEVELS, _SILENCE = "alert_levels", "silence"
+_LEVELS, _SILENCE, _NETWORKS = "alert_levels", "silence", "networks"
 """Among the names of learners."""
 _NEVER_ADVANCED = -(2**62)
 _ALLOW = 0.0

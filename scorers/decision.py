@@ -42,6 +42,8 @@ class Decisions:
     """The ring of each event's user as of the event; empty where rings are not kept."""
     accounts: Sequence[tuple[str, ...]] = ()
     """Accounts concerned by events with patterns; empty where rings are not kept."""
+    embedding_age_s: Sequence[float | None] = ()
+    """Of the oldest embedding that a model's graph network was asked with, one entry an event; empty where none was."""
 
     def ring_id(self, row: int) -> str | None:
         return self.ring_ids[row] if self.ring_ids else None
@@ -69,6 +71,7 @@ class Decisions:
             patterns=self.patterns[cut],
             ring_ids=self.ring_ids[cut],
             accounts=self.accounts[cut],
+            embedding_age_s=self.embedding_age_s[cut],
         )
 
     @classmethod
@@ -98,6 +101,7 @@ class Decisions:
             patterns=[n for p in pieces for n in p.patterns],
             ring_ids=[r for p in pieces for r in p.ring_ids],
             accounts=[a for p in pieces for a in p.accounts],
+            embedding_age_s=[age_s for p in pieces for age_s in p.embedding_age_s or (None,) * len(p)],
             timing_us=timing_us,
         )
 
@@ -131,6 +135,7 @@ class Decisions:
             patterns=self.patterns[row],
             ring=self.ring_id(row),
             ring_age_s=self._ring_age_s(row),
+            embedding_age_s=self.embedding_age_s[row] if self.embedding_age_s else None,
         )
 
     def _ring_age_s(self, row: int) -> float | None:

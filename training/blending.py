@@ -15,8 +15,8 @@ from scipy.optimize import minimize
 
 from scorers.learned.trees import Trees
 
-_PULL = 1e-5
-"""Towards equal weights that sum to 1: decides where margins say the same."""
+_PULL = 2.0
+"""Towards equal weights that sum to 1, in rows: decides where there are few, and where margins say the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,15 @@ def blend(margins: NDArray[np.float64], y: NDArray[np.int8], weight: NDArray[np.
     n, members = margins.shape
     share = np.full(n, 1.0 / n) if weight is None else weight / weight.sum()
     even = np.full(members, 1.0 / members)
+    pull = _PULL / n
 
     def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         z = w[0] + margins @ w[1:]
         off = w[1:] - even
         p = 1.0 / (1.0 + np.exp(-z))
         off_by = (p - y) * share
-        slope = np.concatenate([[off_by.sum()], margins.T @ off_by + 2 * _PULL * off])
-        return float(share @ (np.logaddexp(0.0, z) - y * z) + _PULL * off @ off), slope
+        slope = np.concatenate([[off_by.sum()], margins.T @ off_by + 2 * pull * off])
+        return float(share @ (np.logaddexp(0.0, z) - y * z) + pull * off @ off), slope
 
     start = np.concatenate([[0.0], even])
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(None, None)] + [(0.0, None)] * members)

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ringwatch.model import MICROSECONDS, Kind, Strength
+from training.graph import graph_bytes
 from training.labelled import FRAUD, UNLABELLED
 from training.parts import FACTS, column, part_paths
 
-FORMAT = 1
+FORMAT = 2
 CARD = "card.json"
 _ABREAST = 64
 """Columns read at a time."""
@@ -83,17 +84,21 @@ class Card(msgspec.Struct, frozen=True):
     refused: int
     """Records of the source that became no row: refused ones, and repeated event ids."""
     content: str
-    """Hash of all columns, however the rows are cut into parts."""
+    """Hash of all columns and of the graph, however the rows are cut into parts."""
     parts: tuple[str, ...]
     columns: dict[str, Column]
+    graph_kinds: tuple[str, ...] = ()
+    """Entity kinds of the graph beside the parts; empty where there is none, as in data sets of earlier versions."""
 
     @property
     def entity_kinds(self) -> tuple[Kind, ...]:
         return tuple(Kind(name, Strength(strength), crowded) for name, strength, crowded in self.job.kinds)
 
 
-def describe(folder: Path, job: Job, refused: int, progress: Callable[[float, str], None]) -> Card:
-    """Of the parts in a folder, of which there is at least one."""
+def describe(
+    folder: Path, job: Job, refused: int, kinds: tuple[str, ...], progress: Callable[[float, str], None]
+) -> Card:
+    """Of the parts in a folder, of which there is at least one. `kinds`: of the graph beside them."""
     paths = part_paths(folder)
     names = pq.read_schema(paths[0]).names
     digest = hashlib.blake2b(digest_size=16)
@@ -109,11 +114,13 @@ def describe(folder: Path, job: Job, refused: int, progress: Callable[[float, st
             digest.update(values.tobytes())
             columns[name] = _figures(values)
         progress(len(columns) / len(inputs), "looking at the columns")
+    for some in graph_bytes(folder, len(paths)):
+        digest.update(some)
     at_us, label = column(paths, "at"), column(paths, "label")
     labelled, frauds = int(np.sum(label != UNLABELLED)), int(np.sum(label == FRAUD))
     return Card(
         job, len(label), labelled, frauds, frauds / labelled if labelled else None, _time(at_us.min()), _time(at_us.max()),
-        refused, digest.hexdigest(), tuple(path.name for path in paths), columns,
+        refused, digest.hexdigest(), tuple(path.name for path in paths), columns, kinds,
     )  # fmt: skip
 
 

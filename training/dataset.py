@@ -26,6 +26,7 @@ from ringwatch.errors import BadInput, Corrupt
 from ringwatch.model import Label
 from scorers.decision import Decisions
 from training.card import CARD, Card, Job, describe
+from training.graph import GRAPH_PARTS, graph_kinds
 from training.labelled import NEVER, UNLABELLED, Rows, read_rows
 from training.parts import PartWriter, column, part_paths
 from training.replay import Replay, Where
@@ -57,6 +58,8 @@ class _Memory(msgspec.Struct, frozen=True):
     heard_s: float | None
     """Of fraud; see `Silence`."""
     pending: tuple[tuple[int, int, Label, dict[str, str]], ...]
+    graph: dict[str, bytes]
+    """See `GraphParts`."""
 
 
 def job_of(source: Source, stream: ScoringStream, options: Options) -> Job:
@@ -109,7 +112,9 @@ def make(
             source, lambda n: progress(_part(n / len(rows.ids), _READ, _REPLAYED), f"{n:,} events"), stop
         ):
             return None
-    card = describe(folder, job, rows.refused, lambda s, words: progress(_part(s, _REPLAYED, 1.0), words))
+        writer.graph.write_told()
+    kinds = graph_kinds(stream.assessor.schema, rows.kinds)
+    card = describe(folder, job, rows.refused, kinds, lambda s, words: progress(_part(s, _REPLAYED, 1.0), words))
     _put(folder / CARD, msgspec.json.format(msgspec.json.encode(card), indent=1))
     shutil.rmtree(folder / UNFINISHED)
     return card
@@ -131,7 +136,7 @@ def _begin(folder: Path, job: Job, options: Options) -> Card | None:
     if options.anew:
         (folder / CARD).unlink(missing_ok=True)
         shutil.rmtree(unfinished, ignore_errors=True)
-        for path in part_paths(folder):
+        for path in (*part_paths(folder), *folder.glob(GRAPH_PARTS)):
             path.unlink()
     if (card := finished(folder)) is not None:
         if _same(card.job, job):
@@ -170,7 +175,7 @@ class _Making:
         self._due = monotonic() + self._interval_s
         self._underway: Underway | None = None
         feeding = np.array(rows.label) != UNLABELLED
-        self._replay = Replay(stream, rows, feeding, options.label_delay_us, self._keep)
+        self._replay = Replay(stream, rows, feeding, options.label_delay_us, self._keep, writer.graph.tell)
         self._done = 0
 
     def run(self, source: Source, progress: Callable[[int], None], stop: Callable[[], bool]) -> bool:
@@ -212,7 +217,9 @@ class _Making:
         """What goes with a snapshot of now; that of snapshots which are gone is swept."""
         where, heard_s = self._replay.where, self._writer.silence.heard_s
         pending = tuple((known_us, seq, r.label, r.entities) for known_us, seq, r in self._stream.pending)
-        memory = _Memory(self._writer.parts, where, None if np.isinf(heard_s) else heard_s, pending)
+        memory = _Memory(
+            self._writer.parts, where, None if np.isinf(heard_s) else heard_s, pending, self._writer.graph.dump()
+        )
         present = sorted(path.name for path in (self._folder / "snapshots").iterdir() if path.name.isdigit())
         for old in self._folder.glob("memory-*.msgpack"):
             if present and old.stem.removeprefix("memory-") < present[0]:
@@ -232,6 +239,7 @@ class _Making:
             kept = self._writer.parts = memory.parts
             self._writer.silence.heard_s = -np.inf if memory.heard_s is None else memory.heard_s
             seen = column(paths[:kept], "row").astype(np.int64)
+            self._writer.graph.load(memory.graph)
             self._replay.go_on(memory.where, seen)
             self._done = len(seen)
         for path in paths[kept:]:

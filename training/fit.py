@@ -1,7 +1,7 @@
 """Rows with labels to a learned model: which inputs, how its trees are grown, how they are blended. Everything is chosen inside the rows
 given, in order of time, by one rule for all data sets.
 
-The rows are cut into four blocks of time. Settings are tried on the last block by trees that were trained on the blocks before it; the
+The rows are cut into four blocks of time. How many trees is seen on the last block, by trees that were trained on the blocks before it; the
 blend is fitted on the last two blocks, each scored by trees of the blocks before it; then all rows train the trees that serve. A graph
 network, where there is one, joins the blend by the same blocks (`training/network.py`).
 
@@ -10,27 +10,30 @@ Twice: with all inputs, and without those that depend on labels, for when labels
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score
 
 from gnn.options import USUAL, Options
 from scorers.learned.inputs import Inputs, of_labels
-from scorers.learned.model import LearnedModel, View
+from scorers.learned.model import LearnedModel, View, beside, probability
 from scorers.learned.trees import Trees
 from training import network
 from training.blending import Blend, blend, joined
 from training.boosting import Settings, fit, flat, margins
 from training.graph import Graph
+from training.judging import precision, rule_of, rule_stays
 from training.labelled import FRAUD, TooFewLabels
 from training.table import Table
 
-_LOOKED_AT, _MOST_INPUTS, _MOST_GOOD = 50_000, 256, 200_000
+_LOOKED_AT, _MOST_GOOD = 50_000, 200_000
+_INPUTS = 50, 256
+"""At least and at most so many, and between them one for ten of the rarer label (Peduzzi et al.: A simulation study of the number of events
+per variable in logistic regression analysis, 1996)."""
 _ROUNDS = (100, 200, 400)
 _PATIENCE = 3.0
 """Labels have stopped coming after so many times the longest silence there was: they come irregularly."""
@@ -49,10 +52,12 @@ class Chosen:
     settings: tuple[Settings, ...]
     blend: Blend
     oof: NDArray[np.float64]
-    """Log-odds of the rows in the last two blocks, out of fold."""
+    """Scores of the rows in the last two blocks, out of fold."""
     y: NDArray[np.int8]
     network: str = ""
     """What became of the graph network."""
+    rule: bool = False
+    """Whether the robust rule stays beside it."""
     gains: dict[str, float] = field(default_factory=dict)
 
 
@@ -91,7 +96,10 @@ def learn(
         joined_by = network.join(
             graph, rows_of, seed, options, lambda s, words: progress(grown + (1.0 - grown) * s, words)
         )
-    (one, one_as), (other, other_as) = (_finished(g, given, joined_by, k) for k, g in enumerate((told, untold)))
+    rule = None
+    if all(wanted(name) for name in Inputs.candidates((), table.scorer_names).names):
+        rule = rule_of(table.where(rows[network.cuts_of(len(y))[2] :]))
+    (one, one_as), (other, other_as) = (_finished(g, given, joined_by, k, rule) for k, g in enumerate((told, untold)))
     progress(1.0, "trained")
     silence_s = table.silence_s[rows]
     heard = silence_s[np.isfinite(silence_s)]
@@ -174,10 +182,10 @@ def _grown(inputs: Inputs, given: _Given, progress: Progress) -> _Grown:
         return fit(x[some], y[some], s, given.seed, weight[some])
 
     progress(0.1, "inputs are chosen")
-    tried = [(s, grow(before, s)) for s in _boosted(len(y))]
-    progress(0.4, "settings are tried")
-    boosted, booster = _best(tried, x[last], y[last], weight[last])
-    families = (boosted, _forest(len(y)))
+    few = Settings("boosted", _ROUNDS[0], 31, _least_rows(len(y)), columns=_columns(len(kept), 0.3))
+    boosted, booster = _boosted(partial(grow, before), few, x[last], y[last], weight[last])
+    progress(0.4, "settings are chosen")
+    families = (boosted, _forest(*x.shape))
     out = []
     for block in range(1 if given.to_add_to else 2, network.BLOCKS - 1):
         early, some = slice(0, cuts[block]), slice(cuts[block], cuts[block + 1])
@@ -194,55 +202,77 @@ def _grown(inputs: Inputs, given: _Given, progress: Progress) -> _Grown:
     return _Grown(inputs, families, trees, np.concatenate(out), dict(zip(inputs.names, gains, strict=True)))
 
 
-def _finished(grown: _Grown, given: _Given, joined_by: network.Joined | None, which: int) -> tuple[View, Chosen]:
-    """The blend of a view's trees, and of the network where the view takes it in."""
+def _finished(
+    grown: _Grown, given: _Given, joined_by: network.Joined | None, which: int, rule: NDArray[np.float64] | None
+) -> tuple[View, Chosen]:
+    """The blend of a view's trees, and of the network where the view takes it in; with the robust rule beside it, of which the scores of the
+    last two blocks are given where it may be, if it is worth its place."""
     later = network.cuts_of(len(given.y))[2]
     y, weight = given.y[later:], given.weight[later:]
     out, trees = grown.out[-len(y) :], len(grown.trees)
     added = None if joined_by is None else joined_by.margins[which]
+    b, alone = blend(out, y, weight), None
     if added is not None:
-        out = np.column_stack([out, added])
-    b = blend(out, y, weight)
+        alone, out = joined(grown.trees, b), np.column_stack([out, added])
+        b = blend(out, y, weight)
     of_trees = Blend(b.weights[:trees], b.bias)
     words = "" if joined_by is None else joined_by.words[which]
-    oof = np.repeat(b.of(out), weight)
-    chosen = Chosen(grown.inputs.names, grown.families, b, oof, np.repeat(y, weight), words, grown.gains)
+    log_odds = b.of(out)
+    stays = rule is not None and rule_stays(log_odds, rule, y, weight)
+    oof = beside(probability(log_odds), rule) if rule is not None and stays else probability(log_odds)
+    chosen = Chosen(
+        grown.inputs.names, grown.families, b, np.repeat(oof, weight), np.repeat(y, weight), words, stays, grown.gains
+    )
     share = float(b.weights[trees]) if added is not None else 0.0
-    return View(grown.inputs.names, joined(grown.trees, of_trees), share), chosen
+    return View(grown.inputs.names, joined(grown.trees, of_trees), share, alone, stays), chosen
 
 
 def _strongest(inputs: Inputs, given: _Given, before: int) -> tuple[NDArray[np.int64], list[float]]:
-    """Inputs that a quick model of the rows before gains by, at most 256, and how much."""
+    """Inputs that a quick model of the rows before gains by, and how much."""
     some = _spread(before, 2 * _LOOKED_AT)
-    settings = Settings("boosted", 60, 31, _least_rows(before), rate=0.1)
+    settings = Settings("boosted", 60, 31, _least_rows(before), rate=0.1, bins=255)
+    most = int(np.clip(np.bincount(given.y[:before], minlength=2).min() // 10, *_INPUTS))
     quick = fit(given.values(inputs, some), given.y[some], settings, given.seed, given.weight[some])
     gain = quick.feature_importance("gain")
-    kept = np.sort(np.argsort(-gain, kind="stable")[:_MOST_INPUTS])
+    kept = np.sort(np.argsort(-gain, kind="stable")[:most])
     kept = kept[gain[kept] > 0.0] if (gain > 0.0).any() else kept
     return kept, gain[kept].tolist()
 
 
 def _least_rows(n: int) -> int:
-    return int(np.clip(n // 500, 5, 100))
+    return int(np.clip(n // 150, 5, 100))
 
 
-def _boosted(n: int) -> list[Settings]:
-    return [Settings("boosted", _ROUNDS[-1], leaves, _least_rows(n)) for leaves in (7, 15, 31)]
+def _columns(m: int, share: float) -> float:
+    """That share of m inputs, where those are ten or more."""
+    return max(share, min(1.0, 10 / m))
 
 
-def _forest(n: int) -> Settings:
-    return Settings("forest", 150, 255, int(np.clip(n // 5000, 2, 10)), rows=0.6, penalty=0.0)
+def _forest(n: int, m: int) -> Settings:
+    """For n rows of m inputs."""
+    least_rows = int(np.clip(n // 1000, 2, 20))
+    return Settings("forest", 100, 63, least_rows, columns=_columns(m, 0.2), rows=0.6, penalty=0.0, bins=255)
 
 
-def _best(
-    tried: Sequence[tuple[Settings, Any]], x: NDArray[np.float32], y: NDArray[np.int8], weight: NDArray[np.int64]
+def _boosted(
+    grow: Callable[[Settings], Any],
+    few: Settings,
+    x: NDArray[np.float32],
+    y: NDArray[np.int8],
+    weight: NDArray[np.int64],
 ) -> tuple[Settings, Any]:
-    """By average precision; of equals the smaller."""
-    found = []
-    for s, booster in tried:
-        for rounds in _ROUNDS:
-            out = margins(booster, x, rounds)
-            precision = average_precision_score(y, out, sample_weight=weight) if y.any() else 0.0
-            found.append((-round(float(precision), 6), rounds * s.leaves, rounds, s, booster))
-    _, _, rounds, s, booster = min(found, key=lambda f: f[:2])
-    return Settings(s.family, rounds, s.leaves, s.least_rows), booster
+    """Boosted trees that `grow` makes of the rows before; twice as many as long as they rank rows x better by more than a standard error
+    (Breiman et al.: Classification and regression trees, 1984, 3.4.3). The best of all would be too many: what is true of an entity in the
+    rows before is still true of it here, and will not be later."""
+    if not y.any():
+        return few, grow(few)
+    booster = grow(replace(few, rounds=_ROUNDS[1]))
+    mean, error = precision(margins(booster, x, few.rounds), y, weight)
+    for rounds in _ROUNDS[1:]:
+        more = replace(few, rounds=rounds)
+        many = booster if rounds == _ROUNDS[1] else grow(more)
+        found, its_error = precision(margins(many, x, rounds), y, weight)
+        if found <= mean + error:
+            break
+        few, booster, mean, error = more, many, found, its_error
+    return few, booster

@@ -19,9 +19,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from features.schema import FeatureSchema
+from gnn.history import Batch
 from scorers.decision import Decisions
 from scorers.learned.inputs import OF_MODELS
 from scorers.learned.silence import Silence
+from training.graph import GraphParts
 from training.labelled import UNLABELLED, Rows
 from training.table import columns_of
 
@@ -42,10 +44,12 @@ class Block:
     score: NDArray[np.float32]
     scores: NDArray[np.float32]
     features: NDArray[np.float32]
+    graph: Batch
 
 
 class PartWriter:
-    """Collects rows, and writes them behind the caller, a part at a time. Columns of kinds that no event names are left out."""
+    """Collects rows, and writes them behind the caller, a part at a time, with the stream as a graph beside each. Columns of kinds that
+    no event names are left out."""
 
     def __init__(
         self, folder: Path, schema: FeatureSchema, scorers: Sequence[str], rows: Rows, known_us: NDArray[np.int64]
@@ -57,6 +61,7 @@ class PartWriter:
         self._scorers = [name for name in scorers if name not in OF_MODELS]
         self._names = [*(f"{SCORED}{name}" for name in self._scorers), *(schema.names[i] for i in self._columns)]
         self.silence = Silence(schema)
+        self.graph = GraphParts(folder, schema, rows.kinds, len(rows.ids))
         self.parts = 0
         self._blocks: list[Block] = []
         self._buffered = 0
@@ -69,7 +74,7 @@ class PartWriter:
         self._blocks.append(
             Block(
                 [event.event_id for event in decisions.events], at_us, rows, silence_s, decisions.score.astype(np.float32),
-                decisions.scores_of(self._scorers).astype(np.float32), decisions.features,
+                decisions.scores_of(self._scorers).astype(np.float32), decisions.features, self.graph.batch(decisions),
             )
         )  # fmt: skip
         self._buffered += len(rows)
@@ -83,7 +88,7 @@ class PartWriter:
         self.settle()
         if self._buffered:
             blocks, self._blocks, self._buffered = self._blocks, [], 0
-            self._writing = self._behind.submit(self._write, part_path(self._folder, self.parts), blocks)
+            self._writing = self._behind.submit(self._write, self.parts, blocks)
             self.parts += 1
 
     def settle(self) -> None:
@@ -94,8 +99,9 @@ class PartWriter:
     def close(self) -> None:
         self._behind.shutdown()
 
-    def _write(self, path: Path, blocks: list[Block]) -> None:
-        row = np.concatenate([b.row for b in blocks])
+    def _write(self, number: int, blocks: list[Block]) -> None:
+        path, row = part_path(self._folder, number), np.concatenate([b.row for b in blocks])
+        self.graph.write(number, [b.graph for b in blocks], row)
         unknown = self._label[row] == UNLABELLED
         facts: list[Any] = [
             pa.array([event_id for b in blocks for event_id in b.ids], pa.string()),

@@ -20,6 +20,7 @@ from ringwatch.errors import BadInput, Corrupt, NotFound
 from scorers.learned.inputs import SAID, derived_from
 from training.card import Card
 from training.dataset import UNFINISHED, finished
+from training.graph import Graph, read_graph
 from training.labelled import GOOD, UNLABELLED
 from training.parts import SCORED, column
 from training.table import Table
@@ -63,6 +64,13 @@ def read_card(folder: Path) -> Card:
         hint = "run the `ringwatch dataset` that was interrupted again" if begun else "`ringwatch dataset` makes one"
         raise NotFound(f"{folder} holds no {'finished ' if begun else ''}data set", hint=hint)
     return card
+
+
+def read_stream(folder: Path, card: Card) -> Graph | None:
+    """What a graph network learns from; None where the data set does not have it. Raises Corrupt."""
+    if not card.graph_kinds:
+        return None
+    return read_graph(folder, len(card.parts), card.graph_kinds, FeatureSchema(card.entity_kinds))
 
 
 def read_labelled(folder: Path, scorers: dict[str, str], unlabelled: Unlabelled = Unlabelled.AUTO) -> Labelled:

@@ -67,6 +67,7 @@ class Assessment:
     timing_us: list[Named]
     ring: str | None
     ring_age_s: float | None
+    embedding_age_s: float | None
     schema_version: str
     policy_version: str
 
@@ -197,7 +198,7 @@ def assessment_of(stored: StoredAssessment, features: dict[str, float]) -> Asses
             Reason(code=r.code, text=r.text, contribution=r.contribution, kind=r.kind, entity=r.entity) for r in a.reasons
         ],
         features=named(features), patterns=list(a.patterns), degraded=list(a.degraded), timing_us=named(a.timing_us),
-        ring=a.ring, ring_age_s=a.ring_age_s, schema_version=a.versions.schema, policy_version=a.versions.policy,
+        ring=a.ring, ring_age_s=a.ring_age_s, embedding_age_s=a.embedding_age_s, schema_version=a.versions.schema, policy_version=a.versions.policy,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,8 @@ from training.reading import Unlabelled
 if TYPE_CHECKING:
     from evaluate.holdout import Holdout
     from ringwatch.settings import Settings
+    from training.card import Card
+    from training.graph import Graph
     from training.reading import Labelled
     from training.registry import Version
 
@@ -38,6 +41,9 @@ def train(
         Unlabelled,
         typer.Option(help="What old events without a label are: good, left out, or (auto) good where few have one."),
     ] = Unlabelled.AUTO,
+    gnn: Annotated[
+        bool, typer.Option("--gnn/--no-gnn", help="Train a graph network, too, where torch is installed.")
+    ] = True,
     promote: Annotated[
         bool,
         typer.Option(
@@ -59,7 +65,8 @@ def train(
     settings = settings_with(data_dir)
     started = perf_counter()
     folder = _data_set(settings, paths, map_file, quiet=json)
-    version, held, labelled = run_training(settings, folder, seed, name, holdout, unlabelled, quiet=json)
+    given = Given(seed, name, holdout, unlabelled, gnn)
+    version, held, labelled, notes = run_training(settings, folder, given, quiet=json)
     doubts: list[str] = []
     if promote and (worse := _worse_than_rule(held)):
         doubts = [
@@ -74,11 +81,11 @@ def train(
     if json:
         content = {
             "version": version, "holdout": held.summary(), "labelled": len(labelled.table) - labelled.assumed, "assumed_good": labelled.assumed,
-            "seconds": perf_counter() - started, "warnings": doubts,
+            "seconds": perf_counter() - started, "notes": notes, "warnings": doubts,
         }  # fmt: skip
         sys.stdout.write(msgspec.json.encode(content).decode() + "\n")
     else:
-        _print(version, held, labelled, folder, perf_counter() - started, doubts)
+        _print(version, held, labelled, folder, perf_counter() - started, notes, doubts)
 
 
 def _worse_than_rule(held: Holdout) -> str:
@@ -105,10 +112,23 @@ def _data_set(settings: Settings, paths: list[str], map_file: Path | None, *, qu
     return make_dataset(settings, paths, map_file, None, Options(), quiet=quiet)[1]
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """How to train."""
+
+    seed: int = 0
+    name: str = ""
+    share: float = 0.2
+    """Held out."""
+    unlabelled: Unlabelled = Unlabelled.AUTO
+    gnn: bool = True
+    """With a graph network, where torch is installed."""
+
+
 def run_training(
-    settings: Settings, folder: Path, seed: int, name: str, share: float, unlabelled: Unlabelled, *, quiet: bool
-) -> tuple[Version, Holdout, Labelled]:
-    """From a data set to a registered version."""
+    settings: Settings, folder: Path, given: Given, *, quiet: bool
+) -> tuple[Version, Holdout, Labelled, list[str]]:
+    """From a data set to a registered version; with what somebody should know of it."""
     from rich.console import Console
 
     from evaluate.holdout import hold_out
@@ -119,25 +139,44 @@ def run_training(
     from training.reading import read_card, read_labelled
     from training.registry import open_registry
 
-    kinds = read_card(folder).entity_kinds
+    card = read_card(folder)
+    kinds = card.entity_kinds
     with CountBar(Console(stderr=True), "training", quiet=quiet) as bar:
         bar.update(0.0, "reading")
         scorers = {s.name: s.version for s in open_assessor(settings, FeatureSchema(kinds)).scorers}
-        labelled = read_labelled(folder, scorers, unlabelled)
+        labelled = read_labelled(folder, scorers, given.unlabelled)
+        graph, notes = _graph(folder, card) if given.gnn else (None, [])
         held = hold_out(
-            labelled, seed=seed, share=share, progress=lambda s, words: bar.update(s * _HELD_OUT, f"held out: {words}")
+            labelled,
+            seed=given.seed,
+            share=given.share,
+            graph=graph,
+            progress=lambda s, words: bar.update(s * _HELD_OUT, f"held out: {words}"),
         )
         learned = learn(
             labelled.table,
-            seed=seed,
+            seed=given.seed,
+            graph=graph,
             progress=lambda s, words: bar.update(_HELD_OUT + s * (0.95 - _HELD_OUT), f"on all labels: {words}"),
         )
         bar.update(0.95, "registering")
-        version = _register(open_registry(settings), labelled, held, learned, seed, name)
-    return version, held, labelled
+        version = _register(open_registry(settings), labelled, held, learned, given)
+    notes += [f"graph network: {learned.untold.network}"] if learned.untold.network else []
+    return version, held, labelled, notes
 
 
-def _register(registry: Any, labelled: Labelled, held: Holdout, learned: Any, seed: int, name: str) -> Version:
+def _graph(folder: Path, card: Card) -> tuple[Graph | None, list[str]]:
+    """What a graph network learns from, and why there is none."""
+    from training import network
+    from training.reading import read_stream
+
+    if not network.there():
+        return None, [network.WITHOUT_TORCH]
+    graph = read_stream(folder, card)
+    return graph, [] if graph is not None else ["without the graph network: the data set has no graph"]
+
+
+def _register(registry: Any, labelled: Labelled, held: Holdout, learned: Any, given: Given) -> Version:
     """Everything about it as files of one run."""
     import hashlib
     from tempfile import TemporaryDirectory
@@ -156,11 +195,12 @@ def _register(registry: Any, labelled: Labelled, held: Holdout, learned: Any, se
         "rows": card.rows, "labelled": card.labelled, "frauds": card.frauds, "first_at": card.first_at, "last_at": card.last_at,
     }  # fmt: skip
     about = {
-        "name": name, "seed": seed, "version_of_ringwatch": card.job.version, "data": data, "holdout": held.summary(),
+        "name": given.name, "seed": given.seed, "version_of_ringwatch": card.job.version, "data": data, "holdout": held.summary(),
         "trained_on": len(table), "assumed_good": labelled.assumed, "importances": dict(list(importance.items())[:40]),
     }  # fmt: skip
     parameters = {
-        "seed": seed, "trained_on": len(table), "assumed_good": labelled.assumed, "held_out": held.rows, "patience_s": learned.model.patience_s,
+        "seed": given.seed, "trained_on": len(table), "assumed_good": labelled.assumed, "held_out": held.rows, "patience_s": learned.model.patience_s,
+        "network": learned.untold.network or "none",
         **{f"{view}.inputs": len(chosen.inputs) for view, chosen in (("told", learned.told), ("untold", learned.untold))},
         **{
             f"{view}.{s.family}": f"{s.rounds} trees, {s.leaves} leaves, {s.least_rows} rows, rate {s.rate}"
@@ -183,13 +223,21 @@ def _register(registry: Any, labelled: Labelled, held: Holdout, learned: Any, se
         )
         sha256 = hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
         metrics = {**held.metrics, **{f"rule.{name}": value for name, value in held.rule.items()}}
-        tags = {"seed": str(seed), "data": card.content, "holdout": held.id, "sha256": sha256}
-        version: Version = registry.register(folder, label=name, parameters=parameters, metrics=metrics, tags=tags)
+        tags = {"seed": str(given.seed), "data": card.content, "holdout": held.id, "sha256": sha256}
+        version: Version = registry.register(
+            folder, label=given.name, parameters=parameters, metrics=metrics, tags=tags
+        )
     return version
 
 
 def _print(
-    version: Version, held: Holdout, labelled: Labelled, folder: Path, seconds: float, doubts: list[str]
+    version: Version,
+    held: Holdout,
+    labelled: Labelled,
+    folder: Path,
+    seconds: float,
+    notes: list[str],
+    doubts: list[str],
 ) -> None:
     from datetime import UTC, datetime
 
@@ -217,6 +265,8 @@ def _print(
         f"ones too; {seconds:.0f} s. The data set is kept in {folder}.",
         soft_wrap=True,
     )
+    for note in notes:
+        console.print(f"{note[0].upper()}{note[1:]}.", soft_wrap=True)
     for doubt in doubts:
         console.print(f"[yellow]warning:[/yellow] {doubt}", soft_wrap=True)
     if not version.aliases:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ringwatch.errors import Corrupt
 from scorers.decision import Decisions
 from scorers.learned.book import CHALLENGER_UNUSABLE, LABELS_STALE, NONE, UNUSABLE
-from scorers.learned.inputs import CHALLENGER, LEARNED, OF_MODELS
-from scorers.learned.model import Evaluator, probability
+from scorers.learned.inputs import CHALLENGER, LEARNED, MODELS, NETWORKS, OF_MODELS
+from scorers.learned.model import Evaluator, margin_of, probability
 from scorers.learned.model_file import load
 from scorers.learned.shelf import Shelf
 
@@ -27,8 +27,9 @@ def again(made: Decisions, shelf: Shelf) -> NDArray[np.float64]:
     are gone or are others."""
     names = [name for name in made.scorer_names if name not in OF_MODELS]
     scores = made.scores_of(names)
-    found = np.full((len(made), 2), np.nan)
-    for column, name in enumerate(OF_MODELS):
+    found = np.full((len(made), len(MODELS)), np.nan)
+    for column, (name, network) in enumerate(zip(MODELS, NETWORKS, strict=True)):
+        margin = margin_of(made.scores_of([network])[:, 0])
         asked = np.array([v.scorers.get(name, NONE) for v in made.versions])
         had = np.array([_UNUSABLE[name] not in codes for codes in made.degraded], np.bool_)
         stale = np.array([f"{_PREFIX[name]}{LABELS_STALE}" in codes for codes in made.degraded], np.bool_)
@@ -36,7 +37,9 @@ def again(made: Decisions, shelf: Shelf) -> NDArray[np.float64]:
             rows = np.flatnonzero((asked == id_) & had)
             evaluator = _evaluator(shelf, id_, made, names)
             silence_s = np.where(stale[rows], np.inf, 0.0)
-            found[rows, column] = probability(evaluator.margin(made.features[rows], scores[rows], silence_s))
+            found[rows, column] = probability(
+                evaluator.margin(made.features[rows], scores[rows], silence_s, margin[rows])
+            )
     return found
 
 

@@ -23,8 +23,11 @@ _FEATURE, _SCORER, _SHARE, _MEAN = 0, 1, 2, 3
 _COUNTS = tuple(f"count_{w}" for w in ("1h", "24h", "7d", "30d", "all"))
 _SUMS = tuple(f"amount_{w}_minor" for w in ("1h", "24h", "7d", "30d"))
 _SCORED = "scorer."
-LEARNED, CHALLENGER = OF_MODELS = ("learned", "challenger")
-"""What models say stands beside the scores under these names; it is no input of one."""
+LEARNED, CHALLENGER = MODELS = ("learned", "challenger")
+NETWORKS = ("network", "challenger_network")
+"""What their graph networks say, where they were asked."""
+OF_MODELS = (*MODELS, *NETWORKS)
+"""All of it stands beside the scores under these names; it is no input of a model."""
 SAID = ("listed", "rules")
 """What people decided: it goes on top of what a model says."""
 _TOLD = ("behaviour_isolation", "neighbourhood")

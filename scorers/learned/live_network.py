@@ -52,6 +52,15 @@ class LiveNetwork:
         self._waiting: list[tuple[int, int, int]] = []
         """(known_us, row, label) of labels that the stream is not past yet, in order."""
 
+    @property
+    def seen(self) -> int:
+        """Events so far."""
+        return self._live.book.used
+
+    def settle(self) -> None:
+        """Wait until nothing is being computed: `dump` waits for nothing then, and uses no thread."""
+        self._live.settle()
+
     def take(self, items: Sequence[Applied]) -> Said:
         """Margins of the events among items, each by what was known before it; then they are remembered. Labels of what is no event,
         or of one that was never fed, say nothing to the network."""

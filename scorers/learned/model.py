@@ -15,6 +15,8 @@ from scorers.learned.trees import Trees
 
 NETWORK = "graph_network"
 """The name that the network's part of a score has among contributions."""
+_FAR = 20.0
+"""Log-odds that a probability still tells apart as finely as float32 does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,31 @@ class View:
     names: tuple[str, ...]
     trees: Trees
     network: float = 0.0
+    alone: Trees | None = None
+    """The same trees as they were blended without the network: they answer where it has weight and is not asked."""
+    rule: bool = False
+    """Whether the robust rule's scorers keep their say beside it."""
+
+    def of(self, asked: bool) -> Trees:
+        """Those that answer with the network, or without it."""
+        if asked or not self.network:
+            return self.trees
+        if self.alone is None:
+            raise _lacking()
+        return self.alone
+
+    def margin(self, values: NDArray[np.float32], network: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Log-odds (n,) of inputs (n, m) and margins of the network (n,), NaN where it is not asked."""
+        if not self.network:
+            return self.trees.margin(values)
+        given = _given(network)
+        unasked = np.isnan(given)
+        if not unasked.any():
+            return self.trees.margin(values) + self.network * given
+        found = self.of(False).margin(values)
+        if not unasked.all():
+            found[~unasked] = self.trees.margin(values[~unasked]) + self.network * given[~unasked]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,43 +88,71 @@ class Evaluator:
         network: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:  # fmt: skip
         """Log-odds of fraud, float64 (n,), of features (n, features), scores (n, scorers), seconds since a fraud was heard of (n,), and
-        the margins of the model's network, where it has one (n,); the same bits for any batch size."""
-        stale = silence_s > self.model.patience_s
+        the margins of the model's network, where it has one (n,), NaN where it is not asked; the same bits for any batch size."""
+        stale = self.stale(silence_s)
         found = np.empty(len(features))
         for inputs, view, rows in ((self._told, self.model.told, ~stale), (self._untold, self.model.untold, stale)):
             if rows.any():
-                found[rows] = view.trees.margin(inputs.values(features[rows], scores[rows]))
-                if view.network:
-                    found[rows] += view.network * _given(network)[rows]
+                values = inputs.values(features[rows], scores[rows])
+                found[rows] = view.margin(values, None if network is None else network[rows])
         return found
 
     def stale(self, silence_s: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Where labels are not looked at (n,)."""
         return silence_s > self.model.patience_s
 
+    def beside_rule(self, stale: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Where the robust rule keeps its say (n,), by whether labels are looked at."""
+        return np.where(stale, self.model.untold.rule, self.model.told.rule)
+
+    def looks_at_network(self, silence_s: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Where the network has weight (n,)."""
+        stale = self.stale(silence_s)
+        return np.where(stale, self.model.untold.network > 0.0, self.model.told.network > 0.0)
+
     def explain(
         self, features: NDArray[np.float32], scores: NDArray[np.float64], *, stale: bool,
         network: NDArray[np.float64] | None = None,
     ) -> Addends:  # fmt: skip
         """What inputs add to the log-odds of rows whose view is the one without labels (`stale`), or with them. The network is one
-        input, the last of them, where it has weight."""
+        input, the last of them, where it has weight and was asked: about all of the rows (n,), or about none (None)."""
         inputs, view = (self._untold, self.model.untold) if stale else (self._told, self.model.told)
-        values, columns = inputs.values(features, scores), view.trees.columns
+        trees = view.of(network is not None)
+        values, columns = inputs.values(features, scores), trees.columns
         names = tuple(view.names[j] for j in columns.tolist())
-        found = view.trees.contributions(values, self._ancestry[stale])
-        if not view.network:
+        found = trees.contributions(values, self._ancestry[stale])
+        if network is None or not view.network:
             return Addends(names, values[:, columns], found)
-        added = view.network * _given(network)
-        looked_at = np.column_stack([values[:, columns], probability(_given(network))]).astype(np.float32)
-        return Addends((*names, NETWORK), looked_at, np.insert(found, found.shape[1] - 1, added, axis=1))
+        looked_at = np.column_stack([values[:, columns], probability(network)]).astype(np.float32)
+        return Addends(
+            (*names, NETWORK), looked_at, np.insert(found, found.shape[1] - 1, view.network * network, axis=1)
+        )
 
 
 def _given(network: NDArray[np.float64] | None) -> NDArray[np.float64]:
     if network is None:
-        raise BadInput("the model has a graph network", hint="give its margins of these events")
+        raise _lacking()
     return network
+
+
+def _lacking() -> BadInput:
+    return BadInput("the model has a graph network", hint="give its margins of these events")
 
 
 def probability(margin: NDArray[np.float64]) -> NDArray[np.float64]:
     """In (0, 1)."""
     return 1.0 / (1.0 + np.exp(-margin))
+
+
+def beside(prob: NDArray[np.float64], rule: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A model's probabilities and the robust rule's scores (n,) as one score: noisy-or, as the rule is one itself."""
+    return 1.0 - (1.0 - prob) * (1.0 - rule)
+
+
+def margin_of(prob: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A network's margin as its probability holds it, which is what is stored: that of float32 which gave it, for margins that are not
+    far out; NaN of NaN. Models are given this one, so that what was said can be made again."""
+    with np.errstate(divide="ignore"):
+        logit = np.log(prob) - np.log1p(-prob)
+    margin: NDArray[np.float64] = np.minimum(np.maximum(logit, -_FAR), _FAR).astype(np.float32).astype(np.float64)
+    return margin

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from ringwatch.errors import BadInput, Corrupt, NotFound
 from scorers.learned.model import LearnedModel, View
 from scorers.learned.trees import Trees
 
-FORMAT = 2
+FORMAT = 3
 _KEY = "ringwatch.model"
+_ALONE = ("value", "base")
+"""What trees that stand alone have of their own."""
 _ANEW = "train it anew with this version and these kinds"
 
 
@@ -29,10 +32,15 @@ def save(model: LearnedModel, path: Path, *, schema: str, card: Mapping[str, Any
         "format": FORMAT, "schema": schema, "told": model.told.names, "untold": model.untold.names,
         "patience_s": None if np.isinf(model.patience_s) else model.patience_s, "card": dict(card),
         "network": None if gnn is None else header_of(gnn),
+        "rule": {"told": model.told.rule, "untold": model.untold.rule},
         "network_weights": {"told": model.told.network, "untold": model.untold.network},
     }  # fmt: skip
     views = {"told": model.told, "untold": model.untold}
     arrays = {f"{view}.{name}": a for view, of in views.items() for name, a in of.trees.arrays().items()}
+    arrays |= {
+        f"{view}_alone.{name}": getattr(of.alone, name)
+        for view, of in views.items() if of.alone is not None for name in _ALONE
+    }  # fmt: skip
     if gnn is not None:
         arrays |= {f"network.{name}": a for name, a in flat(gnn.weights).items()}
     beside = path.with_name(path.name + ".new")
@@ -52,8 +60,11 @@ def load(path: Path, *, schema: str) -> tuple[LearnedModel, dict[str, Any]]:
         raise BadInput(f"{path}: trained on feature schema {of}, this process has {schema}", hint=_ANEW)
     try:
         patience_s, card = header["patience_s"], dict(header["card"])
-        weights, of_network = header["network_weights"], header["network"]
-        told, untold = (_view(path, name, header[name], arrays, weights[name]) for name in ("told", "untold"))
+        weights, of_network, rule = header["network_weights"], header["network"], dict(header["rule"])
+        told, untold = (
+            replace(_view(path, name, header[name], arrays, weights[name]), rule=bool(rule[name]))
+            for name in ("told", "untold")
+        )
     except (KeyError, TypeError) as error:
         raise Corrupt(f"{path}: the header lacks or cannot use {error}", hint=_ANEW) from None
     if not (patience_s is None or (isinstance(patience_s, int | float) and patience_s >= 0)):
@@ -77,7 +88,14 @@ def _view(path: Path, view: str, names: list[str], arrays: Mapping[str, Any], ne
         raise Corrupt(f"{path}: {view}: {error.message}", hint=_ANEW) from None
     if trees.columns.max() >= len(names):
         raise Corrupt(f"{path}: {view}: trees look at input {trees.columns.max()} of {len(names)}", hint=_ANEW)
-    return View(tuple(names), trees, float(network))
+    part = _part(arrays, f"{view}_alone")
+    if network and set(part) != set(_ALONE):
+        raise Corrupt(f"{path}: {view}: nothing answers where its network is not asked", hint=_ANEW)
+    try:
+        alone = Trees.of({**trees.arrays(), **part}) if network else None
+    except Corrupt as error:
+        raise Corrupt(f"{path}: {view}, alone: {error.message}", hint=_ANEW) from None
+    return View(tuple(names), trees, float(network), alone)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -17,11 +17,13 @@ from features.schema import Feature, FeatureSchema
 from ringwatch.model import Reason, type_names
 from scorers.clues import shown_as
 from scorers.learned.inputs import LEARNED
-from scorers.learned.model import Addends
+from scorers.learned.model import NETWORK, Addends
 from scorers.scorer import Batch, Scorer
 
 _NAMED = 3
 """Inputs named in a reason, the strongest first."""
+_IN_FULL = 8
+"""Reasons that say more than what they are about: as many as an assessment shows."""
 _SCORER = "scorer"
 _PART = re.compile(r"[;,:(]")
 _ITS = {"the entity's": "its", " of the entity": "", " in the window": "", "of them": "users that joined", "_": " "}
@@ -35,19 +37,29 @@ def reasons(
 ) -> list[Reason]:  # fmt: skip
     """Reasons of an event that carry `share` of its score, by row `at` of the addends. Named `patterns` say theirs even where the
     model makes nothing of them."""
-    added = {owner: float(addends.log_odds[at, columns].sum()) for owner, columns in _groups(addends.names).items()}
+    owners, of = _owners(addends.names)
+    log_odds = addends.log_odds[at, : len(of)]
+    added = dict(zip(owners, np.bincount(of, log_odds, len(owners)).tolist(), strict=True))
+    strongest = _strongest(owners, of, log_odds)
     total = sum(x for x in added.values() if x > 0.0)
     found: list[Reason] = []
     told: set[str] = set()
-    for owner, x in added.items():
+    worded = 0
+    for owner, x in sorted(added.items(), key=lambda item: (-item[1], item[0])):
         if x <= 0.0:
-            continue
+            break
         part = share * x / total
         name = owner.removeprefix(f"{_SCORER}.")
         said = _of_scorer(batch, row, part, scorers[name]) if name != owner and name in scorers else []
         if said:
             told.add(name)
-        found += said or [_of_inputs(batch, row, part, owner, addends, at)]
+        else:
+            inputs = strongest[owner] if worded < _IN_FULL else []
+            said = [
+                _of_inputs(batch, row, part, owner, {addends.names[j]: float(addends.values[at, j]) for j in inputs})
+            ]
+            worded += 1
+        found += said
     for name in patterns:
         if name not in told:
             found += _of_scorer(batch, row, 0.0, scorers[name])
@@ -58,13 +70,11 @@ def reasons(
 
 
 @lru_cache(64)
-def _groups(names: tuple[str, ...]) -> dict[str, NDArray[np.int64]]:
-    """Whom inputs are about (a kind, two of them (`user/device`), `event`, `ring`, or `scorer.<name>`) -> which they are."""
-    found: dict[str, list[int]] = {}
-    for j, name in enumerate(names):
-        owner = name if name.startswith(f"{_SCORER}.") else name.partition(".")[0]
-        found.setdefault(owner, []).append(j)
-    return {owner: np.array(columns, np.int64) for owner, columns in found.items()}
+def _owners(names: tuple[str, ...]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Whom inputs are about (a kind, two of them (`user/device`), `event`, `ring`, or `scorer.<name>`), and of each input which of these."""
+    of = [name if name.startswith(f"{_SCORER}.") else name.partition(".")[0] for name in names]
+    owners = tuple(dict.fromkeys(of))
+    return owners, np.array([owners.index(owner) for owner in of], np.int64)
 
 
 def _of_scorer(batch: Batch, row: int, part: float, scorer: Scorer) -> list[Reason]:
@@ -75,15 +85,30 @@ def _of_scorer(batch: Batch, row: int, part: float, scorer: Scorer) -> list[Reas
     return [Reason(f"{scorer.name}.{f.code}", f.text, part * f.weight / total, f.kind, f.entity) for f in findings]
 
 
-def _of_inputs(batch: Batch, row: int, part: float, owner: str, addends: Addends, at: int) -> Reason:
-    of = {j: float(addends.log_odds[at, j]) for j in _groups(addends.names)[owner].tolist()}
-    strongest = sorted((j for j, x in of.items() if x > 0.0), key=lambda j: (-of[j], j))[:_NAMED]
-    words = [in_words(batch.schema, addends.names[j], float(addends.values[at, j])) for j in strongest]
-    kind = owner.rpartition("/")[2]
+def _strongest(owners: tuple[str, ...], of: NDArray[np.int64], log_odds: NDArray[np.float64]) -> dict[str, list[int]]:
+    """Of each owner at most three inputs that speak for fraud, the strongest first."""
+    found: dict[str, list[int]] = {owner: [] for owner in owners}
+    order = np.argsort(-log_odds, kind="stable")[: np.count_nonzero(log_odds > 0.0)]
+    for j, owner in zip(order.tolist(), of[order].tolist(), strict=True):
+        if len(mine := found[owners[owner]]) < _NAMED:
+            mine.append(j)
+    return found
+
+
+def _of_inputs(batch: Batch, row: int, part: float, owner: str, inputs: Mapping[str, float]) -> Reason:
+    """`inputs`: those that are told, by name; none where the reason is among the weak ones."""
+    kind, code, text = _about(owner)
     entity = batch.ring_id(row) if kind == "ring" else batch.events[row].entities.get(kind)
+    if inputs:
+        text = f"{text}: {'; '.join(in_words(batch.schema, name, value) for name, value in inputs.items())}"
+    return Reason(code, text, part, kind if entity is not None else None, entity)
+
+
+@lru_cache(1024)
+def _about(owner: str) -> tuple[str, str, str]:
+    """Kind, code and words."""
     code = f"{LEARNED}.{owner.replace('/', '_').replace('.', '_')}"
-    about = owner.partition(".")[0].replace("/", " and ").replace("_", " ")
-    return Reason(code, f"{about}: {'; '.join(words)}", part, kind if entity is not None else None, entity)
+    return owner.rpartition("/")[2], code, owner.partition(".")[0].replace("/", " and ").replace("_", " ")
 
 
 def in_words(schema: FeatureSchema, name: str, value: float) -> str:
@@ -96,6 +121,8 @@ def _of_name(schema: FeatureSchema, name: str) -> Callable[[float], str]:
     owner, _, rest = name.partition(".")
     if owner == _SCORER:
         return lambda x: f"{rest.replace('_', ' ')} says {_unknown(x, '{:.2f}')}"
+    if name == NETWORK:
+        return lambda x: f"its entities and what happened to them say {_unknown(x, '{:.2f}')}"
     if (column := schema.index.get(name)) is not None:
         return _of_feature(schema.features[column])
     if "/" in owner:

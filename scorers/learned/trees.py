@@ -4,33 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from ringwatch.errors import BadInput, Corrupt
+from scorers.learned.shapley import Ancestry, ancestry, contributions
+from scorers.learned.splits import compiled, right, u64
 
 _BLOCK = 64
 _ABREAST = 8
 _LEAST_COVER = 1e-15
-_u64: Any = np.uint64
-
-compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
-
-
-@dataclass(frozen=True, slots=True)
-class Ancestry:
-    """What contributions need to know of nodes that is the same for all rows."""
-
-    above: NDArray[np.int64]
-    """(nodes,): the node above; -1 at a root."""
-    alike: NDArray[np.int64]
-    """(nodes,): the nearest node above that a split on the same feature leads to, or the root; -1 at a root."""
-    points: NDArray[np.int64]
-    """(trees,): how many are enough for the most distinct features on a way to a leaf."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +62,14 @@ class Trees:
         Last is the expected margin, of a row that goes each way as often as the training rows did; a row of these sums to its
         margin within rounding. The same bits for any batch size. `ancestry`: of these trees, where it is at hand."""
         self._check_width(features)
-        of = ancestry or self.ancestry()
-        points, weights = _rules(int(of.points.max()))
-        shares: NDArray[np.float64] = _contributions(
-            features, self.columns, self.base, self.roots, self.feature, self.threshold, self.missing_left, self.children,
-            self.value, self.cover, of.above, of.alike, of.points, points, weights,
-        )  # fmt: skip
+        shares: NDArray[np.float64] = contributions(features, self.columns, ancestry or self.ancestry())
         return shares
 
     def ancestry(self) -> Ancestry:
-        return Ancestry(*_ancestry(self.roots, self.feature, self.children))
+        return ancestry(
+            float(self.base[0]), self.roots, self.feature, self.threshold, self.missing_left, self.children, self.value,
+            self.cover,
+        )  # fmt: skip
 
     def _check_width(self, features: NDArray[np.float32]) -> None:
         if features.shape[1] <= (last := self.columns.max()):
@@ -186,23 +169,6 @@ def _number_trouble(t: Trees) -> str:
     return ""
 
 
-@cache
-def _rules(most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gauss and Legendre's points and weights on [0, 1], (most + 1, most) each: row q has q of them, exact for polynomials up to degree 2 q - 1,
-    which is those of ways with 2 q distinct features."""
-    points, weights = np.zeros((most + 1, most)), np.zeros((most + 1, most))
-    for q in range(1, most + 1):
-        x, w = np.polynomial.legendre.leggauss(q)
-        points[q, :q], weights[q, :q] = 0.5 * (x + 1.0), 0.5 * w
-    return points, weights
-
-
-@compiled
-def _right(cell: Any, threshold: Any, missing_left: Any) -> Any:
-    """1 where the cell goes right, else 0; without a branch, which the processor could not foretell."""
-    return _u64((not (cell <= threshold)) & (not (missing_left & (cell != cell))))
-
-
 @compiled
 def _margin(
     features: Any, columns: Any, base: Any, roots: Any, depth: Any, feature: Any, threshold: Any, missing_left: Any,
@@ -229,96 +195,8 @@ def _margin(
                 for _ in range(steps):
                     for k in range(_ABREAST):
                         node = at[k]
-                        cell = x[i, _u64(feature[node] + 1)]
-                        at[k] = children[node, _right(cell, threshold[node], missing_left[node])]
+                        cell = x[i, u64(feature[node] + 1)]
+                        at[k] = children[node, right(cell, threshold[node], missing_left[node])]
                 for k in range(some):
                     out[start + i] += value[at[k]]
-    return out
-
-
-@compiled
-def _ancestry(roots: Any, feature: Any, children: Any) -> Any:
-    """As of `Ancestry`."""
-    nodes = feature.shape[0]
-    above, alike, distinct = np.full(nodes, -1), np.full(nodes, -1), np.zeros(nodes, np.int64)
-    ends = np.append(roots[1:], nodes)
-    enough = np.ones(roots.shape[0], np.int64)
-    for tree in range(roots.shape[0]):
-        for node in range(roots[tree], ends[tree]):
-            if feature[node] < 0:
-                enough[tree] = max(enough[tree], (distinct[node] + 1) // 2)
-                continue
-            same = node
-            while above[same] >= 0 and feature[above[same]] != feature[node]:
-                same = above[same]
-            for child in children[node]:
-                above[child], alike[child] = node, same
-                distinct[child] = distinct[node] + (above[same] < 0)
-    return above, alike, enough
-
-
-@compiled
-def _expected(base: Any, roots: Any, ends: Any, value: Any, cover: Any) -> Any:
-    expected = base[0]
-    for tree in range(roots.shape[0]):
-        for node in range(roots[tree], ends[tree]):
-            expected += value[node] * (cover[node] / cover[roots[tree]])
-    return expected
-
-
-@compiled
-def _contributions(
-    features: Any, columns: Any, base: Any, roots: Any, feature: Any, threshold: Any, missing_left: Any, children: Any,
-    value: Any, cover: Any, above: Any, alike: Any, enough: Any, rule_points: Any, rule_weights: Any,
-) -> Any:  # fmt: skip
-    """TreeSHAP: the Shapley values that Lundberg et al. define (Consistent Individualized Feature Attribution for Tree
-    Ensembles, 2018, algorithm 2; From local explanations to global understanding, 2020), computed in another way.
-
-    Of the training rows `z` go the way to a node by what the splits on one feature decide, and of this row `o`, 1 or 0. A leaf
-    adds to that feature its value times (o - z) times the integral over t from 0 to 1 of the product of z (1 - t) + o t over
-    the other features on the way (Owen: Multilinear Extensions of Games, 1972): a polynomial, which the sum over `points` gives
-    exactly. Factors are positive and nothing is unwound, so deep trees lose no digits (unwinding was seen to leave five of them at
-    60 features); and leaves below a node share a sum (Yu, Xu, Bifet, Read: Linear TreeShap, 2022), so a tree costs nodes times
-    points. `path` is the product down to a node, `below` the sum of the leaves under it. Where a feature is split on again, its
-    part so far is taken back: that of the node `alike`, which is nothing at the root.
-    """
-    n, m, most = features.shape[0], columns.shape[0], rule_points.shape[1]
-    ends = np.append(roots[1:], feature.shape[0])
-    largest = (ends - roots).max()
-    z, o = np.ones(largest), np.ones(largest)
-    path, inverse, below = np.ones((largest, most)), np.ones((largest, most)), np.ones((largest, most))
-    expected = _expected(base, roots, ends, value, cover)
-    out = np.zeros((n, m + 1))
-    x = np.zeros(m, np.float32)
-    for row in range(n):
-        for j in range(m):
-            x[j] = features[row, columns[j]]
-        out[row, m] = expected
-        for tree in range(roots.shape[0]):
-            root, end, q = roots[tree], ends[tree], enough[tree]
-            points = rule_points[q]
-            path[0] = rule_weights[q]
-            for node in range(root, end):
-                f, at = feature[node], _u64(node - root)
-                for k in range(q):
-                    below[at, k] = path[at, k] * value[node]
-                if f < 0:
-                    continue
-                hot = _right(x[f], threshold[node], missing_left[node])
-                for side in range(2):
-                    child, same = _u64(children[node, side] - root), _u64(alike[children[node, side]] - root)
-                    z_child = cover[children[node, side]] / cover[node] * z[same]
-                    o_child = o[same] if side == hot else 0.0
-                    z[child], o[child] = z_child, o_child
-                    for k in range(q):
-                        factor = z_child * (1.0 - points[k]) + o_child * points[k]
-                        inverse[child, k] = 1.0 / factor
-                        path[child, k] = path[at, k] * (factor * inverse[same, k])
-            for node in range(end - 1, root, -1):
-                at, up, same = _u64(node - root), _u64(above[node] - root), _u64(alike[node] - root)
-                now, before, share = o[at] - z[at], o[same] - z[same], 0.0
-                for k in range(q):
-                    share += below[at, k] * (now * inverse[at, k] - before * inverse[same, k])
-                    below[up, k] += below[at, k]
-                out[row, feature[above[node]]] += share
     return out

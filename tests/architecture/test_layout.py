@@ -109,6 +109,7 @@ def test_only_the_top_catches_everything() -> None:
         "roles/http_scoring.py",
         "ledger/sql_store.py",
         "scorers/learned/book.py",
+        "scorers/learned/served_network.py",
     }
     assert found <= {"ringwatch/cli.py", "api/guard.py"} | threads
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def new_book(shelf: Shelf, **more: object) -> ModelBook:
 
 
 @cache
-def trained(seed: int, events: int = 900) -> LearnedModel:
+def trained(seed: int, events: int = 900, *, rule: bool = False) -> LearnedModel:
+    """`rule`: with the robust rule beside it, whatever the labels say of that."""
     items = shop(events, seed)
     stream = new_stream()
     made = stream.feed(items)
@@ -78,7 +80,8 @@ def trained(seed: int, events: int = 900) -> LearnedModel:
     rows = np.arange(len(made))
     builder = TableBuilder(SCHEMA, stream.assessor.names, np.ones(len(made), np.bool_), KINDS)
     builder.keep(made, rows)
-    return learn(builder.table(np.array([label[e.event_id] for e in made.events], np.int8)), seed=seed).model
+    model = learn(builder.table(np.array([label[e.event_id] for e in made.events], np.int8)), seed=seed).model
+    return replace(model, told=replace(model.told, rule=rule), untold=replace(model.untold, rule=rule))
 
 
 def put(shelf: Shelf, version: str, model: LearnedModel, folder: Path, schema: str = SCHEMA.hash) -> Placed:

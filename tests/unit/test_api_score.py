@@ -57,6 +57,7 @@ def test_a_batch_goes_on_past_what_is_refused_in_order(client: TestClient) -> No
     assert [r["status"] for r in body["results"]] == [200, 422, 409, 403, 422, 200]
     assert body["results"][0]["assessment"] == body["results"][5]["assessment"]
     assert {"timing_us", "degraded", "ring_age_s"} <= body.keys()
+    assert body["results"][0]["assessment"]["embedding_age_s"] is None, "no graph network was asked"
 
 
 def test_a_dry_run_changes_nothing(client: TestClient) -> None:

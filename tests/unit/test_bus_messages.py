@@ -67,6 +67,7 @@ def made(seed: int, n: int, versions: Versions | None = None) -> Decisions:
         patterns=[words[x] for x in rng.integers(0, 3, n)],
         ring_ids=[None if x else "r1" for x in rng.integers(0, 2, n)],
         accounts=[("u1", "u2") if x else () for x in rng.integers(0, 2, n)],
+        embedding_age_s=[None if x else 0.25 for x in rng.integers(0, 2, n)],
     )
 
 
@@ -146,6 +147,7 @@ def test_a_message_says_what_a_consumer_needs() -> None:
         assert (message.score, message.level, message.action) == (a.score, a.level, a.action)
         assert message.scores == a.scores
         assert (message.user, message.ring, message.ring_age_s) == (a.user, a.ring, a.ring_age_s)
+        assert message.embedding_age_s == a.embedding_age_s
         assert (message.timing_us, message.versions) == (a.timing_us, a.versions)
         assert (message.origin, message.decided_us) == (f"t/0/{row}", 77)
 
@@ -176,6 +178,15 @@ def test_features_of_another_schema_or_size_are_refused() -> None:
 def changed(**more: object) -> bytes:
     (raw,) = decision_messages(made(1, 1), ["o"], [1], CODEC)
     return msgspec.json.encode(msgspec.json.decode(raw) | more)
+
+
+def test_decisions_of_before_graph_networks_are_read() -> None:
+    (raw,) = decision_messages(made(1, 1), ["o"], [1], CODEC)
+    older = msgspec.json.decode(raw)
+    del older["embedding_age_s"]
+    found = decode(msgspec.json.encode(older))
+    assert isinstance(found, DecisionMessage)
+    assert found.embedding_age_s is None
 
 
 def test_unknown_fields_are_ignored() -> None:

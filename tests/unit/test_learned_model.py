@@ -266,7 +266,7 @@ def test_a_file_that_is_not_for_here_or_damaged_is_refused(tmp_path: Path) -> No
 def test_the_graph_network_is_in_the_file_and_one_on_other_inputs_is_refused(tmp_path: Path) -> None:
     path, tested = tmp_path / "model.safetensors", table(300, seed=5)
     alone, gnn = learn(table(1500), seed=1).model, network("hgt")
-    model = replace(alone, told=replace(alone.told, network=0.5), network=gnn)
+    model = replace(alone, told=replace(alone.told, network=0.5, alone=alone.told.trees), network=gnn)
     save(model, path, schema="abc", card={})
     back, _ = load(path, schema="abc")
     assert back.network is not None
@@ -281,9 +281,15 @@ def test_the_graph_network_is_in_the_file_and_one_on_other_inputs_is_refused(tmp
         for m in (back, alone)
     )
     assert both == pytest.approx(trees + 0.5 * added, abs=1e-12)
+    assert np.array_equal(
+        Evaluator(back, tested.feature_names, tested.scorer_names).margin(tested.features, scores, silence, added * np.nan), trees
+    )  # fmt: skip
     whole = path.read_bytes()
     path.write_bytes(whole.replace(gnn.schema.hash.encode(), b"0" * 16))
     with pytest.raises(BadInput, match="trained on inputs 0000"):
+        load(path, schema="abc")
+    save(replace(model, told=replace(model.told, alone=None)), path, schema="abc", card={})
+    with pytest.raises(Corrupt, match="nothing answers where its network is not asked"):
         load(path, schema="abc")
     save(replace(model, network=None), path, schema="abc", card={})
     with pytest.raises(Corrupt, match="weights of a network without"):

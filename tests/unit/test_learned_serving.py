@@ -71,6 +71,18 @@ def test_the_champions_probability_is_the_score(shelf: Shelf, one: Placed) -> No
     assert np.array_equal(made.level, [max(t, 2) if p else t for t, p in zip(thresholds, made.patterns, strict=True)])
 
 
+def test_the_rule_may_keep_its_say_beside_the_champion(shelf: Shelf, tmp_path: Path) -> None:
+    by_rule = new_stream().feed(TEST)
+    shelf.serve(Serving(put(shelf, "beside", trained(1, rule=True), tmp_path)))
+    made = new_stream(new_book(shelf)).feed(TEST)
+    assert made.score == pytest.approx(1.0 - (1.0 - column(made, LEARNED)) * (1.0 - by_rule.score), abs=1e-12)
+    assert (made.score > column(made, LEARNED) + 0.01).any()
+    codes = {r.code.partition(".")[0] for row in np.flatnonzero(made.level > 0).tolist() for r in made.reasons[row]}
+    assert {"learned", "statistical"} <= codes
+    for row in np.flatnonzero(made.level >= Level.MEDIUM).tolist():
+        assert sum(r.contribution for r in made.reasons[row]) == pytest.approx(float(made.score[row]), abs=1e-9)
+
+
 @pytest.mark.parametrize("size", [1, 7, 300])
 def test_batches_change_nothing(shelf: Shelf, one: Placed, two: Placed, size: int) -> None:
     shelf.serve(Serving(one, two))
@@ -94,7 +106,7 @@ def test_reasons_add_up_and_name_what_they_are_about(shelf: Shelf, one: Placed) 
     bad = next(row for row in explained if made.events[row].entities["device"].startswith("bad"))
     first = max(made.reasons[bad], key=lambda r: r.contribution)
     assert (first.kind, first.entity) == ("device", made.events[bad].entities["device"])
-    assert first.text.startswith("device: ")
+    assert first.text.startswith(("device: ", "user and device: "))
 
 
 def test_a_pattern_raises_the_level_and_says_why_whatever_the_model_says(shelf: Shelf, one: Placed) -> None:
@@ -153,8 +165,8 @@ def test_without_a_model_nothing_is_degraded(shelf: Shelf) -> None:
     made, plain = (new_stream(book).feed(TEST) for book in (new_book(shelf), None))
     assert same(made, plain)
     assert not any(made.degraded)
-    assert made.scorer_names[-2:] == OF_MODELS
-    assert np.isnan(made.scores[:, -2:]).all()
+    assert made.scorer_names[-len(OF_MODELS) :] == OF_MODELS
+    assert np.isnan(made.scores_of(OF_MODELS)).all()
     assert {v.scorers[LEARNED] for v in made.versions} == {NONE}
 
 

@@ -14,7 +14,7 @@ from ringwatch.model import DAY_US, Event
 from scorers.decision import Decisions
 from scorers.learned.again import again
 from scorers.learned.book import LABELS_STALE, ModelBook
-from scorers.learned.inputs import LEARNED
+from scorers.learned.inputs import LEARNED, MODELS, OF_MODELS
 from scorers.learned.model import Evaluator, probability
 from scorers.learned.shelf import Placed, Serving, Shelf
 from scorers.learned.silence import Silences
@@ -57,7 +57,7 @@ def test_a_swap_loses_nothing_and_every_decision_can_be_made_again(shelf: Shelf,
     made = Decisions.concatenate([first, between, last])
     assert [e.event_id for e in made.events] == [x.event_id for _, x in items if isinstance(x, Event)]
     assert any(LABELS_STALE in codes for codes in made.degraded)
-    assert np.array_equal(again(made, shelf), made.scores[:, -2:], equal_nan=True)
+    assert np.array_equal(again(made, shelf), made.scores_of(MODELS), equal_nan=True)
     spoil_file(shelf, one)
     with pytest.raises(Corrupt, match="not the model"):
         again(made, shelf)
@@ -66,7 +66,7 @@ def test_a_swap_loses_nothing_and_every_decision_can_be_made_again(shelf: Shelf,
 def test_a_swap_is_read_behind_the_scoring(shelf: Shelf, one: Placed, two: Placed) -> None:
     shelf.serve(Serving(one))
     now = [0.0]
-    book = ModelBook(shelf, SCHEMA, new_stream().assessor.names[:-2], clock=lambda: now[0])
+    book = ModelBook(shelf, SCHEMA, new_stream().assessor.names[: -len(OF_MODELS)], clock=lambda: now[0])
     stream = new_stream(book)
     shelf.serve(Serving(two))
     seen: list[str] = []
@@ -163,7 +163,7 @@ def test_scorers_that_do_not_learn_are_told_what_the_keeper_heard() -> None:
 
 def test_decisions_of_versions_with_other_scorers_are_joined_by_name() -> None:
     made = new_stream().feed(TEST[:40])
-    older = replace(made.select(0, 10), scorer_names=made.scorer_names[:-2], scores=made.scores[:10, :-2])
+    older = replace(made.select(0, 10), scorer_names=made.scorer_names[:-4], scores=made.scores[:10, :-4])
     joined = Decisions.concatenate([older, made.select(10, len(made))])
     assert np.array_equal(joined.scores, made.scores, equal_nan=True)
     assert joined.assessment(0).scores[LEARNED] is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from fractions import Fraction
+from functools import reduce
 from itertools import combinations
 from math import comb, factorial
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -22,8 +24,8 @@ from tests.support.learned import COLUMNS, sample, strange
 from training.convert import from_hist_gradient_boosting
 
 
-def grown(seed: int, trees: int, splits: int, m: int) -> dict[str, NDArray[Any]]:
-    """Arrays of random trees: a random leaf is split, so that nodes are not in the order of a depth first walk."""
+def grown(seed: int, trees: int, splits: int, m: int, *, deep: bool = False) -> dict[str, NDArray[Any]]:
+    """Arrays of random trees: a random leaf is split, so that nodes are not in the order of a depth first walk; `deep`: one of the newest two."""
     rng = np.random.default_rng(seed)
     feature, children, cover, roots = [], [], [], []
     for _ in range(trees):
@@ -31,7 +33,7 @@ def grown(seed: int, trees: int, splits: int, m: int) -> dict[str, NDArray[Any]]
         leaves = [len(feature)]
         feature.append(-1), children.append([roots[-1]] * 2), cover.append(1000.0)
         for _ in range(rng.integers(0, splits + 1)):
-            node = leaves.pop(rng.integers(len(leaves)))
+            node = leaves.pop(rng.integers(-2, 0) if deep and len(leaves) > 1 else rng.integers(len(leaves)))
             feature[node] = int(rng.integers(m))
             part = rng.uniform(0.33, 0.67) * cover[node]
             for side, rows in enumerate((part, cover[node] - part)):
@@ -124,6 +126,37 @@ def test_contributions_are_shapley_values_by_their_definition(seed: int, trees: 
     flat = Trees.of(grown(seed, trees, splits, m))
     for row in rows_for(flat, 2, seed):
         np.testing.assert_allclose(flat.contributions(row[None])[0], shapley(flat, row), rtol=0, atol=1e-12)
+
+
+def by_ways(t: Trees, x: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Shapley values, too, for more features than sets of them could be gone through: the integral of each leaf's polynomial."""
+    shares = np.zeros(len(t.columns))
+
+    def down(node: int, way: dict[int, Polynomial]) -> None:
+        """`way`: what the splits on a feature let pass: a share z of rows where it is not known, o where it is."""
+        if (f := int(t.feature[node])) >= 0:
+            before = way.get(f, Polynomial([1.0, 0.0]))
+            for side, child in enumerate(t.children[node].tolist()):
+                z = before(0.0) * t.cover[child] / t.cover[node]
+                o = before(1.0) * (goes(t, node, x) == side)
+                down(child, way | {f: Polynomial([z, o - z])})
+            return
+        for f, own in way.items():
+            others = [p for other, p in way.items() if other != f]
+            integral = reduce(Polynomial.__mul__, others, Polynomial([1.0])).integ()(1.0)
+            shares[f] += t.value[node] * (own(1.0) - own(0.0)) * integral
+
+    for root in t.roots:
+        down(root, {})
+    return shares
+
+
+@pytest.mark.parametrize("m", [2, 12, 40, 300])
+def test_contributions_of_deep_trees_are_shapley_values(m: int) -> None:
+    """Up to 40 splits on a way, on features met before or not: by one row of eight points up to three."""
+    flat = Trees.of(grown(m, 4, 40, m, deep=True))
+    for row in rows_for(flat, 4, m):
+        np.testing.assert_allclose(flat.contributions(row[None])[0, :-1], by_ways(flat, row), rtol=0, atol=1e-12)
 
 
 def test_contributions_add_up_to_the_margin(larger: Trees) -> None:

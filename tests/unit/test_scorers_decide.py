@@ -17,6 +17,7 @@ from ringwatch.model import Event
 from scorers.assess import Assessor
 from scorers.combine import combine, contributions
 from scorers.forest import fit
+from scorers.learned.inputs import NETWORKS
 from scorers.lists import ListBook, load_lists
 from scorers.policy import Policy, TenantPolicy, load_policy
 from scorers.registry import build_scorers
@@ -52,7 +53,7 @@ def test_every_explained_decision_adds_up_and_names_its_versions() -> None:
         a = decisions.assessment(row)
         assert sum(r.contribution for r in a.reasons) == pytest.approx(a.score, abs=1e-6)
         assert a.versions.schema == SCHEMA.hash
-        assert set(a.scores) == set(a.versions.scorers)
+        assert set(a.scores) == {*a.versions.scorers, *NETWORKS}, "a network is a part of its model's file"
     assert "state" in decisions.timing_us
 
 

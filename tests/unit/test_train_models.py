@@ -25,6 +25,7 @@ from ringwatch.model import DAY_US, HOUR_US
 from ringwatch.settings import Settings
 from scorers.learned.model_file import load
 from scorers.learned.shelf import Serving, Shelf
+from training import network
 from training.promotion import against
 from training.reading import read_labelled
 from training.registry import Version, open_registry
@@ -158,6 +159,13 @@ def test_the_same_seed_gives_the_same_model(trained: Trained, tmp_path: Path) ->
     assert again["version"]["sha256"] == trained.reports[0]["version"]["sha256"] != ""
     assert again["holdout"] == trained.reports[0]["holdout"]
     assert trained.reports[1]["holdout"]["metrics"] != again["holdout"]["metrics"], "of another seed"
+
+
+def test_what_became_of_the_graph_network_is_said(trained: Trained, tmp_path: Path) -> None:
+    (note,) = trained.reports[0]["notes"]
+    assert note.startswith("graph network: ") if network.there() else note == network.WITHOUT_TORCH
+    out = run("train", trained.folder, "--no-gnn", "--data-dir", tmp_path)
+    assert out["notes"] == []
 
 
 def test_too_few_labels_leave_the_robust_rule_and_end_with_2(trained: Trained, tmp_path: Path) -> None:
