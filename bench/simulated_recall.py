@@ -7,7 +7,7 @@ Use seeds that nothing was tuned on. A market is cut in time (`--split`). What s
 - *rule, no labels*: the robust rule, and no label is ever fed to the stream;
 - *rule*: the same, with labels as they become known (scorers and features look at them);
 - *model*: trained as `ringwatch train` does, of a file that ends at the cut, labels known later are not in it;
-- *both*: 1 - (1 - model) (1 - rule). Nothing serves that way: it tells whether a model knows what the rule does not, or the other way round;
+- *trees*: the same model as if the rule had no say beside it;
 - *served*: what `train --promote` lets serve: the model, or the rule where that ranks the model's held-out part better or labels are too few.
 
 A user's score is the highest of their events in that part. Legitimate are its users with no fraudulent event and in no planted campaign, at any time.
@@ -24,7 +24,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ from training.replay import Replay
 from training.table import Table, TableBuilder
 
 SCHEMA = FeatureSchema(BUILTIN_KINDS)
-WAYS = ("rule, no labels", "rule", "model", "both", "served", "whole time")
+WAYS = ("rule, no labels", "rule", "trees", "model", "served", "whole time")
 _HOLDOUT = 0.2
 """As `ringwatch train`."""
 Progress = Callable[[float, str], None]
@@ -170,7 +170,10 @@ def measure(config: SimulationConfig, split: float, share: float, folder: Path, 
     if model is not None:
         found["model"] = told.copy()
         found["model"][table.row] = predict(model, table)
-        found["both"] = 1.0 - (1.0 - found["model"]) * (1.0 - told)
+        views = (replace(view, rule=False) for view in (model.told, model.untold))
+        found["trees"] = told.copy()
+        found["trees"][table.row] = predict(replace(model, **dict(zip(("told", "untold"), views, strict=True))), table)
+        run.training["rule_stays"] = model.told.rule
     found["served"] = found["model"] if run.training.get("promoted") else told
     guilty, later = market.guilty | set(user[market.pattern != ""].tolist()), market.later
     for name, score in found.items():
@@ -203,9 +206,10 @@ def in_words(t: dict[str, Any]) -> str:
     if why := t.get("why"):
         return f"{words}no model: {why}"
     model, rule = (t[name]["average_precision"] for name in ("model", "rule"))
+    model_serves = "the model, the rule beside it," if t["rule_stays"] else "the model"
     return (
         f"{words}held out {t['held_out']:,} ({t['held_out_frauds']} fraud): average precision {model:.3f}, of the rule {rule:.3f}: "
-        f"{'the model' if t['promoted'] else 'the rule'} serves"
+        f"{model_serves if t['promoted'] else 'the rule'} serves"
     )
 
 

@@ -30,6 +30,7 @@ from scorers.learned.model import probability
 from training import network
 from training.fit import Wanted, learn
 from training.graph import Graph, GraphBuilder
+from training.judging import RULE_STAYS
 from training.labelled import FRAUD, GOOD, UNLABELLED, Rows, TooFewLabels, read_rows
 from training.replay import Replay
 from training.table import Table, TableBuilder
@@ -286,7 +287,7 @@ def _with_trees(data: Data, train: Table, test: Table, seed: int, way: Way, opti
     chosen = found.untold if np.mean(test.silence_s > found.model.patience_s) > 0.5 else found.told
     words = [
         f"graph network: {chosen.network}" if chosen.network else "",
-        "the robust rule stays beside the model" if chosen.rule else "",
+        RULE_STAYS if chosen.rule else "",
     ]
     return _Made(predict(found.model, test, data.graph), chosen.oof, chosen.y, "; ".join(filter(None, words)))
 

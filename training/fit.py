@@ -267,12 +267,12 @@ def _boosted(
     if not y.any():
         return few, grow(few)
     booster = grow(replace(few, rounds=_ROUNDS[1]))
-    mean, error = precision(margins(booster, x, few.rounds), y, weight)
+    best = precision(margins(booster, x, few.rounds), y, weight)
     for rounds in _ROUNDS[1:]:
         more = replace(few, rounds=rounds)
         many = booster if rounds == _ROUNDS[1] else grow(more)
-        found, its_error = precision(margins(many, x, rounds), y, weight)
-        if found <= mean + error:
+        found = precision(margins(many, x, rounds), y, weight)
+        if found[0] <= best[0] + best[1:].std():
             break
-        few, booster, mean, error = more, many, found, its_error
+        few, booster, best = more, many, found
     return few, booster

@@ -136,6 +136,7 @@ def run_training(
     from ringwatch.progress import CountBar
     from ringwatch.wiring import open_assessor
     from training.fit import learn
+    from training.judging import RULE_STAYS
     from training.reading import read_card, read_labelled
     from training.registry import open_registry
 
@@ -162,6 +163,7 @@ def run_training(
         bar.update(0.95, "registering")
         version = _register(open_registry(settings), labelled, held, learned, given)
     notes += [f"graph network: {learned.untold.network}"] if learned.untold.network else []
+    notes += [RULE_STAYS] if learned.told.rule else []
     return version, held, labelled, notes
 
 
@@ -200,7 +202,7 @@ def _register(registry: Any, labelled: Labelled, held: Holdout, learned: Any, gi
     }  # fmt: skip
     parameters = {
         "seed": given.seed, "trained_on": len(table), "assumed_good": labelled.assumed, "held_out": held.rows, "patience_s": learned.model.patience_s,
-        "network": learned.untold.network or "none",
+        "network": learned.untold.network or "none", "rule_stays": learned.told.rule,
         **{f"{view}.inputs": len(chosen.inputs) for view, chosen in (("told", learned.told), ("untold", learned.untold))},
         **{
             f"{view}.{s.family}": f"{s.rounds} trees, {s.leaves} leaves, {s.least_rows} rows, rate {s.rate}"
