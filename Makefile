@@ -7,7 +7,7 @@ EVENTS ?= 60000
 FAULTS ?= tests/faults
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run demo servers servers-down faults test check fast format lock audit bench bench-servers docs clean
+.PHONY: help install install-dev run demo servers servers-down faults test lint check fast format lock audit bench bench-servers docs clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,11 +30,13 @@ faults: install-dev ## The fault tests against real servers (minutes)
 test: install-dev ## All tests but the fault tests, with coverage of at least 80 % (coverage report tells)
 	$(BIN)/pytest -q -n auto --dist loadfile --ignore=tests/faults --cov --cov-report= --cov-fail-under=80
 
-check: install-dev ## Format, lint, types, architecture and fast tests: under a minute
+lint: install-dev ## Format, lint, types, imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint ## The same, architecture and fast tests: minutes
 	$(BIN)/pytest -q -x -n auto -m "not slow and not backends" tests/unit tests/contract tests/architecture
 
 install: $(VENV)/.installed ## Create .venv and install Ringwatch with its locked dependencies

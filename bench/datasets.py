@@ -129,9 +129,13 @@ def main() -> None:
 
         made = clock.take("data set, whole", n, whole)
         assert isinstance(made, Card)
-        clock.take("its card, of that", n, lambda: describe(folder / "set", made.job, 0, lambda share, words: None))
+        clock.take(
+            "its card, of that",
+            n,
+            lambda: describe(folder / "set", made.job, 0, made.graph_kinds, lambda share, words: None),
+        )
         size = sum((folder / "set" / part).stat().st_size for part in made.parts)
-        version, held, _ = clock.take(
+        version, held, _, _ = clock.take(
             "held out, trained, registered",
             n,
             lambda: run_training(settings, folder / "set", Given(name="bench", gnn=False), quiet=True),
