@@ -144,7 +144,12 @@ def train(market: Market, run: Run, progress: Progress) -> LearnedModel | None:
     }  # fmt: skip
     try:
         held = hold_out(labelled, seed=run.seed, share=_HOLDOUT, progress=lambda s, words: progress(0.5 * s, words))
-        learned = learn(labelled.table, seed=run.seed, progress=lambda s, words: progress(0.5 + 0.5 * s, words))
+        learned = learn(
+            labelled.table,
+            seed=run.seed,
+            keep_rule=labelled.assumed > 0,
+            progress=lambda s, words: progress(0.5 + 0.5 * s, words),
+        )
     except TooFewLabels as error:
         run.training["why"] = str(error)
         return None

@@ -90,7 +90,7 @@ def hold_out(of: Labelled, *, seed: int, share: float, progress: Progress, graph
         late = ~known & (table.at_us + of.waited_us <= from_us)
         label[late], known = GOOD, known | late
     try:
-        found = learn(replace(table, label=label), seed=seed, graph=graph, progress=progress)
+        found = learn(replace(table, label=label), seed=seed, graph=graph, keep_rule=of.assumed > 0, progress=progress)
     except TooFewLabels as error:
         message = f"of the labels known when the held-out {share:.0%} begins: {error.message}"
         raise TooFewLabels(message, hint=error.hint) from None

@@ -75,14 +75,15 @@ def learn(
     graph: Graph | None = None,
     options: Options = USUAL,
     wanted: Wanted = lambda name: True,
+    keep_rule: bool = False,
     progress: Progress = lambda share, words: None,
 ) -> Learned:
-    """Of the labelled rows of the table. With `graph` a graph network, trained by `options`, may become a part of the model. Raises
-    TooFewLabels where there are too few of either."""
+    """Of the labelled rows of the table. With `graph` a graph network, trained by `options`, may become a part of the model. `keep_rule`: the
+    robust rule stays beside it unasked. Raises TooFewLabels where there are too few of either."""
     rows, weight = _thinned(table, table.labelled())
     y = table.label[rows]
     inputs = useful(table.where(rows[_spread(len(rows), _LOOKED_AT)]), wanted)
-    given = _Given(partial(_values, table, rows), y, weight, seed, graph is not None)
+    given = _Given(partial(_values, table, rows), y, weight, seed, graph is not None, keep_rule)
     plain = np.flatnonzero([not of_labels(name) for name in inputs.names])
     all_there = len(plain) == len(inputs)
     grown = 1.0 if graph is None else 0.7
@@ -156,6 +157,7 @@ class _Given:
     seed: int
     to_add_to: bool
     """Whether a network is to add to the trees."""
+    keep_rule: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,7 @@ def _finished(
     of_trees = Blend(b.weights[:trees], b.bias)
     words = "" if joined_by is None else joined_by.words[which]
     log_odds = b.of(out)
-    stays = rule is not None and rule_stays(log_odds, rule, y, weight)
+    stays = rule is not None and (given.keep_rule or rule_stays(log_odds, rule, y, weight))
     oof = beside(probability(log_odds), rule) if rule is not None and stays else probability(log_odds)
     chosen = Chosen(
         grown.inputs.names, grown.families, b, np.repeat(oof, weight), np.repeat(y, weight), words, stays, grown.gains

@@ -12,7 +12,7 @@ from scorers.policy import BUILT_IN
 from training.table import Table
 
 _DRAWS = 50
-RULE_STAYS = "the robust rule stays beside the model: it costs no more than chance would"
+RULE_STAYS = "the robust rule stays beside the model"
 
 
 def precision(score: NDArray[np.float64], y: NDArray[np.int8], weight: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -158,6 +158,7 @@ def run_training(
             labelled.table,
             seed=given.seed,
             graph=graph,
+            keep_rule=labelled.assumed > 0,
             progress=lambda s, words: bar.update(_HELD_OUT + s * (0.95 - _HELD_OUT), f"on all labels: {words}"),
         )
         bar.update(0.95, "registering")
