@@ -63,7 +63,7 @@ def items_of(folder: Path, events: int) -> tuple[list[tuple[int, Applied]], set[
 
 
 def model_of(table: Table, leaves: int) -> LearnedModel:
-    """As large as those that training makes of much data; how good it is does not matter here."""
+    """Larger than what training makes of most data; how good it is does not matter here."""
     inputs = useful(table, lambda name: True)
     x = inputs.values(table.features, table.scores.astype(np.float64))
     quick = fit(x, table.label, Trees("boosted", 60, 31, 5, rate=0.1), 0).feature_importance("gain")

@@ -217,11 +217,12 @@ class _Test:
                 step = number * len(self._folds) + k
                 progress(step / (len(runs) * len(self._folds)), f"{words}, fold {k + 1}")
                 try:
-                    found, said = self._trained(data, fold, seed, way, learning.options, first=number == 0)
+                    found, made = self._trained(data, fold, seed, way, learning.options, first=number == 0)
                     report.trained = True
-                    report.network += (
-                        [f"{words}, fold {k + 1}: {said}"] if said and number < len(learning.seeds) else []
-                    )
+                    if number < len(learning.seeds):
+                        where = f"{words}, fold {k + 1}"
+                        report.network += [f"{where}: {made.network}"] if made.network else []
+                        report.notes += [f"{where}: {RULE_STAYS}"] if made.rule else []
                 except TooFewLabels as error:
                     note = f"fold {k + 1}: the robust rule: {error}"
                     report.notes += [note] if note not in report.notes else []
@@ -238,8 +239,8 @@ class _Test:
 
     def _trained(
         self, data: Data, fold: Part, seed: int, way: Way, options: Options, *, first: bool
-    ) -> tuple[Figures, str]:
-        """Figures, and what became of the graph network."""
+    ) -> tuple[Figures, _Made]:
+        """Figures, and what they are of."""
         train, test = (data.table.where(part[data.table.row]) for part in (fold.train, fold.test))
         make = _with_trees if way.trees else _network_alone
         made = make(data, train, test, seed, way, options)
@@ -250,7 +251,7 @@ class _Test:
         n = len(made.y)
         out_of_fold = Scored(made.oof, made.y == FRAUD, np.zeros(n, np.int64), np.zeros(n, np.int64), np.arange(n))
         found = self._figures(replace(self._rows, score=score), fold, threshold=best_f1_threshold(out_of_fold))
-        return found, made.network
+        return found, made
 
     def _figures(self, s: Scored, fold: Part, *, threshold: float | None = None, apart: bool = True) -> Figures:
         """`threshold` for F1, else the best on the training part; with `apart` also without the protocol's entity."""
@@ -273,29 +274,28 @@ class _Test:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """Scores of the test rows, scores and labels of training rows out of fold, and what became of the graph network."""
+    """Scores of the test rows, scores and labels of training rows out of fold, what became of the graph network, and whether the robust
+    rule stays beside the model."""
 
     score: NDArray[np.float64]
     oof: NDArray[np.float64]
     y: NDArray[np.int8]
-    network: str
+    network: str = ""
+    rule: bool = False
 
 
 def _with_trees(data: Data, train: Table, test: Table, seed: int, way: Way, options: Options) -> _Made:
     graph = data.graph if way.network else None
     found = learn(train, seed=seed, graph=graph, options=options, wanted=way.wanted)
-    chosen = found.untold if np.mean(test.silence_s > found.model.patience_s) > 0.5 else found.told
-    words = [
-        f"graph network: {chosen.network}" if chosen.network else "",
-        RULE_STAYS if chosen.rule else "",
-    ]
-    return _Made(predict(found.model, test, data.graph), chosen.oof, chosen.y, "; ".join(filter(None, words)))
+    stale = np.mean(test.silence_s > found.model.patience_s) > 0.5
+    chosen, view = (found.untold, found.model.untold) if stale else (found.told, found.model.told)
+    return _Made(predict(found.model, test, data.graph), chosen.oof, chosen.y, chosen.network, view.rule)
 
 
 def _network_alone(data: Data, train: Table, test: Table, seed: int, way: Way, options: Options) -> _Made:
     assert data.graph is not None
     gnn, oof, y = network.alone(data.graph, train, seed, options)
-    return _Made(probability(network.margins(gnn, data.graph, test.row)), probability(oof), y, "")
+    return _Made(probability(network.margins(gnn, data.graph, test.row)), probability(oof), y)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from itertools import product
 from time import perf_counter
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -126,7 +127,7 @@ class Assessor:
         return Decisions(
             events, seq, features, self.schema, self.names, scores, score, level, action, reasons, versions,
             per_event, degraded, patterns, ring_ids,
-            embedding_age_s=[None if age_s != age_s else age_s for age_s in judged.age_s.tolist()],
+            embedding_age_s=_ages(judged.age_s),
         )  # fmt: skip
 
     def _terms(self, tenant: str) -> _Terms:
@@ -235,6 +236,7 @@ class Assessor:
             for f in findings:
                 part = share * f.weight / total if total > 0.0 else 0.0
                 reasons.append(Reason(f"{scorer.name}.{f.code}", f.text, part, f.kind, f.entity))
+        reasons = _once(reasons) if said is not None else reasons
         reasons.sort(key=lambda r: (-r.contribution, r.code))
         return _fold(reasons, patterns)
 
@@ -297,6 +299,13 @@ class Assessor:
             self._terms_of.clear()
 
 
+def _ages(age_s: NDArray[np.float64]) -> Sequence[float | None]:
+    """Without NaN; empty where there is nothing else."""
+    if np.isnan(age_s).all():
+        return ()
+    return [None if age != age else age for age in age_s.tolist()]
+
+
 def _of(name: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {key.removeprefix(f"{name}/"): a for key, a in arrays.items() if key.startswith(f"{name}/")}
 
@@ -345,6 +354,17 @@ def _decide(
                 level[i] = max(level[i], int(Level.HIGH))
         action[at] = first.actions[level[at]]
     return level, action
+
+
+def _once(reasons: Sequence[Reason]) -> list[Reason]:
+    """What a scorer says, for a model that looks at it and for itself, as one reason."""
+    found: dict[tuple[str, str, str | None], Reason] = {}
+    for r in reasons:
+        key = r.code, r.text, r.entity
+        found[key] = (
+            r if key not in found else msgspec.structs.replace(r, contribution=found[key].contribution + r.contribution)
+        )
+    return list(found.values())
 
 
 def _fold(reasons: list[Reason], patterns: Sequence[str]) -> tuple[Reason, ...]:

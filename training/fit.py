@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,6 @@ class Chosen:
     y: NDArray[np.int8]
     network: str = ""
     """What became of the graph network."""
-    rule: bool = False
-    """Whether the robust rule stays beside it."""
     gains: dict[str, float] = field(default_factory=dict)
 
 
@@ -223,7 +222,7 @@ def _finished(
     stays = rule is not None and (given.keep_rule or rule_stays(log_odds, rule, y, weight))
     oof = beside(probability(log_odds), rule) if rule is not None and stays else probability(log_odds)
     chosen = Chosen(
-        grown.inputs.names, grown.families, b, np.repeat(oof, weight), np.repeat(y, weight), words, stays, grown.gains
+        grown.inputs.names, grown.families, b, np.repeat(oof, weight), np.repeat(y, weight), words, grown.gains
     )
     share = float(b.weights[trees]) if added is not None else 0.0
     return View(grown.inputs.names, joined(grown.trees, of_trees), share, alone, stays), chosen
@@ -263,18 +262,12 @@ def _boosted(
     y: NDArray[np.int8],
     weight: NDArray[np.int64],
 ) -> tuple[Settings, Any]:
-    """Boosted trees that `grow` makes of the rows before; twice as many as long as they rank rows x better by more than a standard error
-    (Breiman et al.: Classification and regression trees, 1984, 3.4.3). The best of all would be too many: what is true of an entity in the
-    rows before is still true of it here, and will not be later."""
-    if not y.any():
-        return few, grow(few)
-    booster = grow(replace(few, rounds=_ROUNDS[1]))
-    best = precision(margins(booster, x, few.rounds), y, weight)
-    for rounds in _ROUNDS[1:]:
-        more = replace(few, rounds=rounds)
-        many = booster if rounds == _ROUNDS[1] else grow(more)
-        found = precision(margins(many, x, rounds), y, weight)
-        if found[0] <= best[0] + best[1:].std():
-            break
-        few, booster, best = more, many, found
-    return few, booster
+    """How many boosted trees, and those that `grow` made of the rows before, at least as many; twice as many as long as they rank rows x
+    better by more than a standard error (Breiman et al.: Classification and regression trees, 1984, 3.4.3). The best of all would be too
+    many: what is true of an entity in the rows before is still true of it here, and will not be later."""
+    for fewer, rounds in pairwise(_ROUNDS):
+        booster = grow(replace(few, rounds=rounds))
+        before, after = (precision(margins(booster, x, n), y, weight) for n in (fewer, rounds))
+        if after[0] <= before[0] + before[1:].std():
+            return replace(few, rounds=fewer), booster
+    return replace(few, rounds=_ROUNDS[-1]), booster

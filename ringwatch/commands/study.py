@@ -141,7 +141,7 @@ def _print_report(report: Report, protocol: Protocol) -> None:
     for name, figures in rows:
         table.add_row(name, *(f"{figures[n]:.3f}" if n in figures else "" for n in names))
     console.print(table)
-    for note in [*report.notes, *report.network]:
+    for note in [*report.notes, *(f"graph network, {words}" for words in report.network)]:
         console.print(note, highlight=False)
     levels = Table(title="Test events by level", title_justify="left")
     for column in ("level", "fraud", "good", "unlabelled"):

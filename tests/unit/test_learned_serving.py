@@ -38,21 +38,6 @@ from training.table import TableBuilder
 TEST = shop(500, 5)
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "models")
-
-
-@pytest.fixture
-def one(shelf: Shelf, tmp_path: Path) -> Placed:
-    return put(shelf, "one", trained(1), tmp_path)
-
-
-@pytest.fixture
-def two(shelf: Shelf, tmp_path: Path) -> Placed:
-    return put(shelf, "two", trained(2), tmp_path)
-
-
 # -- the champion
 
 
@@ -79,6 +64,9 @@ def test_the_rule_may_keep_its_say_beside_the_champion(shelf: Shelf, tmp_path: P
     assert (made.score > column(made, LEARNED) + 0.01).any()
     codes = {r.code.partition(".")[0] for row in np.flatnonzero(made.level > 0).tolist() for r in made.reasons[row]}
     assert {"learned", "statistical"} <= codes
+    for reasons in made.reasons:
+        said = [(r.code, r.text, r.entity) for r in reasons]
+        assert len(set(said)) == len(said), "what a scorer says for the model and for itself is told once"
     for row in np.flatnonzero(made.level >= Level.MEDIUM).tolist():
         assert sum(r.contribution for r in made.reasons[row]) == pytest.approx(float(made.score[row]), abs=1e-9)
 

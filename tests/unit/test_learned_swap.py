@@ -22,21 +22,6 @@ from scorers.learned.silence import Silences
 TEST = shop(500, 5)
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "models")
-
-
-@pytest.fixture
-def one(shelf: Shelf, tmp_path: Path) -> Placed:
-    return put(shelf, "one", trained(1), tmp_path)
-
-
-@pytest.fixture
-def two(shelf: Shelf, tmp_path: Path) -> Placed:
-    return put(shelf, "two", trained(2), tmp_path)
-
-
 # -- another model
 
 

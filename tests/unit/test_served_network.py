@@ -29,11 +29,6 @@ NETWORK, BESIDE = NETWORKS
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "models")
-
-
-@pytest.fixture
 def one(shelf: Shelf, tmp_path: Path) -> Placed:
     return put(shelf, "one", joined(1), tmp_path)
 
@@ -106,7 +101,7 @@ def test_a_look_is_answered_by_trees_alone_and_changes_nothing(shelf: Shelf, one
     looked = stream.look([x for _, x in ITEMS[300:330] if isinstance(x, Event)])
     assert all(OFF in codes for codes in looked.degraded)
     assert np.isnan(column(looked, NETWORK)).all()
-    assert set(looked.embedding_age_s) == {None}
+    assert looked.assessment(0).embedding_age_s is None
     whole = other.feed(ITEMS)
     assert same(Decisions.concatenate([before, stream.feed(ITEMS[300:])]), whole)
 
