@@ -11,10 +11,11 @@ class Options:
 
     aggregation: str = "sage"
     epochs: int = 30
-    """At most."""
-    steps: int = 400
-    """Batches, without a validation block: about as many, whatever the number of rows."""
+    """At most; without a validation block exactly so many."""
     patience: int = 4
+    """Epochs that are no better than the best, after which training ends."""
+    rows: int = 20_000
+    """That an epoch draws, at most."""
     batch: int = 256
     rate: float = 0.003
     decay: float = 1e-4
@@ -28,7 +29,7 @@ class Options:
     late: float = 0.35
     """Share of the batches in which the labels of a span before each mark are not."""
     goods: int = 20
-    """Good events for each fraud, at most, that an epoch draws."""
+    """Good events for each fraud, at most, that an epoch draws, and that choose the epoch."""
 
 
 USUAL = Options()

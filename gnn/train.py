@@ -27,6 +27,8 @@ from ringwatch.model import HOUR_US
 
 _LEAST_FRAUDS = 8
 """In either part, for a validation block to choose the epoch."""
+_LEAST_GOODS = 2000
+"""That choose the epoch, where there are so many."""
 _ALL_SEEN = Hiding()
 Array = NDArray[Any]
 Progress = Callable[[int, int, float], None]
@@ -45,10 +47,6 @@ class Given:
     """Rows of self-supervision: all from the first to the last that trains."""
     fraud: NDArray[np.bool_]
     """(events,)"""
-    offset: NDArray[np.float32]
-    """(events,): log-odds that another model gives; the network learns what to add."""
-    hidden_offset: NDArray[np.float32]
-    """(events,): those that it gives where labels are hidden."""
     dense: Tensor
     """(rows given + 1, features): the last row is missing."""
     dense_at: NDArray[np.int64]
@@ -61,45 +59,38 @@ class Given:
 
 def fit(
     history: History, rows: NDArray[np.int64], labels: Array, features: NDArray[np.float32] | None = None, *, seed: int,
-    names: tuple[str, ...] | None = None, offset: Array | None = None, hidden_offset: Array | None = None,
-    valid: NDArray[np.int64] | None = None, options: Options = USUAL, progress: Progress | None = None, state: Path | None = None,
-    schema: GraphSchema | None = None, done: Replay | None = None,
+    names: tuple[str, ...] | None = None, valid: NDArray[np.int64] | None = None, options: Options = USUAL,
+    progress: Progress | None = None, state: Path | None = None, schema: GraphSchema | None = None, done: Replay | None = None,
 ) -> Gnn:  # fmt: skip
     """Learns from events `rows` of a history with `labels` (1 fraud, 0 good) and `features` (rows, m), named or numbered.
 
-    `offset`: log-odds, (rows,), that another model gives without having seen a row; the network then learns what to add to them; of
-    `hidden_offset` to those where labels are hidden from it. `valid`: rows that choose the epoch, among `rows`; else the last of them
-    in time; with none of them about `steps` batches are done. `done`: the history's replay by `schema`. Label states come from the history's labels,
-    each as of the mark. `state`: a file that holds the training after each epoch; where it is there, training goes on from it,
-    to the same weights as without a break. On a CPU the same seed gives the same weights.
+    `valid`: rows that choose the epoch, among `rows`; else the last of them in time; with none of them `options.epochs` are done. `done`:
+    the history's replay by `schema`. Label states come from the history's labels, each as of the mark. `state`: a file that holds the
+    training after each epoch; where it is there, training goes on from it, to the same weights as without a break. On a CPU the same seed
+    gives the same weights.
     """
-    rows, labels, features, names, (offset, hidden) = _checked(
-        history, rows, labels, features, names, (offset, offset if hidden_offset is None else hidden_offset)
-    )
+    rows, labels, features, names = _checked(history, rows, labels, features, names)
     last_us = history.events.at_us[rows[-1]]
     if schema is None:
         past = history.events.at_us[: np.searchsorted(history.events.at_us, last_us, "right")]
         schema = GraphSchema(history.kinds, history.crowded, mark_interval_us(past))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     done = replay(history, schema) if done is None else done
-    given = _given(history, schema, done, rows, labels, features, (offset, hidden), valid, options)
-    print_of = fingerprint(history, rows, labels, features, offset, hidden)
+    given = _given(history, schema, done, rows, labels, features, valid, options)
+    print_of = fingerprint(history, rows, labels, features)
     fitted = _begin(given, options, seed, device)
     key = {"data": print_of, "seed": seed, "schema": schema.hash, "options": asdict(options)}
     if state is not None:
         resume(fitted, state, key)
-    most = (
-        options.epochs
-        if len(given.valid)
-        else min(options.epochs, -(-options.steps // -(-_drawn(given, options)[1] // options.batch)))
-    )
-    while fitted.epoch < most and not (len(given.valid) and fitted.epoch - fitted.best_epoch >= options.patience):
+    while fitted.epoch < options.epochs and not (
+        len(given.valid) and fitted.epoch - fitted.best_epoch >= options.patience
+    ):
         run_epoch(fitted, given, options, seed, device)
         precision = _judge(fitted, given, device)
         if state is not None:
             store(fitted, state, key)
         if progress is not None:
-            progress(fitted.epoch, most, precision)
+            progress(fitted.epoch, options.epochs, precision)
     fitted.net.load_state_dict(fitted.weights)
     card = {
         "seed": seed, "data": print_of, "options": asdict(options), "events": len(history.events), "rows": len(rows),
@@ -116,20 +107,12 @@ def _checked(
     labels: Array,
     features: NDArray[np.float32] | None,
     names: tuple[str, ...] | None,
-    offsets: tuple[Array | None, Array | None],
-) -> tuple[NDArray[np.int64], Array, NDArray[np.float32], tuple[str, ...], tuple[Array, Array]]:
+) -> tuple[NDArray[np.int64], Array, NDArray[np.float32], tuple[str, ...]]:
     """In order of rows."""
     rows, labels = np.asarray(rows, np.int64), np.asarray(labels)
     features = np.zeros((len(rows), 0), np.float32) if features is None else np.asarray(features, np.float32)
     names = tuple(f"f{j}" for j in range(features.shape[1])) if names is None else tuple(names)
-    offset, hidden = (np.zeros(len(rows)) if o is None else np.asarray(o, np.float64) for o in offsets)
-    if (
-        len(labels) != len(rows)
-        or len(offset) != len(rows)
-        or len(hidden) != len(rows)
-        or len(features) != len(rows)
-        or len(names) != features.shape[1]
-    ):
+    if len(labels) != len(rows) or len(features) != len(rows) or len(names) != features.shape[1]:
         raise BadInput(
             f"{len(rows)} rows, {len(labels)} labels, features of shape {features.shape} with {len(names)} names",
             hint="give one label and one row of features for each row",
@@ -139,12 +122,12 @@ def _checked(
     if not np.isin(labels, (0, 1)).all() or len(np.unique(labels)) < 2:
         raise BadInput("labels to train on are not 0 and 1, some of each", hint="leave out rows without a label")
     order = np.argsort(rows)
-    return rows[order], labels[order], features[order], names, (offset[order], hidden[order])
+    return rows[order], labels[order], features[order], names
 
 
 def _given(
     history: History, schema: GraphSchema, done: Replay, rows: NDArray[np.int64], labels: Array, features: NDArray[np.float32],
-    offsets: tuple[Array, Array], valid: NDArray[np.int64] | None, options: Options,
+    valid: NDArray[np.int64] | None, options: Options,
 ) -> Given:  # fmt: skip
     n = len(history.events)
     chosen = rows[_block(labels, options.valid_share) :] if valid is None else np.sort(np.asarray(valid, np.int64))
@@ -152,14 +135,20 @@ def _given(
     fraud[rows] = labels == FRAUD
     dense_at = np.full(n, len(rows))
     dense_at[rows] = np.arange(len(rows))
-    start, hidden = np.zeros((2, n), np.float32)
-    start[rows], hidden[rows] = offsets
     dense = torch.as_tensor(np.append(features, np.full((1, features.shape[1]), np.nan, np.float32), 0))
     train = np.setdiff1d(rows, chosen)
+    valid = _some(chosen, fraud, options.goods)
     return Given(
-        Shape.of(schema, features.shape[1], options.aggregation), done, train, chosen, np.arange(train[0], train[-1] + 1), fraud, start,
-        hidden, dense, dense_at,
+        Shape.of(schema, features.shape[1], options.aggregation), done, train, valid, np.arange(train[0], train[-1] + 1), fraud,
+        dense, dense_at,
     )  # fmt: skip
+
+
+def _some(rows: NDArray[np.int64], fraud: NDArray[np.bool_], goods: int) -> NDArray[np.int64]:
+    """All frauds among them, and as many of the others as choose well enough, evenly in time."""
+    good = rows[~fraud[rows]]
+    most = max(goods * int(fraud[rows].sum()), _LEAST_GOODS)
+    return np.union1d(rows[fraud[rows]], good[np.linspace(0, len(good) - 1, min(most, len(good))).astype(np.int64)])
 
 
 def _block(labels: Array, share: float) -> int:
@@ -203,10 +192,7 @@ def _judge(fitted: Fit, given: Given, device: torch.device) -> float:
         return float("nan")
     truth = given.fraud[given.valid]
     frozen = Hiding(after_us=float(given.replay.rows.at_us[given.valid[0]]))
-    both = [
-        start[given.valid] + margins(fitted.net, given, given.valid, device, hiding)
-        for start, hiding in ((given.offset, Hiding()), (given.hidden_offset, frozen))
-    ]
+    both = [margins(fitted.net, given, given.valid, device, hiding) for hiding in (_ALL_SEEN, frozen)]
     precision = float(np.mean([average_precision_score(truth, m) for m in both]))
     if precision > fitted.best:
         fitted.best, fitted.best_epoch, fitted.weights = precision, fitted.epoch, _copied(fitted.net)
@@ -223,23 +209,21 @@ def run_epoch(fitted: Fit, given: Given, options: Options, seed: int, device: to
     torch.manual_seed(int(rng.integers(2**62)))
     fitted.net.train()
     fraud = given.fraud[given.train]
-    frauds, drawn = _drawn(given, options)
-    drawn, goods = drawn - frauds, int((~fraud).sum())
-    order = rng.permutation(np.concatenate([given.train[fraud], rng.choice(given.train[~fraud], drawn, replace=False)]))
-    weight = float(np.clip((drawn / max(frauds, 1)) ** 0.5, 1.0, 10.0))
-    shift = np.log(weight * goods / max(drawn, 1))
+    frauds, goods = _drawn(given, options)
+    bad, good = given.train[fraud], given.train[~fraud]
+    order = rng.permutation(np.append(rng.choice(bad, frauds, replace=False), rng.choice(good, goods, replace=False)))
+    weight = float(np.clip((goods / max(frauds, 1)) ** 0.5, 1.0, 10.0))
+    shift = np.log(weight * (len(good) / max(goods, 1)) / (len(bad) / max(frauds, 1)))
     losses = []
     for at in range(0, len(order), options.batch):
         rows = order[at : at + options.batch]
         both = np.concatenate([rows, rng.choice(given.pool, max(len(rows) // 2, 1))])
-        hiding = _hiding(rng, given, options)
-        sample = given.sample(both, hiding, device)
+        sample = given.sample(both, _hiding(rng, given, options), device)
         slots, fresh = fitted.net.placed(sample, fitted.net.embed(sample))
         margin = fitted.net.margin(sample, slots, fresh, options.dropout)[: len(rows)]
-        start = torch.as_tensor((given.offset if hiding == _ALL_SEEN else given.hidden_offset)[rows], device=device)
         truth = torch.as_tensor(given.fraud[rows], dtype=margin.dtype, device=device)
         loss = nn.functional.binary_cross_entropy_with_logits(
-            margin + start + shift, truth, pos_weight=torch.tensor(weight, device=device)
+            margin + shift, truth, pos_weight=torch.tensor(weight, device=device)
         )
         shuffled = torch.as_tensor(rng.permutation(len(both)), device=device)
         loss = loss + options.self_supervision * fitted.net.self_supervised(sample, slots, shuffled)
@@ -253,9 +237,11 @@ def run_epoch(fitted: Fit, given: Given, options: Options, seed: int, device: to
 
 
 def _drawn(given: Given, options: Options) -> tuple[int, int]:
-    """Frauds that train, and all rows that an epoch draws."""
+    """Frauds and good events that an epoch draws."""
     frauds = int(given.fraud[given.train].sum())
-    return frauds, frauds + min(len(given.train) - frauds, options.goods * max(frauds, 1))
+    goods = min(len(given.train) - frauds, options.goods * max(frauds, 1))
+    share = min(1.0, options.rows / (frauds + goods))
+    return int(np.ceil(share * frauds)), int(np.ceil(share * goods))
 
 
 def _hiding(rng: np.random.Generator, given: Given, options: Options) -> Hiding:

@@ -82,7 +82,7 @@ def learn(
     rows, weight = _thinned(table, table.labelled())
     y = table.label[rows]
     inputs = useful(table.where(rows[_spread(len(rows), _LOOKED_AT)]), wanted)
-    given = _Given(partial(_values, table, rows), y, weight, seed, graph is not None, keep_rule)
+    given = _Given(partial(_values, table, rows), y, weight, seed, keep_rule)
     plain = np.flatnonzero([not of_labels(name) for name in inputs.names])
     all_there = len(plain) == len(inputs)
     grown = 1.0 if graph is None else 0.7
@@ -92,9 +92,14 @@ def learn(
         untold = _grown(inputs.select(plain), given, lambda s, words: progress(half + (grown - half) * s, words))
     joined_by = None
     if graph is not None:
-        rows_of = network.Rows(graph.place[table.row[rows]], y, network.cuts_of(len(y)), (told.out, untold.out))
+        rows_of = network.Rows(graph.place[table.row[rows]], y, weight, network.cuts_of(len(y)))
         joined_by = network.join(
-            graph, rows_of, seed, options, lambda s, words: progress(grown + (1.0 - grown) * s, words)
+            graph,
+            rows_of,
+            (told.out, untold.out),
+            seed,
+            options,
+            lambda s, words: progress(grown + (1.0 - grown) * s, words),
         )
     rule = None
     if all(wanted(name) for name in Inputs.candidates((), table.scorer_names).names):
@@ -154,15 +159,13 @@ class _Given:
     weight: NDArray[np.int64]
     """For how many rows each stands."""
     seed: int
-    to_add_to: bool
-    """Whether a network is to add to the trees."""
     keep_rule: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Grown:
-    """One view's trees: their inputs and settings, one set a family of all rows, and margins of blocks of time by the trees of the blocks
-    before each (rows, families): of the last two, of the last three where a network is to add to them."""
+    """One view's trees: their inputs and settings, one set a family of all rows, and margins of the last two blocks of time by the trees of
+    the blocks before each (rows, families)."""
 
     inputs: Inputs
     families: tuple[Settings, ...]
@@ -187,12 +190,10 @@ def _grown(inputs: Inputs, given: _Given, progress: Progress) -> _Grown:
     boosted, booster = _boosted(partial(grow, before), few, x[last], y[last], weight[last])
     progress(0.4, "settings are chosen")
     families = (boosted, _forest(*x.shape))
-    out = []
-    for block in range(1 if given.to_add_to else 2, network.BLOCKS - 1):
-        early, some = slice(0, cuts[block]), slice(cuts[block], cuts[block + 1])
-        out.append(np.column_stack([margins(grow(early, s), x[some]) for s in families]))
-    of_last = margins(grow(before, families[1]), x[last])
-    out.append(np.column_stack([margins(booster, x[last], boosted.rounds), of_last]))
+    early, third = slice(0, cuts[2]), slice(cuts[2], cuts[3])
+    of_third = [margins(grow(early, s), x[third]) for s in families]
+    of_last = [margins(booster, x[last], boosted.rounds), margins(grow(before, families[1]), x[last])]
+    out = np.column_stack([np.concatenate(both) for both in zip(of_third, of_last, strict=True)])
     progress(0.7, "the blend is fitted")
     if len(np.unique(y[cuts[2] :])) < 2:
         raise TooFewLabels(
@@ -200,7 +201,7 @@ def _grown(inputs: Inputs, given: _Given, progress: Progress) -> _Grown:
             hint="the robust rule combines the scorers until both come",
         )
     trees = [flat(grow(slice(None), s), range(x.shape[1])) for s in families]
-    return _Grown(inputs, families, trees, np.concatenate(out), dict(zip(inputs.names, gains, strict=True)))
+    return _Grown(inputs, families, trees, out, dict(zip(inputs.names, gains, strict=True)))
 
 
 def _finished(
@@ -210,7 +211,7 @@ def _finished(
     last two blocks are given where it may be, if it is worth its place."""
     later = network.cuts_of(len(given.y))[2]
     y, weight = given.y[later:], given.weight[later:]
-    out, trees = grown.out[-len(y) :], len(grown.trees)
+    out, trees = grown.out, len(grown.trees)
     added = None if joined_by is None else joined_by.margins[which]
     b, alone = blend(out, y, weight), None
     if added is not None:

@@ -1,17 +1,15 @@
-"""The graph network of a model: it learns what to add to what the trees say, and joins them if that is worth anything.
+"""The graph network of a model: it learns alone, and joins the trees where they are the better for it.
 
-The same four blocks of time as those of the trees: a network of the second block scores the third, one of the second and third scores
-the fourth. Each adds to margins of trees that had not seen the rows, and its labels are as of the embeddings' marks; labels known since
-a block began are hidden. The view without labels takes the network in if the last block says so, by weights that the third was fitted
-for: with it less must be lost there, by more than the standard error, each of both shifted to as many frauds as there are. Then all
-blocks but the first train the one that serves. The view with labels stays without: what comes of it there no block of the training part
-can judge (docs/adr/0016-learned-models.md).
+The same four blocks of time as those of the trees: a network of the first two blocks scores the third, one of the first three scores the
+fourth, and that block says after how many epochs training ends. For the inputs without labels a block is scored as if no label had been
+told since it began. The trees of a view are joined by it if these two blocks lose less with it, each by weights fitted on the other and
+shifted to as many frauds as there are. Then all blocks train the one that serves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -58,76 +56,82 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Labelled rows in order of time: `place` in the history, labels, `cuts` between blocks, and for each view margins of trees (rows of
-    all blocks but the first, families), each by trees of the blocks before its own."""
+    """Labelled rows in order of time: `place` in the history, labels, for how many rows each stands, and `cuts` between blocks."""
 
     place: NDArray[np.int64]
     y: NDArray[np.int8]
+    weight: NDArray[np.int64]
     cuts: list[int]
-    trees: tuple[Margins, Margins] | None = None
-    """None where a network adds to nothing."""
 
     def blocks(self, first: int, last: int) -> slice:
         return slice(self.cuts[first], self.cuts[last + 1])
 
-    def of_trees(self, view: int, first: int, last: int) -> Margins:
-        assert self.trees is not None
-        return self.trees[view][self.cuts[first] - self.cuts[1] : self.cuts[last + 1] - self.cuts[1]]
-
 
 def join(
-    graph: Graph, rows: Rows, seed: int, options: Options = USUAL, progress: Progress = lambda share, words: None
-) -> Joined:
-    """At most three networks are trained; none where a block has too few labels of a sort to learn from or to judge by."""
-    least = min(int(np.bincount(rows.y[rows.blocks(k, k)], minlength=2).min()) for k in range(1, BLOCKS))
+    graph: Graph, rows: Rows, trees: tuple[Margins, Margins], seed: int, options: Options = USUAL,
+    progress: Progress = lambda share, words: None,
+) -> Joined:  # fmt: skip
+    """`trees`: of each view, margins of the last two blocks (rows, families) by trees of the blocks before each. Three networks are trained,
+    two where neither view takes it in; none where a block has too few labels of a sort to learn from or to judge by."""
+    least = min(int(np.bincount(rows.y[rows.blocks(k, k)], minlength=2).min()) for k in range(BLOCKS))
     if least < _LEAST_OF_EACH:
         few = f"left out: a quarter of the labels has {least} of a sort, {_LEAST_OF_EACH} are needed"
         return Joined(None, (None, None), (few, few))
     fits = Fits(graph, rows, seed, options)
-    found: list[Margins] = []
-    for last in (1, 2):
-        progress((last - 1) / 3, f"graph network {last} of 3")
-        found.append(fits.score(fits.fit(1, last), last + 1, hidden=True))
-    gained = gain(rows, 1, *found)
-    progress(2 / 3, "graph network 3 of 3")
-    words = ("left out: labels tell", str(gained))
-    if not gained.kept:
+    found: tuple[list[Margins], list[Margins]] = ([], [])
+    progress(0.0, "graph network 1 of 3")
+    judged = fits.judged()
+    progress(1 / 3, "graph network 2 of 3")
+    early = fits.fit(0, 1, judged.card["best_epoch"])
+    for block, before in ((2, early), (3, judged)):
+        for view, hidden in enumerate((False, True)):
+            found[view].append(fits.score(before, block, hidden=hidden))
+    out = [np.concatenate(blocks) for blocks in found]
+    gained = [gain(rows, of_trees, network) for of_trees, network in zip(trees, out, strict=True)]
+    words = (str(gained[0]), str(gained[1]))
+    if not any(one.kept for one in gained):
         return Joined(None, (None, None), words)
-    return Joined(fits.fit(1, BLOCKS - 1), (None, np.concatenate(found)), words)
+    progress(2 / 3, "graph network 3 of 3")
+    told, untold = (network if one.kept else None for one, network in zip(gained, out, strict=True))
+    return Joined(fits.fit(0, BLOCKS - 1, judged.card["best_epoch"]), (told, untold), words)
 
 
 class Gain(NamedTuple):
-    """By how much the log-loss of the last block falls, and whether that is more than its standard error."""
+    """By how much the log-loss of the last two blocks falls."""
 
     log_loss: float
-    kept: bool
+
+    @property
+    def kept(self) -> bool:
+        return self.log_loss > 0.0
 
     def __str__(self) -> str:
-        return f"{'' if self.kept else 'left out: '}log-loss of the last block {-self.log_loss:+.5f}"
+        return f"{'' if self.kept else 'left out: '}log-loss out of fold {-self.log_loss:+.5f}"
 
 
-def gain(rows: Rows, view: int, middle: Margins, last: Margins) -> Gain:
-    """By what is said of the last two blocks, where the weights are fitted on the first of them."""
-    y = rows.y[rows.blocks(3, 3)]
-    losses = []
-    for network in (True, False):
-        one, other = (
-            np.column_stack([rows.of_trees(view, k, k), *([of] if network else [])])
-            for k, of in ((2, middle), (3, last))
-        )
-        z = blend(one, rows.y[rows.blocks(2, 2)]).of(other)
-        z += _shift(z, y)
-        losses.append(np.logaddexp(0.0, z) - y * z)
-    less = losses[1] - losses[0]
-    return Gain(float(less.mean()), bool(less.mean() > less.std() / np.sqrt(len(less))))
+def gain(rows: Rows, trees: Margins, network: Margins) -> Gain:
+    """By margins of the last two blocks, of trees (rows, families) and a network (rows,); each block by weights fitted on the other."""
+    start, cut, stop = rows.cuts[2:]
+    y, weight = rows.y[start:stop], rows.weight[start:stop]
+    third, last = slice(0, cut - start), slice(cut - start, stop - start)
+    less = np.empty(len(y))
+    for fitted, judged in ((third, last), (last, third)):
+        losses = []
+        for members in (trees, np.column_stack([trees, network])):
+            z = blend(members[fitted], y[fitted], weight[fitted]).of(members[judged])
+            z += _shift(z, y[judged], weight[judged])
+            losses.append(np.logaddexp(0.0, z) - y[judged] * z)
+        less[judged] = losses[0] - losses[1]
+    return Gain(float(np.average(less, weights=weight)))
 
 
-def _shift(z: Margins, y: NDArray[np.int8]) -> float:
+def _shift(z: Margins, y: NDArray[np.int8], weight: NDArray[np.int64]) -> float:
     """What to add to log-odds so that they are right on the average: how many frauds there are is nobody's merit."""
-    low, high = -20.0, 20.0
+    low, high, frauds = -20.0, 20.0, np.average(y, weights=weight)
     for _ in range(60):
         middle = 0.5 * (low + high)
-        low, high = (low, middle) if (1.0 / (1.0 + np.exp(-z - middle))).mean() > y.mean() else (middle, high)
+        many = np.average(1.0 / (1.0 + np.exp(-z - middle)), weights=weight)
+        low, high = (low, middle) if many > frauds else (middle, high)
     return 0.5 * (low + high)
 
 
@@ -141,15 +145,21 @@ class Fits:
         self._history = h
         self._replay: Replay = replay(h, self._schema, since=int(rows.place.min()))
 
-    def fit(self, first: int, last: int) -> Gnn:
-        """Of blocks `first` to `last`, to add to the trees' blend as these blocks have it."""
+    def judged(self) -> Gnn:
+        """Of all blocks but the last, which chooses the epoch."""
+        rows = self._rows
+        return self._fit(rows.blocks(0, BLOCKS - 1), rows.place[rows.blocks(BLOCKS - 1, BLOCKS - 1)], self._options)
+
+    def fit(self, first: int, last: int, epochs: int) -> Gnn:
+        """Of blocks `first` to `last`."""
+        return self._fit(self._rows.blocks(first, last), np.zeros(0, np.int64), replace(self._options, epochs=epochs))
+
+    def _fit(self, some: slice, valid: NDArray[np.int64], options: Options) -> Gnn:
         from gnn.train import fit
 
-        rows, some = self._rows, self._rows.blocks(first, last)
-        told, untold = (self._blended(view, first, last) for view in (0, 1))
+        rows = self._rows
         return fit(
-            self._history, rows.place[some], rows.y[some], seed=self._seed, offset=told, hidden_offset=untold,
-            valid=np.zeros(0, np.int64), options=self._options, schema=self._schema, done=self._replay,
+            self._history, rows.place[some], rows.y[some], seed=self._seed, valid=valid, options=options, schema=self._schema, done=self._replay,
         )  # fmt: skip
 
     def score(self, gnn: Gnn, block: int, *, hidden: bool) -> Margins:
@@ -160,12 +170,6 @@ class Fits:
             done = replay(before, self._schema, since=int(place.min()))
         return gnn.margins(h, place, done=done)
 
-    def _blended(self, view: int, first: int, last: int) -> Margins | None:
-        if self._rows.trees is None:
-            return None
-        trees = self._rows.of_trees(view, first, last)
-        return blend(trees, self._rows.y[self._rows.blocks(first, last)]).of(trees)
-
 
 def margins(gnn: Gnn, graph: Graph, rows: NDArray[np.int64]) -> Margins:
     """Of rows of the source, (n,) to (n,)."""
@@ -175,10 +179,10 @@ def margins(gnn: Gnn, graph: Graph, rows: NDArray[np.int64]) -> Margins:
 
 
 def alone(graph: Graph, table: Table, seed: int, options: Options = USUAL) -> tuple[Gnn, Margins, NDArray[np.int8]]:
-    """A network that adds to nothing, of the labelled rows of a table; and margins and labels of the last block, by one of the blocks
-    before. Raises TooFewLabels."""
+    """A network of the labelled rows of a table; and margins and labels of the last block, by one of the blocks before. Raises TooFewLabels."""
     table = table.where(table.labelled())
-    rows = Rows(graph.place[table.row], table.label, cuts_of(len(table)))
+    rows = Rows(graph.place[table.row], table.label, np.ones(len(table), np.int64), cuts_of(len(table)))
     fits = Fits(graph, rows, seed, options)
-    before = fits.fit(0, BLOCKS - 2)
-    return fits.fit(0, BLOCKS - 1), fits.score(before, BLOCKS - 1, hidden=False), rows.y[rows.blocks(3, 3)]
+    judged = fits.judged()
+    gnn = fits.fit(0, BLOCKS - 1, judged.card["best_epoch"])
+    return gnn, fits.score(judged, BLOCKS - 1, hidden=False), rows.y[rows.blocks(3, 3)]

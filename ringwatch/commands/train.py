@@ -163,7 +163,8 @@ def run_training(
         )
         bar.update(0.95, "registering")
         version = _register(open_registry(settings), labelled, held, learned, given)
-    notes += [f"graph network: {learned.untold.network}"] if learned.untold.network else []
+    views = (("", learned.told), (" where labels have stopped", learned.untold))
+    notes += [f"graph network{when}: {chosen.network}" for when, chosen in views if chosen.network]
     notes += [RULE_STAYS] if learned.model.told.rule else []
     return version, held, labelled, notes
 
@@ -203,7 +204,7 @@ def _register(registry: Any, labelled: Labelled, held: Holdout, learned: Any, gi
     }  # fmt: skip
     parameters = {
         "seed": given.seed, "trained_on": len(table), "assumed_good": labelled.assumed, "held_out": held.rows, "patience_s": learned.model.patience_s,
-        "network": learned.untold.network or "none", "rule_stays": learned.model.told.rule,
+        "rule_stays": learned.model.told.rule,
         **{f"{view}.inputs": len(chosen.inputs) for view, chosen in (("told", learned.told), ("untold", learned.untold))},
         **{
             f"{view}.{s.family}": f"{s.rounds} trees, {s.leaves} leaves, {s.least_rows} rows, rate {s.rate}"

@@ -75,10 +75,8 @@ def test_serving_computes_what_torch_does(aggregation: str) -> None:
     from gnn.train import _begin, _checked, _given, margins
 
     gnn = network(aggregation, dense=3)
-    rows, labels, features, _, offsets = _checked(H, ROWS, LABELS, FEATURES, None, (None, None))
-    given = _given(
-        H, gnn.schema, replay(H, gnn.schema), rows, labels, features, offsets, None, Options(aggregation=aggregation)
-    )
+    rows, labels, features, _ = _checked(H, ROWS, LABELS, FEATURES, None)
+    given = _given(H, gnn.schema, replay(H, gnn.schema), rows, labels, features, None, Options(aggregation=aggregation))
     net = _begin(given, Options(), 7, torch.device("cpu")).net
     with torch.no_grad():
         for parameter in net.parameters():
