@@ -7,7 +7,7 @@ EVENTS ?= 60000
 FAULTS ?= tests/faults
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run demo servers servers-down faults test lint check fast format lock audit bench bench-servers docs clean
+.PHONY: help install install-dev install-train run demo servers servers-down faults test test-train lint check fast format lock audit bench bench-servers docs clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,17 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
+install-train: install-dev $(VENV)/.installed-train ## The same, with torch (gigabytes), for graph networks
+
+$(VENV)/.installed-train: requirements-train.lock | $(VENV)/.installed-dev
+	@$(BIN)/python -c 'import torch, torch_geometric' 2>/dev/null || \
+	  $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements-train.lock
+	@touch $@
+
+test-train: install-train ## The tests that need torch
+	$(BIN)/pytest -q -n auto --dist loadfile tests/unit/test_gnn.py tests/unit/test_gnn_training.py tests/unit/test_model_network.py \
+	  tests/unit/test_train_network.py tests/unit/test_train_models.py tests/unit/test_evaluate.py
+
 format: install-dev ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -67,6 +78,8 @@ lock: ## Resolve dependencies anew into the lock files (needs uv)
 	  --no-annotate --no-header --extra build pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-annotate --no-header --extra build --extra dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-annotate --no-header --extra train pyproject.toml -c requirements.lock -c requirements-dev.lock -o requirements-train.lock
 
 audit: install-dev ## Look the locked dependencies up in the advisory database
 	@$(BIN)/pip-audit -r requirements.lock --disable-pip --require-hashes --progress-spinner off \

@@ -204,9 +204,10 @@ def let_threads_sleep() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def report_no_usage() -> None:
-    """Libraries that would tell their makers how they are used are told not to; to be called before they are imported."""
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
+def quieten_mlflow() -> None:
+    """It tells its makers nothing of how it is used, and prints no addresses between our lines; to be called before it is imported."""
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"):
+        os.environ[name] = "true"
 
 
 def unknown_names() -> list[str]:

@@ -20,25 +20,38 @@ _LOWER_IS_BETTER = frozenset({"brier", "ece"})
 
 def promote(registry: Registry, shelf: Shelf, number: str, alias: str = CHAMPION) -> tuple[Version, list[str]]:
     """From now on a version serves under an alias. With what speaks against it, in words. Raises BadInput, NotFound."""
-    if alias not in (CHAMPION, CHALLENGER):
-        raise BadInput(f"--as is {alias!r}", hint=f"{CHAMPION} or {CHALLENGER}")
+    _checked(alias)
     version = registry.version(number)
     before = registry.aliased(CHAMPION)
     doubts = against(version, before) if alias == CHAMPION and before is not None else []
-    _serve(registry, shelf, version, alias)
+    champions = registry.champions_before
     if alias == CHAMPION and before is not None and before.number != version.number:
-        registry.remember_champions([*registry.champions_before, before.number])
+        champions = _with(champions, before.number)
+    _serve(registry, shelf, version, alias, champions)
     return registry.version(version.number), doubts
+
+
+def retire(registry: Registry, shelf: Shelf, alias: str = CHAMPION) -> Version:
+    """The version that served under an alias does not any more, and no other does. Raises BadInput, NotFound where there is none."""
+    _checked(alias)
+    version = registry.aliased(alias)
+    if version is None:
+        raise NotFound(f"no model serves as {alias}", hint="`ringwatch models list` names those that do")
+    shelf.serve(msgspec.structs.replace(shelf.serving(), **{alias: None}))
+    if alias == CHAMPION:
+        registry.remember_champions(_with(registry.champions_before, version.number))
+    registry.alias(alias, None)
+    return registry.version(version.number)
 
 
 def rollback(registry: Registry, shelf: Shelf) -> Version:
     """The champion before serves again. Raises NotFound where there is none."""
     before = registry.champions_before
     if not before:
-        raise NotFound("there was no champion before this one", hint="`ringwatch models promote V` makes one")
+        hint = "`ringwatch models retire` lets the robust rule serve again"
+        raise NotFound("there was no champion before this one", hint=hint)
     version = registry.version(before[-1])
-    _serve(registry, shelf, version, CHAMPION)
-    registry.remember_champions(before[:-1])
+    _serve(registry, shelf, version, CHAMPION, before[:-1])
     return registry.version(version.number)
 
 
@@ -59,14 +72,26 @@ def against(version: Version, champion: Version) -> list[str]:
     return found
 
 
-def _serve(registry: Registry, shelf: Shelf, version: Version, alias: str) -> None:
-    """A model has one alias: a challenger that becomes champion is no challenger any more, and the other way round."""
+def _checked(alias: str) -> None:
+    if alias not in (CHAMPION, CHALLENGER):
+        raise BadInput(f"{alias!r} is nothing that a model serves as", hint=f"{CHAMPION} or {CHALLENGER}")
+
+
+def _with(champions: list[str], number: str) -> list[str]:
+    """Once, where a change that was cut off is made again."""
+    return champions if champions[-1:] == [number] else [*champions, number]
+
+
+def _serve(registry: Registry, shelf: Shelf, version: Version, alias: str, champions: list[str]) -> None:
+    """A model has one alias: a challenger that becomes champion is no challenger any more, and the other way round. `champions`: those
+    before, from now on."""
     placed = _placed(registry, shelf, version)
     serving = msgspec.structs.replace(shelf.serving(), **{alias: placed})
     other = CHALLENGER if alias == CHAMPION else CHAMPION
     if getattr(serving, other) == placed:
         serving = msgspec.structs.replace(serving, **{other: None})
     shelf.serve(serving)
+    registry.remember_champions(champions)
     registry.alias(alias, version.number)
     if getattr(serving, other) is None:
         registry.alias(other, None)

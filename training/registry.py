@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ringwatch.errors import BadInput, NotFound, StoreAway
-from ringwatch.settings import Settings, report_no_usage
+from ringwatch.settings import Settings, quieten_mlflow
 
 NAME = "ringwatch"
 """Of experiment and registered model."""
@@ -54,7 +54,7 @@ class Registry:
 
     def __init__(self, url: str, artifacts: str | None) -> None:
         """`artifacts`: where files of an embedded registry go; of a server, it decides."""
-        report_no_usage()
+        quieten_mlflow()
         from mlflow import MlflowClient
 
         for noisy in ("mlflow", "alembic"):

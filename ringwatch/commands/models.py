@@ -143,6 +143,26 @@ def rollback(data_dir: DataDir = None, json: AsJson = False) -> None:
     _said(settings, f"version {version.number} serves as champion again", json=json, warnings=[])
 
 
+@models.command()
+def retire(
+    alias: Annotated[str, typer.Argument(help="champion or challenger.")] = "champion",
+    data_dir: DataDir = None,
+    json: AsJson = False,
+) -> None:
+    """Let no model serve as champion: the robust rule decides again. Or none as challenger.
+
+    Example: `ringwatch models retire`, `ringwatch models retire challenger`
+    """
+    from ringwatch.wiring import open_shelf
+    from training.promotion import retire as end
+    from training.registry import open_registry
+
+    settings = settings_with(data_dir)
+    version = end(open_registry(settings), open_shelf(settings), alias)
+    rest = "the robust rule decides" if alias == "champion" else "no model is scored beside"
+    _said(settings, f"version {version.number} serves as {alias} no more: {rest}", json=json, warnings=[])
+
+
 def _said(settings: Settings, words: str, *, json: bool, warnings: list[str]) -> None:
     from rich.console import Console
 
@@ -152,7 +172,7 @@ def _said(settings: Settings, words: str, *, json: bool, warnings: list[str]) ->
     if json:
         _write({"serving": shelf.serving(), "warnings": warnings})
     else:
-        Console(highlight=False).print(f"{words}, from {shelf.folder}", soft_wrap=True)
+        Console(highlight=False).print(f"{words}; shelf: {shelf.folder}", soft_wrap=True)
 
 
 def figures_table(metrics: Mapping[str, float], rule: Mapping[str, float]) -> Table:

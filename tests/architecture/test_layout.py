@@ -114,7 +114,7 @@ def test_only_the_top_catches_everything() -> None:
     assert found <= {"ringwatch/cli.py", "api/guard.py"} | threads
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock", "requirements-train.lock"])
 def test_lock_files_are_hashed_and_name_no_address(name: str) -> None:
     text = (ROOT / name).read_text()
     assert "://" not in text

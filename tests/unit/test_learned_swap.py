@@ -48,6 +48,20 @@ def test_a_swap_loses_nothing_and_every_decision_can_be_made_again(shelf: Shelf,
         again(made, shelf)
 
 
+def test_the_rule_takes_over_from_a_champion_that_is_retired(shelf: Shelf, one: Placed) -> None:
+    shelf.serve(Serving(one))
+    now = [0.0]
+    stream, plain = new_stream(new_book(shelf, clock=lambda: now[0])), new_stream()
+    stream.feed(TEST[:350])
+    plain.feed(TEST[:350])
+    shelf.serve(Serving())
+    now[0] = 1.5
+    made, by_rule = stream.feed(TEST[350:]), plain.feed(TEST[350:])
+    assert np.isnan(column(made, LEARNED)).all()
+    assert np.array_equal(made.score, by_rule.score)
+    assert made.reasons == by_rule.reasons
+
+
 def test_a_swap_is_read_behind_the_scoring(shelf: Shelf, one: Placed, two: Placed) -> None:
     shelf.serve(Serving(one))
     now = [0.0]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from typer.testing import CliRunner
 from evaluate.holdout import Bin, _scored, brier, ece, recall_alerted, reliability
 from features.schema import FeatureSchema
 from ringwatch.cli import app
-from ringwatch.errors import BadInput, NotFound
+from ringwatch.errors import BadInput, NotFound, StoreAway
 from ringwatch.model import DAY_US, HOUR_US
 from ringwatch.settings import Settings
 from scorers.learned.model_file import load
@@ -28,7 +29,7 @@ from scorers.learned.shelf import Serving, Shelf
 from training import network
 from training.promotion import against
 from training.reading import read_labelled
-from training.registry import Version, open_registry
+from training.registry import Registry, Version, open_registry
 
 
 def events_file(path: Path, n: int = 500) -> Path:
@@ -247,11 +248,41 @@ def test_what_is_promoted_serves_from_the_shelf_and_rollback_brings_back_what_se
         said("models", "rollback", "--data-dir", data)
 
 
+def test_a_champion_that_is_retired_leaves_the_rule_and_rollback_brings_it_back(trained: Trained, shelf: Shelf) -> None:
+    data = trained.data
+    run("models", "promote", 1, "--data-dir", data)
+    run("models", "promote", 2, "--as", "challenger", "--data-dir", data)
+    assert "the robust rule decides" in said("models", "retire", "--data-dir", data)
+    assert [p and p.version for p in (shelf.serving().champion, shelf.serving().challenger)] == [None, "2"]
+    assert [v["aliases"] for v in run("models", "list", "--data-dir", data)] == [["challenger"], []]
+    with pytest.raises(NotFound, match="no model serves as champion"):
+        said("models", "retire", "--data-dir", data)
+    assert run("models", "retire", "challenger", "--data-dir", data)["serving"]["challenger"] is None
+    assert run("models", "rollback", "--data-dir", data)["serving"]["champion"]["version"] == "1"
+
+
+def test_a_promotion_that_was_cut_off_is_finished_by_the_same_again(
+    trained: Trained, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = trained.data
+    run("models", "promote", 1, "--data-dir", data)
+    with monkeypatch.context() as cut:
+        cut.setattr(Registry, "alias", Mock(side_effect=StoreAway("the registry is gone")))
+        with pytest.raises(StoreAway):
+            said("models", "promote", 2, "--data-dir", data)
+    served = shelf.serving().champion
+    assert served is not None
+    assert served.version == "2"
+    run("models", "promote", 2, "--data-dir", data)
+    assert open_registry(Settings(data_dir=data)).champions_before == ["1"]
+    assert run("models", "rollback", "--data-dir", data)["serving"]["champion"]["version"] == "1"
+
+
 def test_promoting_again_changes_nothing_and_another_alias_is_refused(trained: Trained, shelf: Shelf) -> None:
     for _ in range(2):
         assert run("models", "promote", 2, "--data-dir", trained.data)["warnings"] == []
     assert open_registry(Settings(data_dir=trained.data)).champions_before == []
-    with pytest.raises(BadInput, match="--as is 'best'"):
+    with pytest.raises(BadInput, match="'best' is nothing that a model serves as"):
         said("models", "promote", 2, "--as", "best", "--data-dir", trained.data)
 
 
@@ -317,7 +348,7 @@ def test_mlflow_and_matplotlib_are_imported_by_the_commands_about_models_only(tm
 
 def test_usage_is_not_reported() -> None:
     code = (
-        "from ringwatch.settings import report_no_usage; report_no_usage()\n"
+        "from ringwatch.settings import quieten_mlflow; quieten_mlflow()\n"
         "from mlflow.telemetry.utils import is_telemetry_disabled; print(is_telemetry_disabled())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
