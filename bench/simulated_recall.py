@@ -147,7 +147,7 @@ def train(market: Market, run: Run, progress: Progress) -> LearnedModel | None:
         learned = learn(
             labelled.table,
             seed=run.seed,
-            keep_rule=labelled.assumed > 0,
+            rule=held.rule_stays,
             progress=lambda s, words: progress(0.5 + 0.5 * s, words),
         )
     except TooFewLabels as error:
@@ -155,7 +155,7 @@ def train(market: Market, run: Run, progress: Progress) -> LearnedModel | None:
         return None
     run.training |= {
         "trained_on": held.trained_on, "held_out": held.rows, "held_out_frauds": held.frauds, "model": held.metrics,
-        "rule": held.rule, "promoted": held.metrics["average_precision"] >= held.rule["average_precision"],
+        "rule": held.rule, "promoted": held.metrics["average_precision"] > held.rule["average_precision"],
     }  # fmt: skip
     return learned.model
 

@@ -125,7 +125,8 @@ def backtest(
 
     tell = graph.tell if graph is not None else lambda row, label, known_us: None
     Replay(stream, rows, feeding, label_delay_us, keep, tell).run(source)
-    test = _Test(rows, kept, folds, protocol, at_us, label)
+    known_us = np.array(rows.known_us) if label_delay_us is None else at_us + label_delay_us
+    test = _Test(rows, kept, folds, protocol, at_us, label, known_us)
     report = test.of_rule()
     report.refused = rows.refused
     if builder is not None and learning is not None:
@@ -172,8 +173,11 @@ class _Test:
         protocol: Protocol,
         at_us: NDArray[np.int64],
         label: NDArray[np.int8],
+        known_us: NDArray[np.int64],
     ) -> None:
         self._kept, self._folds, self._protocol, self._label = kept, folds, protocol, label
+        self._taught = [f.train & (known_us <= f.from_us) if f.from_us is not None else f.train for f in folds]
+        """For each fold the events whose labels teach."""
         self._removed = np.array(rows.removed)
         self._rows = Scored(kept.score, label == FRAUD, at_us, np.array(rows.entity), rows.rank())
         self._usable = (label != UNLABELLED) & ~np.isnan(kept.score)
@@ -210,6 +214,11 @@ class _Test:
             runs += [
                 (name, learning.seeds[0], way) for name, way in ABLATION.items() if data.graph or not way.of_network
             ]
+        for k, (fold, taught) in enumerate(zip(self._folds, self._taught, strict=True)):
+            late = int(np.sum(fold.train & ~taught & (self._label != UNLABELLED)))
+            if late:
+                words = "labels of the training part were not known when the test begins and do not teach"
+                report.notes.append(f"fold {k + 1}: {late:,} {words}")
         means = []
         for number, (words, seed, way) in enumerate(runs):
             figures = []
@@ -217,7 +226,7 @@ class _Test:
                 step = number * len(self._folds) + k
                 progress(step / (len(runs) * len(self._folds)), f"{words}, fold {k + 1}")
                 try:
-                    found, made = self._trained(data, fold, seed, way, learning.options, first=number == 0)
+                    found, made = self._trained(data, k, seed, way, learning.options, first=number == 0)
                     report.trained = True
                     if number < len(learning.seeds):
                         where = f"{words}, fold {k + 1}"
@@ -238,10 +247,11 @@ class _Test:
             report.spread = {name: float(np.std([m[name] for m in means])) for name in means[0]}
 
     def _trained(
-        self, data: Data, fold: Part, seed: int, way: Way, options: Options, *, first: bool
+        self, data: Data, k: int, seed: int, way: Way, options: Options, *, first: bool
     ) -> tuple[Figures, _Made]:
-        """Figures, and what they are of."""
-        train, test = (data.table.where(part[data.table.row]) for part in (fold.train, fold.test))
+        """Figures of fold k, and what they are of."""
+        fold = self._folds[k]
+        train, test = (data.table.where(part[data.table.row]) for part in (self._taught[k], fold.test))
         make = _with_trees if way.trees else _network_alone
         made = make(data, train, test, seed, way, options)
         score = np.full(len(self._label), np.nan)

@@ -56,16 +56,21 @@ class Holdout:
     """Of the robust rule on the same rows, as far as they mean anything for it."""
     threshold: float
     """Of `f1_macro`: the best out of fold in training."""
+    rule_stays: tuple[bool, bool]
+    """Beside the model, with and without labels: what ranks is then the score of both."""
     reliability: tuple[Bin, ...]
+    """Of the model's probability, like Brier score and calibration error."""
     prob: NDArray[np.float64]
     """(rows,): what the model says."""
+    score: NDArray[np.float64]
+    """(rows,): with the robust rule, where that stays."""
     rule_score: NDArray[np.float64]
     fraud: NDArray[np.bool_]
 
     def summary(self) -> dict[str, Any]:
         """Without the rows."""
         whole = asdict(self)
-        return {name: whole[name] for name in whole if name not in ("prob", "rule_score", "fraud")}
+        return {name: whole[name] for name in whole if name not in ("prob", "score", "rule_score", "fraud")}
 
 
 def hold_out(of: Labelled, *, seed: int, share: float, progress: Progress, graph: Graph | None = None) -> Holdout:
@@ -90,30 +95,43 @@ def hold_out(of: Labelled, *, seed: int, share: float, progress: Progress, graph
         late = ~known & (table.at_us + of.waited_us <= from_us)
         label[late], known = GOOD, known | late
     try:
-        found = learn(replace(table, label=label), seed=seed, graph=graph, keep_rule=of.assumed > 0, progress=progress)
+        found = learn(
+            replace(table, label=label),
+            seed=seed,
+            graph=graph,
+            rule=(True, True) if of.assumed else None,
+            progress=progress,
+        )
     except TooFewLabels as error:
         message = f"of the labels known when the held-out {share:.0%} begins: {error.message}"
         raise TooFewLabels(message, hint=error.hint) from None
     tested = table.where(test)
-    prob = predict(found.model, tested, graph)
+    prob, score = said(found.model, tested, graph), predict(found.model, tested, graph)
     threshold = best_f1_threshold(_scored(found.told.oof, found.told.y == FRAUD))
-    scored = _scored(prob, fraud)
+    scored, calibrated = _scored(score, fraud), _scored(prob, fraud)
     rule = _scored(of.rule[test].astype(np.float64), fraud)
     return Holdout(
         _id(tested), len(fraud), int(fraud.sum()), int(known.sum()), from_us,
-        {**ranked(scored), "brier": brier(scored), "ece": ece(scored), "f1_macro": f1_macro(scored, threshold)},
-        ranked(rule), threshold, reliability(scored), prob, rule.score, fraud,
+        {**ranked(scored), "brier": brier(calibrated), "ece": ece(calibrated), "f1_macro": f1_macro(scored, threshold)},
+        ranked(rule), threshold, (found.model.told.rule, found.model.untold.rule), reliability(calibrated), prob, score, rule.score, fraud,
     )  # fmt: skip
 
 
 def predict(model: LearnedModel, table: Table, graph: Graph | None = None) -> NDArray[np.float64]:
     """Scores (n,): probabilities, with the robust rule beside them where the model says so. `graph`: of a model that has a graph network."""
+    p = said(model, table, graph)
     evaluator = Evaluator(model, table.feature_names, table.scorer_names)
-    silence_s = table.silence_s.astype(np.float64)
-    said = None if model.network is None or graph is None else network.margins(model.network, graph, table.row)
-    p = probability(evaluator.margin(table.features, table.scores.astype(np.float64), silence_s, said))
-    stays = evaluator.beside_rule(evaluator.stale(silence_s))
+    stays = evaluator.beside_rule(evaluator.stale(table.silence_s.astype(np.float64)))
     return np.where(stays, beside(p, rule_of(table)), p) if stays.any() else p
+
+
+def said(model: LearnedModel, table: Table, graph: Graph | None = None) -> NDArray[np.float64]:
+    """Probabilities (n,) of the model alone."""
+    evaluator = Evaluator(model, table.feature_names, table.scorer_names)
+    margin = None if model.network is None or graph is None else network.margins(model.network, graph, table.row)
+    return probability(
+        evaluator.margin(table.features, table.scores.astype(np.float64), table.silence_s.astype(np.float64), margin)
+    )
 
 
 def importances(model: LearnedModel, table: Table) -> dict[str, float]:

@@ -27,7 +27,7 @@ def _precision_recall(held: Holdout) -> Figure:
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots()
     for name, score, color, known in (
-        ("model", held.prob, _MODEL, held.metrics),
+        ("model", held.score, _MODEL, held.metrics),
         ("robust rule", held.rule_score, _RULE, held.rule),
     ):
         precision, recall, _ = precision_recall_curve(held.fraud, score)

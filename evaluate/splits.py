@@ -17,9 +17,13 @@ from training.labelled import FRAUD, UNLABELLED, Rows
 
 @dataclass(frozen=True, slots=True)
 class Part:
+    """Events of a fold, each (events,)."""
+
     train: NDArray[np.bool_]
     test: NDArray[np.bool_]
     excluded: NDArray[np.bool_]
+    from_us: int | None = None
+    """When the test begins, where it is later than the training: what nobody knew by then does not teach."""
 
 
 def folds_of(rows: Rows, protocol: Protocol, at_us: NDArray[np.int64], label: NDArray[np.int8]) -> list[Part]:
@@ -31,7 +35,7 @@ def folds_of(rows: Rows, protocol: Protocol, at_us: NDArray[np.int64], label: ND
         labelled = order[label[order] != UNLABELLED]
         cut = int(protocol.time_share * len(labelled))
         last_us = at_us[labelled[cut - 1]] if cut else at_us.min() - 1
-        return [Part(at_us <= last_us, at_us > last_us, none)]
+        return [Part(at_us <= last_us, at_us > last_us, none, int(last_us))]
     if protocol.random_test_size is not None:
         from sklearn.model_selection import train_test_split
 
@@ -64,7 +68,7 @@ def _time_fold(rows: Rows, protocol: Protocol, fold: Fold, at_us: NDArray[np.int
         for i in np.flatnonzero(test):
             day = first_fraud.get(int(entity[i]))
             excluded[i] = day is not None and day <= days[i] - protocol.exclude_delay_days - 1
-    return Part(train, test, excluded)
+    return Part(train, test, excluded, fold.test_from_us)
 
 
 def _file_split(rows: Rows, path: Path) -> Part:

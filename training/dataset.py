@@ -6,9 +6,11 @@ again it goes on after the newest snapshot, and the result is the same to the bi
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +24,7 @@ from features.columns import ResolvedLabel
 from ingest.snapshot import Position, Snapshots, Underway
 from ingest.source import Source
 from ingest.stream import ScoringStream
-from ringwatch.errors import BadInput, Corrupt
+from ringwatch.errors import BadInput, Conflict, Corrupt
 from ringwatch.model import Label
 from scorers.decision import Decisions
 from training.card import CARD, Card, Job, describe
@@ -97,6 +99,13 @@ def make(
         raise BadInput(
             f"{source.name} can be read once only", hint="write it to a file first: a data set takes two passes"
         )
+    with _held(folder):
+        return _make(source, stream, folder, options, progress, stop)
+
+
+def _make(
+    source: Source, stream: ScoringStream, folder: Path, options: Options, progress: Progress, stop: Callable[[], bool]
+) -> Card | None:
     job = job_of(source, stream, options)
     if (card := _begin(folder, job, options)) is not None:
         return card
@@ -118,6 +127,21 @@ def make(
     _put(folder / CARD, msgspec.json.format(msgspec.json.encode(card), indent=1))
     shutil.rmtree(folder / UNFINISHED)
     return card
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """By this process alone. Raises Conflict."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        message = f"{folder} is being written by another process"
+        raise Conflict(message, hint="wait until it is done, or name another folder") from None
+    finally:
+        os.close(lock)
 
 
 def _put(path: Path, content: bytes) -> None:

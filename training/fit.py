@@ -74,15 +74,16 @@ def learn(
     graph: Graph | None = None,
     options: Options = USUAL,
     wanted: Wanted = lambda name: True,
-    keep_rule: bool = False,
+    rule: tuple[bool, bool] | None = None,
     progress: Progress = lambda share, words: None,
 ) -> Learned:
-    """Of the labelled rows of the table. With `graph` a graph network, trained by `options`, may become a part of the model. `keep_rule`: the
-    robust rule stays beside it unasked. Raises TooFewLabels where there are too few of either."""
+    """Of the labelled rows of the table. With `graph` a graph network, trained by `options`, may become a part of the model. `rule`: whether
+    the robust rule stays beside either view; if it is not given, rows out of fold say so. Raises TooFewLabels where there are too few of
+    either."""
     rows, weight = _thinned(table, table.labelled())
     y = table.label[rows]
     inputs = useful(table.where(rows[_spread(len(rows), _LOOKED_AT)]), wanted)
-    given = _Given(partial(_values, table, rows), y, weight, seed, keep_rule)
+    given = _Given(partial(_values, table, rows), y, weight, seed, rule)
     plain = np.flatnonzero([not of_labels(name) for name in inputs.names])
     all_there = len(plain) == len(inputs)
     grown = 1.0 if graph is None else 0.7
@@ -101,10 +102,12 @@ def learn(
             options,
             lambda s, words: progress(grown + (1.0 - grown) * s, words),
         )
-    rule = None
+    of_rule = None
     if all(wanted(name) for name in Inputs.candidates((), table.scorer_names).names):
-        rule = rule_of(table.where(rows[network.cuts_of(len(y))[2] :]))
-    (one, one_as), (other, other_as) = (_finished(g, given, joined_by, k, rule) for k, g in enumerate((told, untold)))
+        of_rule = rule_of(table.where(rows[network.cuts_of(len(y))[2] :]))
+    (one, one_as), (other, other_as) = (
+        _finished(g, given, joined_by, k, of_rule) for k, g in enumerate((told, untold))
+    )
     progress(1.0, "trained")
     silence_s = table.silence_s[rows]
     heard = silence_s[np.isfinite(silence_s)]
@@ -159,7 +162,8 @@ class _Given:
     weight: NDArray[np.int64]
     """For how many rows each stands."""
     seed: int
-    keep_rule: bool = False
+    rule: tuple[bool, bool] | None
+    """Whether the robust rule stays beside either view, where that is decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,10 @@ def _grown(inputs: Inputs, given: _Given, progress: Progress) -> _Grown:
     y, weight = given.y, given.weight
     cuts = network.cuts_of(len(y))
     before, last = slice(0, cuts[-2]), slice(cuts[-2], cuts[-1])
+    for half, of in (("earlier", y[: cuts[2]]), ("later", y[cuts[2] :])):
+        if len(np.unique(of)) < 2:
+            message = f"the {half} half of the labels is all of one sort"
+            raise TooFewLabels(message, hint="the robust rule combines the scorers until both have come for longer")
     kept, gains = _strongest(inputs, given, cuts[-2])
     inputs = inputs.select(kept)
     x = given.values(inputs)
@@ -195,11 +203,6 @@ def _grown(inputs: Inputs, given: _Given, progress: Progress) -> _Grown:
     of_last = [margins(booster, x[last], boosted.rounds), margins(grow(before, families[1]), x[last])]
     out = np.column_stack([np.concatenate(both) for both in zip(of_third, of_last, strict=True)])
     progress(0.7, "the blend is fitted")
-    if len(np.unique(y[cuts[2] :])) < 2:
-        raise TooFewLabels(
-            "the later half of the labels is all of one sort",
-            hint="the robust rule combines the scorers until both come",
-        )
     trees = [flat(grow(slice(None), s), range(x.shape[1])) for s in families]
     return _Grown(inputs, families, trees, out, dict(zip(inputs.names, gains, strict=True)))
 
@@ -220,7 +223,8 @@ def _finished(
     of_trees = Blend(b.weights[:trees], b.bias)
     words = "" if joined_by is None else joined_by.words[which]
     log_odds = b.of(out)
-    stays = rule is not None and (given.keep_rule or rule_stays(log_odds, rule, y, weight))
+    decided = None if given.rule is None else given.rule[which]
+    stays = rule is not None and (rule_stays(log_odds, rule, y, weight) if decided is None else decided)
     oof = beside(probability(log_odds), rule) if rule is not None and stays else probability(log_odds)
     chosen = Chosen(
         grown.inputs.names, grown.families, b, np.repeat(oof, weight), np.repeat(y, weight), words, grown.gains

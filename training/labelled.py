@@ -42,11 +42,18 @@ class Rows:
     kinds: set[str] = field(default_factory=set)
     """Of the entities that events name."""
     refused: int = 0
+    labels_first: bool = False
+    """Whether some label comes before its event."""
 
     @property
     def sorted(self) -> bool:
         """Whether they are in order of time already."""
-        return all(a <= b for a, b in zip(self.at_us, self.at_us[1:], strict=False))
+        return not self.labels_first and all(a <= b for a, b in zip(self.at_us, self.at_us[1:], strict=False))
+
+    def tell(self, row: int, label: Label) -> None:
+        """The last label of a row counts."""
+        self.label[row] = FRAUD if label.label == "fraud" else GOOD
+        self.known_us[row] = label.known_at_us
 
     def rank(self) -> NDArray[np.int64]:
         """Place of each row by event id, which orders ties."""
@@ -61,6 +68,7 @@ def read_rows(
 ) -> Rows:
     """One pass. `entity`: the kind figures are counted by; `without`: kind -> the entity whose events are told apart."""
     rows, apart = Rows(), dict(without or {})
+    early: dict[str, Label] = {}
     for chunk in source.read():
         chunk_start = len(rows.ids)
         for item in chunk.items:
@@ -76,13 +84,17 @@ def read_rows(
                 rows.known_us.append(NEVER)
                 rows.entity.append(rows.codes.setdefault(item.entities.get(entity, ""), len(rows.codes)))
                 rows.removed.append(any(item.entities.get(kind) == named for kind, named in apart.items()))
+                if (label := early.pop(item.event_id, None)) is not None:
+                    rows.tell(len(rows.ids) - 1, label)
+                    rows.labels_first = True
             elif isinstance(item, Label):
                 i = rows.index.get(item.target_id) if item.target_kind == "event" else None
                 if i is not None:
-                    rows.label[i] = FRAUD if item.label == "fraud" else GOOD
-                    rows.known_us[i] = item.known_at_us
+                    rows.tell(i, item)
                     if i < chunk_start:
                         rows.detached.add(i)
+                elif item.target_kind == "event":
+                    early[item.target_id] = item
             elif isinstance(item, Refusal):
                 rows.refused += 1
         progress(chunk.done, len(rows.ids))

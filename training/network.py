@@ -8,6 +8,7 @@ shifted to as many frauds as there are. Then all blocks train the one that serve
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -155,8 +156,9 @@ class Fits:
         return self._fit(self._rows.blocks(first, last), np.zeros(0, np.int64), replace(self._options, epochs=epochs))
 
     def _fit(self, some: slice, valid: NDArray[np.int64], options: Options) -> Gnn:
-        from gnn.train import fit
-
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of PyTorch Geometric's own code, when it is imported
+            from gnn.train import fit
         rows = self._rows
         return fit(
             self._history, rows.place[some], rows.y[some], seed=self._seed, valid=valid, options=options, schema=self._schema, done=self._replay,

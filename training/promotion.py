@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from ringwatch.errors import BadInput, NotFound
-from scorers.learned.shelf import Placed, Shelf
+from ringwatch.errors import BadInput, Corrupt, NotFound
+from scorers.learned.shelf import Serving, Shelf
 from training.registry import CHALLENGER, CHAMPION, MODEL, Registry, Version
 
 _TOLD = ("roc_auc", "average_precision", "brier")
@@ -37,19 +37,20 @@ def retire(registry: Registry, shelf: Shelf, alias: str = CHAMPION) -> Version:
     version = registry.aliased(alias)
     if version is None:
         raise NotFound(f"no model serves as {alias}", hint="`ringwatch models list` names those that do")
-    shelf.serve(msgspec.structs.replace(shelf.serving(), **{alias: None}))
+    shelf.serve(msgspec.structs.replace(_served(shelf), **{alias: None}))
     if alias == CHAMPION:
         registry.remember_champions(_with(registry.champions_before, version.number))
     registry.alias(alias, None)
     return registry.version(version.number)
 
 
-def rollback(registry: Registry, shelf: Shelf) -> Version:
-    """The champion before serves again. Raises NotFound where there is none."""
+def rollback(registry: Registry, shelf: Shelf) -> Version | None:
+    """The champion before serves again; before the first one that was the robust rule, then None. Raises NotFound where none ever was."""
     before = registry.champions_before
     if not before:
-        hint = "`ringwatch models retire` lets the robust rule serve again"
-        raise NotFound("there was no champion before this one", hint=hint)
+        retire(registry, shelf)
+        registry.remember_champions([])
+        return None
     version = registry.version(before[-1])
     _serve(registry, shelf, version, CHAMPION, before[:-1])
     return registry.version(version.number)
@@ -85,8 +86,9 @@ def _with(champions: list[str], number: str) -> list[str]:
 def _serve(registry: Registry, shelf: Shelf, version: Version, alias: str, champions: list[str]) -> None:
     """A model has one alias: a challenger that becomes champion is no challenger any more, and the other way round. `champions`: those
     before, from now on."""
-    placed = _placed(registry, shelf, version)
-    serving = msgspec.structs.replace(shelf.serving(), **{alias: placed})
+    with TemporaryDirectory(prefix="ringwatch-") as folder:
+        placed = shelf.put(version.number, registry.fetch(version, MODEL, Path(folder)), version.sha256)
+    serving = msgspec.structs.replace(_served(shelf), **{alias: placed})
     other = CHALLENGER if alias == CHAMPION else CHAMPION
     if getattr(serving, other) == placed:
         serving = msgspec.structs.replace(serving, **{other: None})
@@ -97,10 +99,9 @@ def _serve(registry: Registry, shelf: Shelf, version: Version, alias: str, champ
         registry.alias(other, None)
 
 
-def _placed(registry: Registry, shelf: Shelf, version: Version) -> Placed:
-    with TemporaryDirectory(prefix="ringwatch-") as folder:
-        placed = shelf.put(version.number, registry.fetch(version, MODEL, Path(folder)))
-    if version.sha256 and placed.sha256 != version.sha256:
-        hint = "restore the registry's artifacts, or train anew"
-        raise BadInput(f"model {version.number}: its file is not the one that was registered", hint=hint)
-    return placed
+def _served(shelf: Shelf) -> Serving:
+    """None where the list cannot be read: it is written anew."""
+    try:
+        return shelf.serving()
+    except Corrupt:
+        return Serving()

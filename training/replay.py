@@ -75,12 +75,20 @@ class Replay:
             yield [i for i in chunk.items if not isinstance(i, Refusal)], position
 
     def _sorted(self, source: Source) -> Iterator[tuple[list[Event | Label], int]]:
-        """Out of order: all in memory, by (time, id); a label goes with the time it became known."""
+        """Out of order: all in memory, by (time, id); a label goes with the time it became known, after its own event."""
         items = [i for chunk in source.read() for i in chunk.items if not isinstance(i, Refusal)]
-        items.sort(key=lambda i: (i.at_us, 1, i.event_id) if isinstance(i, Event) else (i.known_at_us, 0, i.target_id))
+        items.sort(key=self._place)
         self._rows.detached.update(range(len(self._rows.ids)))
         for start, stop in pairwise([*range(self._position, len(items), _BATCH), len(items)]):
             yield items[start:stop], stop
+
+    def _place(self, item: Event | Label) -> tuple[int, int, str, int]:
+        if isinstance(item, Event):
+            return item.at_us, 1, item.event_id, 0
+        row = self._rows.index.get(item.target_id) if item.target_kind == "event" else None
+        if row is not None and item.known_at_us <= self._rows.at_us[row]:
+            return self._rows.at_us[row], 1, item.target_id, 1
+        return item.known_at_us, 0, item.target_id, 0
 
     def _feed(self, items: list[Event | Label]) -> None:
         here = {i.event_id: i.entities for i in items if isinstance(i, Event)}

@@ -43,17 +43,18 @@ def dataset(
     Example: `ringwatch dataset payments.csv --map my.yaml --out payments-set`
     """
     from ingest.mapping import duration_us
-    from training.dataset import Options
+    from training.dataset import Options, finished
 
     delay_us = None if label_delay is None else duration_us(label_delay, "--label-delay")
     started = perf_counter()
+    there = not force and out.is_dir() and finished(out) is not None
     card, _ = make_dataset(settings_with(), paths, map_file, out, Options(delay_us, anew=force), quiet=json)
     if json:
         import msgspec
 
         sys.stdout.write(msgspec.json.encode(card).decode() + "\n")
     else:
-        print_card(card, out, perf_counter() - started)
+        print_card(card, out, None if there else perf_counter() - started)
 
 
 def make_dataset(
@@ -98,16 +99,18 @@ def _hash(settings: Settings) -> str:
     return digest.hexdigest()
 
 
-def print_card(card: Card, folder: Path, seconds: float) -> None:
+def print_card(card: Card, folder: Path, seconds: float | None) -> None:
+    """`seconds` it took; None where it was there."""
     from rich.console import Console
     from rich.table import Table
 
     rate = "" if card.label_rate is None else f", {card.frauds:,} of them fraud ({card.label_rate:.2%})"
     size = sum((folder / part).stat().st_size for part in card.parts)
     table = Table(show_header=False, box=None, pad_edge=False)
+    took = ", made before" if seconds is None else f" in {seconds:.1f} s ({card.rows / seconds:,.0f}/s)"
     varying = sum(column.varies for column in card.columns.values())
     for row in (
-        ("rows", f"{card.rows:,} events in {seconds:.1f} s ({card.rows / seconds:,.0f}/s)"),
+        ("rows", f"{card.rows:,} events{took}"),
         ("labelled", f"{card.labelled:,}{rate}"),
         ("time", f"{card.first_at[:19]} to {card.last_at[:19]}"),
         ("columns", f"{len(card.columns)} inputs, {varying} vary"),

@@ -84,13 +84,18 @@ def show(number: Number, data_dir: DataDir = None, json: AsJson = False) -> None
     for row in (
         ("version", f"{version.number} {escape(version.label)}"),
         ("alias", ", ".join(version.aliases) or "none"),
-        ("trained", f"{version.created}, seed {version.seed}, on {about['trained_on']:,} labels"),
+        (
+            "trained",
+            f"{version.created}, seed {version.seed}, on {about['trained_on']:,} events, {about['assumed_good']:,} without a label",
+        ),
         ("data", f"{data['source']}: {data['rows']:,} events, {data['labelled']:,} labelled, {data['frauds']:,} fraud"),
         ("time", f"{data['first_at'][:19]} to {data['last_at'][:19]}"),
         ("content", version.data),
         ("features", data["schema"]),
         ("file", f"sha256 {version.sha256[:16]}"),
-        ("held out", f"{held['rows']:,} labels, {held['frauds']:,} fraud ({version.holdout})"),
+        ("held out", f"{held['rows']:,} events, {held['frauds']:,} fraud ({version.holdout})"),
+        ("rule", "stays beside the model" if any(held.get("rule_stays", ())) else "not beside the model"),
+        ("network", next((words for words in about.get("network", ()) if words), "none")),
     ):
         facts.add_row(*row)
     console = Console(highlight=False)
@@ -130,7 +135,7 @@ def promote(
 
 @models.command()
 def rollback(data_dir: DataDir = None, json: AsJson = False) -> None:
-    """Let the champion before serve again.
+    """Let the champion before serve again, before the first one the robust rule.
 
     Example: `ringwatch models rollback`
     """
@@ -140,7 +145,8 @@ def rollback(data_dir: DataDir = None, json: AsJson = False) -> None:
 
     settings = settings_with(data_dir)
     version = serve(open_registry(settings), open_shelf(settings))
-    _said(settings, f"version {version.number} serves as champion again", json=json, warnings=[])
+    words = "the robust rule decides" if version is None else f"version {version.number} serves as champion"
+    _said(settings, f"{words} again", json=json, warnings=[])
 
 
 @models.command()

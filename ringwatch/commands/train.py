@@ -89,9 +89,9 @@ def train(
 
 
 def _worse_than_rule(held: Holdout) -> str:
-    """In words, where the robust rule ranks the held-out rows better; else empty."""
+    """In words, where the model does not rank the held-out rows better than the robust rule; else empty."""
     model, rule = held.metrics["average_precision"], held.rule["average_precision"]
-    if model >= rule:
+    if model > rule:
         return ""
     return f"the robust rule has an average precision of {rule:.4f} on the held-out rows, the model {model:.4f}"
 
@@ -141,7 +141,7 @@ def run_training(
     from training.registry import open_registry
 
     card = read_card(folder)
-    kinds = card.entity_kinds
+    kinds, registry = card.entity_kinds, open_registry(settings)
     with CountBar(Console(stderr=True), "training", quiet=quiet) as bar:
         bar.update(0.0, "reading")
         scorers = {s.name: s.version for s in open_assessor(settings, FeatureSchema(kinds)).scorers}
@@ -158,14 +158,15 @@ def run_training(
             labelled.table,
             seed=given.seed,
             graph=graph,
-            keep_rule=labelled.assumed > 0,
+            rule=held.rule_stays,
             progress=lambda s, words: bar.update(_HELD_OUT + s * (0.95 - _HELD_OUT), f"on all labels: {words}"),
         )
         bar.update(0.95, "registering")
-        version = _register(open_registry(settings), labelled, held, learned, given)
+        version = _register(registry, labelled, held, learned, given)
     views = (("", learned.told), (" where labels have stopped", learned.untold))
     notes += [f"graph network{when}: {chosen.network}" for when, chosen in views if chosen.network]
-    notes += [RULE_STAYS] if learned.model.told.rule else []
+    told, untold = held.rule_stays
+    notes += [RULE_STAYS if told else f"{RULE_STAYS} where labels have stopped"] if told or untold else []
     return version, held, labelled, notes
 
 
@@ -200,7 +201,8 @@ def _register(registry: Any, labelled: Labelled, held: Holdout, learned: Any, gi
     }  # fmt: skip
     about = {
         "name": given.name, "seed": given.seed, "version_of_ringwatch": card.job.version, "data": data, "holdout": held.summary(),
-        "trained_on": len(table), "assumed_good": labelled.assumed, "importances": dict(list(importance.items())[:40]),
+        "trained_on": len(table), "assumed_good": labelled.assumed, "network": [learned.told.network, learned.untold.network],
+        "importances": dict(list(importance.items())[:40]),
     }  # fmt: skip
     parameters = {
         "seed": given.seed, "trained_on": len(table), "assumed_good": labelled.assumed, "held_out": held.rows, "patience_s": learned.model.patience_s,

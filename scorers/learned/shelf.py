@@ -56,18 +56,22 @@ class Shelf:
             raise BadInput(f"{version!r} is no version of a model", hint="letters, digits, - and _, at most 64")
         return self.folder / "versions" / version / _MODEL
 
-    def put(self, version: str, model: Path) -> Placed:
-        """Copy a model here; the same one again changes nothing. Raises BadInput for another one of a version that is taken."""
-        to, sha256 = self.path(version), _sha256(model)
-        if to.exists():
-            if _sha256(to) != sha256:
-                raise BadInput(f"{to}: another model has this version", hint="versions never change: train a new one")
-            return Placed(version, sha256)
+    def put(self, version: str, model: Path, sha256: str = "") -> Placed:
+        """Copy a model here; the same one again changes nothing. `sha256`: what its file has to be, which also mends one that was damaged
+        here. Raises BadInput for a file that is another, and without `sha256` for another one of a version that is taken."""
+        to, found = self.path(version), _sha256(model)
+        if sha256 and found != sha256:
+            message = f"model {version}: its file is not the one that was registered"
+            raise BadInput(message, hint="restore the registry's artifacts, or train anew")
+        if to.exists() and _sha256(to) == found:
+            return Placed(version, found)
+        if to.exists() and not sha256:
+            raise BadInput(f"{to}: another model has this version", hint="versions never change: train a new one")
         to.parent.mkdir(parents=True, exist_ok=True)
         beside = to.with_name(f"{_MODEL}.new")
         shutil.copyfile(model, beside)
         beside.replace(to)
-        return Placed(version, sha256)
+        return Placed(version, found)
 
     def placed(self, version: str) -> Placed:
         """Raises NotFound."""
@@ -87,9 +91,14 @@ class Shelf:
             raise Corrupt(f"{path}: {error}", hint="promote a model again, or remove the file to serve none") from None
 
     def serve(self, serving: Serving) -> None:
-        """From now on these serve; processes that run take it over. Raises NotFound, Corrupt where one of them is not on the shelf."""
+        """From now on these serve; processes that run take it over. Raises NotFound, Corrupt where one that did not serve is not on the
+        shelf; one that did is no reason to keep the other from changing."""
+        try:
+            before = self.serving()
+        except Corrupt:
+            before = Serving()
         for placed in (serving.champion, serving.challenger):
-            if placed is not None:
+            if placed is not None and placed not in (before.champion, before.challenger):
                 self.model(placed)
         self.folder.mkdir(parents=True, exist_ok=True)
         beside = self.folder / f"{_SERVING}.new"

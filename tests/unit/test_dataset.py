@@ -23,7 +23,7 @@ from features.schema import FeatureSchema
 from ingest.source import Chunk
 from ingest.stream import ScoringStream
 from rings.keeper import RingKeeper
-from ringwatch.errors import BadInput, Corrupt, NotFound
+from ringwatch.errors import BadInput, Conflict, Corrupt, NotFound
 from ringwatch.model import BUILTIN_KINDS, DAY_US, HOUR_US, Event, Label
 from scorers.assess import Assessor
 from scorers.policy import Policy
@@ -164,6 +164,38 @@ def test_the_order_of_a_source_that_is_out_of_order_changes_nothing(tmp_path: Pa
     ids = [column(part_paths(tmp_path / name), "event_id").tolist() for name in ("one", "other")]
     assert ids[0] == ids[1] == [f"e{i}" for i in range(450)]
     assert one.labelled == other.labelled == 142
+
+
+def test_labels_that_come_before_their_events_are_not_lost(tmp_path: Path) -> None:
+    items = history()
+    first = sorted(items, key=lambda item: not isinstance(item, Label))
+    one, other = made(ListSource(first), tmp_path / "first"), made(ListSource(history(shuffled=1)), tmp_path / "last")
+    assert other.labelled == one.labelled == 142
+    assert one.columns == other.columns
+    known = [
+        msgspec.structs.replace(i, known_at_us=START_US + int(i.target_id[1:]) * HOUR_US)
+        for i in items
+        if isinstance(i, Label)
+    ]
+    events = [item for item in items if isinstance(item, Event)]
+    at_once, none = (
+        made(ListSource([*known, *events]), tmp_path / "at-once"),
+        made(ListSource(events), tmp_path / "none"),
+    )
+    assert at_once.labelled == 142
+    assert at_once.columns["user.fraud_rate"] != none.columns["user.fraud_rate"], (
+        "known at the time of its event, a label counts for what follows"
+    )
+
+
+def test_a_data_set_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+
+    def interfere(share: float | None, words: str) -> None:
+        with pytest.raises(Conflict, match="written by another process"):
+            make(ListSource(history()), stream(), folder, Options())
+
+    assert make(ListSource(history(60)), stream(), folder, Options(), progress=interfere) is not None
 
 
 # -- gone on with

@@ -257,6 +257,20 @@ def test_a_model_is_trained_on_the_training_part_and_scores_the_test_part(tmp_pa
     assert roc_auc(kept) == pytest.approx(report.folds[0]["roc_auc"])
 
 
+def test_what_nobody_knew_when_the_test_began_does_not_teach() -> None:
+    protocol = Protocol(time_share=0.7)
+    of_all = backtest(ListSource(history()), recording, protocol, learning=Learning(network=False))
+    of_none = backtest(
+        ListSource(history()), recording, protocol, learning=Learning(network=False), label_delay_us=90 * DAY_US
+    )
+    assert of_all.trained
+    assert not besides_the_rule(of_all)
+    assert not of_none.trained
+    assert of_none.figures == of_none.rule
+    assert of_none.notes[0].startswith("fold 1: 420 labels of the training part were not known")
+    assert "0 frauds" in of_none.notes[1]
+
+
 def test_with_too_few_labels_the_robust_rule_stands_and_it_is_said() -> None:
     few = Protocol(time_share=0.1, labels="train")
     report = backtest(ListSource(history()), recording, few, learning=Learning(network=False))

@@ -304,8 +304,15 @@ def test_trees_that_look_beyond_their_inputs_are_refused(tmp_path: Path) -> None
         load(tmp_path / "m", schema="abc")
 
 
-def test_frauds_of_long_ago_alone_teach_nothing() -> None:
-    early = table(1000)
-    early.label[:] = np.arange(1000) < 40
-    with pytest.raises(TooFewLabels, match="later half"):
-        learn(early, seed=0)
+@pytest.mark.parametrize(("start", "half"), [(0, "later"), (960, "earlier")], ids=["of long ago", "of lately"])
+def test_frauds_of_one_half_alone_teach_nothing(start: int, half: str) -> None:
+    one_sided = table(1000)
+    one_sided.label[:] = np.isin(np.arange(1000), np.arange(start, start + 40))
+    with pytest.raises(TooFewLabels, match=f"{half} half"):
+        learn(one_sided, seed=0)
+
+
+@pytest.mark.parametrize("rule", [(True, False), (False, True)])
+def test_whether_the_rule_stays_can_be_decided_before(rule: tuple[bool, bool]) -> None:
+    model = learn(table(1500), seed=1, rule=rule).model
+    assert (model.told.rule, model.untold.rule) == rule

@@ -46,6 +46,25 @@ def test_a_version_never_becomes_another_model(shelf: Shelf, model: Path) -> Non
     assert shelf.serving() == Serving()
 
 
+def test_a_damaged_file_is_mended_by_the_registered_one_and_keeps_nobody_else_from_changing(
+    shelf: Shelf, model: Path, tmp_path: Path
+) -> None:
+    one = shelf.put("1", model)
+    (tmp_path / "two").write_bytes(b"two")
+    two = shelf.put("2", tmp_path / "two")
+    shelf.serve(Serving(one, two))
+    shelf.path("2").write_bytes(b"damaged")
+    shelf.serve(Serving(None, two))
+    with pytest.raises(BadInput, match="not the one that was registered"):
+        shelf.put("2", model, two.sha256)
+    assert shelf.path("2").read_bytes() == b"damaged"
+    assert shelf.put("2", tmp_path / "two", two.sha256) == two
+    assert shelf.model(two).read_bytes() == b"two"
+    shelf.list_path.write_text("{")
+    shelf.serve(Serving(one))
+    assert shelf.serving() == Serving(one)
+
+
 def test_what_is_not_there_does_not_serve(shelf: Shelf, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no model '7'"):
         shelf.serve(Serving(Placed("7", "0" * 64)))
