@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,9 +74,11 @@ class Holdout:
         return {name: whole[name] for name in whole if name not in ("prob", "score", "rule_score", "fraud")}
 
 
-def hold_out(of: Labelled, *, seed: int, share: float, progress: Progress, graph: Graph | None = None) -> Holdout:
+def hold_out(
+    of: Labelled, *, seed: int, share: float, progress: Progress, graph: Graph | None = None, state: Path | None = None
+) -> Holdout:
     """Train on what was known when the last `share` of the labelled rows begins, and test on these. Raises TooFewLabels. `graph`: with a
-    graph network, which hears labels of the tested rows as they come, as trees do."""
+    graph network, which hears labels of the tested rows as they come, as trees do; `state` as of `learn`."""
     table = of.table
     if not 0.0 < share < 1.0:
         raise BadInput(f"--holdout is {share}", hint="a share between 0 and 1 is needed, for example 0.2")
@@ -100,6 +103,7 @@ def hold_out(of: Labelled, *, seed: int, share: float, progress: Progress, graph
             seed=seed,
             graph=graph,
             rule=(True, True) if of.assumed else None,
+            state=state,
             progress=progress,
         )
     except TooFewLabels as error:

@@ -44,6 +44,7 @@ def store(fitted: Fit, path: Path, key: dict[str, Any]) -> None:
             if moment in (kept := fitted.optimiser.state.get(parameter, {})):
                 tensors[f"{moment}.{name}"] = kept[moment].detach().cpu().contiguous().clone()
     header = {"key": key, "epoch": fitted.epoch, "best": fitted.best, "best_epoch": fitted.best_epoch}
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".new")
     save_file(tensors, beside, metadata={_KEY: json.dumps(header, sort_keys=True)})
     beside.replace(path)

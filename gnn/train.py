@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,9 +67,9 @@ def fit(
     """Learns from events `rows` of a history with `labels` (1 fraud, 0 good) and `features` (rows, m), named or numbered.
 
     `valid`: rows that choose the epoch, among `rows`; else the last of them in time; with none of them `options.epochs` are done. `done`:
-    the history's replay by `schema`. Label states come from the history's labels, each as of the mark. `state`: a file that holds the
-    training after each epoch; where it is there, training goes on from it, to the same weights as without a break. On a CPU the same seed
-    gives the same weights.
+    the history's replay by `schema`. Label states come from the history's labels, each as of the mark. `state`: a folder where a file, named
+    by what the training is of, holds it after each epoch; where that is there, training goes on from it, to the same weights as without a
+    break. On a CPU the same seed gives the same weights.
     """
     rows, labels, features, names = _checked(history, rows, labels, features, names)
     last_us = history.events.at_us[rows[-1]]
@@ -79,16 +81,18 @@ def fit(
     given = _given(history, schema, done, rows, labels, features, valid, options)
     print_of = fingerprint(history, rows, labels, features)
     fitted = _begin(given, options, seed, device)
-    key = {"data": print_of, "seed": seed, "schema": schema.hash, "options": asdict(options)}
-    if state is not None:
-        resume(fitted, state, key)
+    chosen_by = hashlib.blake2b(given.valid.tobytes(), digest_size=8).hexdigest()
+    key = {"data": print_of, "valid": chosen_by, "seed": seed, "schema": schema.hash, "options": asdict(options)}
+    path = None if state is None else state / f"{_hash(key)}.safetensors"
+    if path is not None:
+        resume(fitted, path, key)
     while fitted.epoch < options.epochs and not (
         len(given.valid) and fitted.epoch - fitted.best_epoch >= options.patience
     ):
         run_epoch(fitted, given, options, seed, device)
         precision = _judge(fitted, given, device)
-        if state is not None:
-            store(fitted, state, key)
+        if path is not None:
+            store(fitted, path, key)
         if progress is not None:
             progress(fitted.epoch, options.epochs, precision)
     fitted.net.load_state_dict(fitted.weights)
@@ -99,6 +103,10 @@ def fit(
         "valid_average_precision": fitted.best if len(given.valid) else None,
     }  # fmt: skip
     return Gnn(schema, given.shape, weights_of(fitted.net), names, card)
+
+
+def _hash(key: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def _checked(

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,11 +76,12 @@ def learn(
     options: Options = USUAL,
     wanted: Wanted = lambda name: True,
     rule: tuple[bool, bool] | None = None,
+    state: Path | None = None,
     progress: Progress = lambda share, words: None,
 ) -> Learned:
     """Of the labelled rows of the table. With `graph` a graph network, trained by `options`, may become a part of the model. `rule`: whether
-    the robust rule stays beside either view; if it is not given, rows out of fold say so. Raises TooFewLabels where there are too few of
-    either."""
+    the robust rule stays beside either view; if it is not given, rows out of fold say so. `state`: a folder that keeps a
+    graph network in training, to go on after an interruption. Raises TooFewLabels where there are too few of either."""
     rows, weight = _thinned(table, table.labelled())
     y = table.label[rows]
     inputs = useful(table.where(rows[_spread(len(rows), _LOOKED_AT)]), wanted)
@@ -100,6 +102,7 @@ def learn(
             (told.out, untold.out),
             seed,
             options,
+            state,
             lambda s, words: progress(grown + (1.0 - grown) * s, words),
         )
     of_rule = None

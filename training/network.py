@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -69,20 +70,19 @@ class Rows:
 
 
 def join(
-    graph: Graph, rows: Rows, trees: tuple[Margins, Margins], seed: int, options: Options = USUAL,
+    graph: Graph, rows: Rows, trees: tuple[Margins, Margins], seed: int, options: Options = USUAL, state: Path | None = None,
     progress: Progress = lambda share, words: None,
 ) -> Joined:  # fmt: skip
     """`trees`: of each view, margins of the last two blocks (rows, families) by trees of the blocks before each. Three networks are trained,
-    two where neither view takes it in; none where a block has too few labels of a sort to learn from or to judge by."""
+    two where neither view takes it in; none where a block has too few labels of a sort to learn from or to judge by. `state`: see
+    `gnn.train.fit`."""
     least = min(int(np.bincount(rows.y[rows.blocks(k, k)], minlength=2).min()) for k in range(BLOCKS))
     if least < _LEAST_OF_EACH:
         few = f"left out: a quarter of the labels has {least} of a sort, {_LEAST_OF_EACH} are needed"
         return Joined(None, (None, None), (few, few))
-    fits = Fits(graph, rows, seed, options)
+    fits = Fits(graph, rows, seed, options, state, progress)
     found: tuple[list[Margins], list[Margins]] = ([], [])
-    progress(0.0, "graph network 1 of 3")
     judged = fits.judged()
-    progress(1 / 3, "graph network 2 of 3")
     early = fits.fit(0, 1, judged.card["best_epoch"])
     for block, before in ((2, early), (3, judged)):
         for view, hidden in enumerate((False, True)):
@@ -92,7 +92,6 @@ def join(
     words = (str(gained[0]), str(gained[1]))
     if not any(one.kept for one in gained):
         return Joined(None, (None, None), words)
-    progress(2 / 3, "graph network 3 of 3")
     told, untold = (network if one.kept else None for one, network in zip(gained, out, strict=True))
     return Joined(fits.fit(0, BLOCKS - 1, judged.card["best_epoch"]), (told, untold), words)
 
@@ -139,8 +138,13 @@ def _shift(z: Margins, y: NDArray[np.int8], weight: NDArray[np.int64]) -> float:
 class Fits:
     """Networks of one history, which is replayed once."""
 
-    def __init__(self, graph: Graph, rows: Rows, seed: int, options: Options) -> None:
-        h, self._rows, self._seed, self._options = graph.history, rows, seed, options
+    def __init__(
+        self, graph: Graph, rows: Rows, seed: int, options: Options, state: Path | None = None,
+        progress: Progress = lambda share, words: None,
+    ) -> None:  # fmt: skip
+        """`progress`: of three fits."""
+        h, self._rows, self._seed, self._options, self._state = graph.history, rows, seed, options, state
+        self._fitted, self._progress = 0, progress
         past = h.events.at_us[: rows.place.max() + 1]
         self._schema = GraphSchema(h.kinds, h.crowded, mark_interval_us(past))
         self._history = h
@@ -159,9 +163,16 @@ class Fits:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of PyTorch Geometric's own code, when it is imported
             from gnn.train import fit
-        rows = self._rows
+        rows, before = self._rows, self._fitted
+        self._fitted += 1
+
+        def after(done: int, most: int, _: float) -> None:
+            self._progress((before + done / most) / 3, f"graph network {before + 1} of 3, epoch {done}")
+
+        self._progress(before / 3, f"graph network {before + 1} of 3")
         return fit(
-            self._history, rows.place[some], rows.y[some], seed=self._seed, valid=valid, options=options, schema=self._schema, done=self._replay,
+            self._history, rows.place[some], rows.y[some], seed=self._seed, valid=valid, options=options, progress=after, state=self._state,
+            schema=self._schema, done=self._replay,
         )  # fmt: skip
 
     def score(self, gnn: Gnn, block: int, *, hidden: bool) -> Margins:

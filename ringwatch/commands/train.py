@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +143,7 @@ def run_training(
 
     card = read_card(folder)
     kinds, registry = card.entity_kinds, open_registry(settings)
+    state = settings.data_dir / "training" / f"{card.content}-{given.seed}"
     with CountBar(Console(stderr=True), "training", quiet=quiet) as bar:
         bar.update(0.0, "reading")
         scorers = {s.name: s.version for s in open_assessor(settings, FeatureSchema(kinds)).scorers}
@@ -152,6 +154,7 @@ def run_training(
             seed=given.seed,
             share=given.share,
             graph=graph,
+            state=state,
             progress=lambda s, words: bar.update(s * _HELD_OUT, f"held out: {words}"),
         )
         learned = learn(
@@ -159,12 +162,14 @@ def run_training(
             seed=given.seed,
             graph=graph,
             rule=held.rule_stays,
+            state=state,
             progress=lambda s, words: bar.update(_HELD_OUT + s * (0.95 - _HELD_OUT), f"on all labels: {words}"),
         )
         bar.update(0.95, "registering")
         version = _register(registry, labelled, held, learned, given)
     views = (("", learned.told), (" where labels have stopped", learned.untold))
     notes += [f"graph network{when}: {chosen.network}" for when, chosen in views if chosen.network]
+    shutil.rmtree(state, ignore_errors=True)
     told, untold = held.rule_stays
     notes += [RULE_STAYS if told else f"{RULE_STAYS} where labels have stopped"] if told or untold else []
     return version, held, labelled, notes

@@ -56,17 +56,23 @@ def test_the_seed_decides() -> None:
 
 
 def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    state = tmp_path / "training.safetensors"
+    state = tmp_path / "training"
     with pytest.raises(KeyboardInterrupt):
         trained(state=state, stop_after=2)
     assert same(trained(state=state), trained())
+    assert len(list(state.iterdir())) == 1
 
 
 def test_a_training_of_something_else_is_not_resumed(tmp_path: Path) -> None:
-    state = tmp_path / "training.safetensors"
-    trained(state=state, epochs=1)
+    from gnn.net import Net
+    from gnn.resume import Fit, resume
+
+    trained(state=tmp_path, epochs=1)
+    assert same(trained(seed=9, state=tmp_path, epochs=1), trained(seed=9, epochs=1))
+    first, _ = sorted(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    net = Net(trained(epochs=1).shape)
     with pytest.raises(BadInput, match="another seed"):
-        trained(seed=9, state=state, epochs=1)
+        resume(Fit(net, torch.optim.AdamW(net.parameters())), first, {"seed": 9})
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)

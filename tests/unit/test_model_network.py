@@ -4,11 +4,13 @@ trained with."""
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from gnn.checkpoint import flat
 from gnn.history import Batch, History, Labels, tokens
 from gnn.options import Options
 from ringwatch.errors import BadInput
@@ -109,3 +111,33 @@ def test_labels_that_a_frozen_block_would_not_know_are_not_seen() -> None:
     gnn = one.fit(0, 2, 1)
     assert (one.score(gnn, 3, hidden=True) == another.score(gnn, 3, hidden=True)).all()
     assert (one.score(gnn, 3, hidden=False) != another.score(gnn, 3, hidden=False)).any()
+
+
+def test_a_training_that_was_interrupted_goes_on(learned: Learned, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def interrupt(share: float, words: str) -> None:
+        if words == "graph network 2 of 3, epoch 2":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(TABLE.where(TRAIN), seed=1, graph=GRAPH, options=USED, state=tmp_path, progress=interrupt)
+    again = learn(
+        TABLE.where(TRAIN),
+        seed=1,
+        graph=GRAPH,
+        options=USED,
+        state=tmp_path,
+        progress=lambda _, words: told.append(words),
+    )
+    assert "graph network 1 of 3, epoch 1" not in told
+    assert "graph network 2 of 3, epoch 1" not in told
+    assert "graph network 3 of 3, epoch 1" in told
+    assert again.model.network is not None
+    assert learned.model.network is not None
+    assert all(
+        (a == b).all()
+        for a, b in zip(
+            flat(again.model.network.weights).values(), flat(learned.model.network.weights).values(), strict=True
+        )
+    )
