@@ -132,7 +132,8 @@ class StatusBody(About, kw_only=True):
     snapshot_stall_ms: list[float]
     """How long scoring stood still for each."""
     models: dict[str, str]
-    """Learned models that serve, champion and challenger by id; "none" where there is none, and the robust rule makes the score."""
+    """Learned models that serve, champion and challenger by id, a network that does not answer yet in brackets; "none" where there is none,
+    and the robust rule makes the score."""
     troubles: list[str]
     rings: dict[str, Any]
     """Of the ring keeper, all tenants together, for keys that may `operate`; else empty."""

@@ -90,7 +90,7 @@ class Glance:
         self.snapshots = tuple(tally.snapshots)
         self.watermark_us = pipeline.stream.watermark_us
         assessor, graph = pipeline.stream.assessor, pipeline.graph_error
-        self.models = assessor.book.known
+        self.models = assessor.book.described
         books = [getattr(scorer, "book", None) for scorer in assessor.scorers]
         found = {
             "halted": halted,

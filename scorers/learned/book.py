@@ -119,6 +119,12 @@ class ModelBook:
         return {role: NONE if one is None else one.id for role, one in ready.items()}
 
     @property
+    def described(self) -> dict[str, str]:
+        """`known` for people, with what keeps a network from answering."""
+        states = {id_: network.state for id_, network in self._hearing.items() if network.state}
+        return {role: f"{id_} ({states[id_]})" if id_ in states else id_ for role, id_ in self.known.items()}
+
+    @property
     def trouble(self) -> str:
         """What cannot be used, and why; empty when all that was promoted serves."""
         asked = (self.active.champion, self.active.challenger)

@@ -80,10 +80,11 @@ def try_out(gnn: Gnn, schema: FeatureSchema) -> None:
 
 
 class ServedNetwork:
-    """Called by the thread that scores. `trouble` says why it failed, once it did; it is left out from then on."""
+    """Called by the thread that scores. `trouble` says why it failed, once it did; it is left out from then on. `state` says why it did not
+    answer for all of the last events, empty where it did."""
 
     def __init__(self, gnn: Gnn, schema: FeatureSchema) -> None:
-        self.trouble = ""
+        self.trouble = self.state = ""
         self._gnn, self._schema = gnn, schema
         self._live = LiveNetwork(gnn, schema)
         self._warm_from_us = _NEVER_US
@@ -93,6 +94,11 @@ class ServedNetwork:
     def take(self, items: Sequence[Numbered], past: Past | None = None, *, first: bool = False) -> Answer:
         """Of the events among what the state took in, at least one, in order, each by what was known before it; all of it is remembered.
         `past`: what to be warmed by; `first`: this process has scored nothing before."""
+        answer = self._asked(items, past, first)
+        self.state = answer.why if np.isnan(answer.prob).any() else ""
+        return answer
+
+    def _asked(self, items: Sequence[Numbered], past: Past | None, first: bool) -> Answer:
         if self.trouble:
             return not_asked(_events(items), FAILED)
         if self._warm_from_us == _NEVER_US:

@@ -265,8 +265,13 @@ def test_without_a_past_the_stream_warms_it(shelf: Shelf, one: Placed, size: int
 
 def test_as_many_events_as_it_remembers_warm_it_too(shelf: Shelf, tmp_path: Path) -> None:
     shelf.serve(Serving(put(shelf, "short", joined(1, memory=100), tmp_path)))
-    made = cut(new_stream(new_book(shelf)), ITEMS, 30)
+    book = new_book(shelf)
+    stream = new_stream(book)
+    first = stream.feed(ITEMS[:30])
+    assert book.described["champion"].endswith(f" ({WARMING})")
+    made = Decisions.concatenate([first, cut(stream, ITEMS[30:], 30)])
     assert [WARMING in codes for codes in made.degraded] == [True] * 100 + [False] * 300
+    assert "(" not in book.described["champion"]
 
 
 # -- keeping
