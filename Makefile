@@ -10,7 +10,7 @@ FAULTS ?= tests/faults
 .PHONY: help install install-dev install-train run demo servers servers-down faults test test-train lint check fast format lock audit bench bench-servers docs clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: install ## Simulate a marketplace, find its rings, and serve them until Ctrl-C
 	@$(BIN)/ringwatch demo --data-dir $(DATA) --events $(EVENTS) --serve

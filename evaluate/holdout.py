@@ -110,7 +110,8 @@ def hold_out(
         message = f"of the labels known when the held-out {share:.0%} begins: {error.message}"
         raise TooFewLabels(message, hint=error.hint) from None
     tested = table.where(test)
-    prob, score = said(found.model, tested, graph), predict(found.model, tested, graph)
+    prob = said(found.model, tested, graph)
+    score = with_rule(found.model, tested, prob)
     threshold = best_f1_threshold(_scored(found.told.oof, found.told.y == FRAUD))
     scored, calibrated = _scored(score, fraud), _scored(prob, fraud)
     rule = _scored(of.rule[test].astype(np.float64), fraud)
@@ -123,7 +124,11 @@ def hold_out(
 
 def predict(model: LearnedModel, table: Table, graph: Graph | None = None) -> NDArray[np.float64]:
     """Scores (n,): probabilities, with the robust rule beside them where the model says so. `graph`: of a model that has a graph network."""
-    p = said(model, table, graph)
+    return with_rule(model, table, said(model, table, graph))
+
+
+def with_rule(model: LearnedModel, table: Table, p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities (n,) of the model, with the robust rule beside them where it says so."""
     evaluator = Evaluator(model, table.feature_names, table.scorer_names)
     stays = evaluator.beside_rule(evaluator.stale(table.silence_s.astype(np.float64)))
     return np.where(stays, beside(p, rule_of(table)), p) if stays.any() else p

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.models import put, trained
 
+from scorers.learned.model import LearnedModel
 from scorers.learned.shelf import Placed, Shelf
 
 
@@ -16,10 +18,16 @@ def shelf(tmp_path: Path) -> Shelf:
 
 
 @pytest.fixture
-def one(shelf: Shelf, tmp_path: Path) -> Placed:
-    return put(shelf, "one", trained(1), tmp_path)
+def model_of() -> Callable[[int], LearnedModel]:
+    """A model by its seed."""
+    return trained
 
 
 @pytest.fixture
-def two(shelf: Shelf, tmp_path: Path) -> Placed:
-    return put(shelf, "two", trained(2), tmp_path)
+def one(shelf: Shelf, model_of: Callable[[int], LearnedModel], tmp_path: Path) -> Placed:
+    return put(shelf, "one", model_of(1), tmp_path)
+
+
+@pytest.fixture
+def two(shelf: Shelf, model_of: Callable[[int], LearnedModel], tmp_path: Path) -> Placed:
+    return put(shelf, "two", model_of(2), tmp_path)

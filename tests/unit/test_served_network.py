@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from scorers.learned.again import again
 from scorers.learned.book import LABELS_STALE
 from scorers.learned.inputs import CHALLENGER, LEARNED, MODELS, NETWORKS
 from scorers.learned.live_network import LiveNetwork
-from scorers.learned.model import Evaluator, margin_of, probability
+from scorers.learned.model import Evaluator, LearnedModel, margin_of, probability
 from scorers.learned.served_network import FAILED, OFF, WARM_US, WARMING
 from scorers.learned.shelf import Placed, Serving, Shelf
 
@@ -29,13 +29,8 @@ NETWORK, BESIDE = NETWORKS
 
 
 @pytest.fixture
-def one(shelf: Shelf, tmp_path: Path) -> Placed:
-    return put(shelf, "one", joined(1), tmp_path)
-
-
-@pytest.fixture
-def two(shelf: Shelf, tmp_path: Path) -> Placed:
-    return put(shelf, "two", joined(2), tmp_path)
+def model_of() -> Callable[[int], LearnedModel]:
+    return joined
 
 
 def from_the_start(shelf: Shelf, **more: object) -> ScoringStream:
