@@ -28,6 +28,7 @@ from scorers.decision import Decisions
 from scorers.learned.inputs import OF_MODELS, of_neighbours
 from scorers.learned.model import probability
 from training import network
+from training.blocks import LATE
 from training.fit import Wanted, learn
 from training.graph import Graph, GraphBuilder
 from training.judging import RULE_STAYS
@@ -130,7 +131,7 @@ def backtest(
     report = test.of_rule()
     report.refused = rows.refused
     if builder is not None and learning is not None:
-        data = Data(builder.table(label), None if graph is None else graph.graph())
+        data = Data(builder.table(label, known_us), None if graph is None else graph.graph())
         if learning.network and graph is None:
             report.notes.append(network.WITHOUT_TORCH)
         test.learn(report, data, learning, lambda s, words: progress(share + (1.0 - share) * s, words))
@@ -232,6 +233,7 @@ class _Test:
                         where = f"{words}, fold {k + 1}"
                         report.network += [f"{where}: {made.network}"] if made.network else []
                         report.notes += [f"{where}: {RULE_STAYS}"] if made.rule else []
+                        report.notes += [f"fold {k + 1}: {LATE}"] if made.late and number == 0 else []
                 except TooFewLabels as error:
                     note = f"fold {k + 1}: the robust rule: {error}"
                     report.notes += [note] if note not in report.notes else []
@@ -284,14 +286,15 @@ class _Test:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """Scores of the test rows, scores and labels of training rows out of fold, what became of the graph network, and whether the robust
-    rule stays beside the model."""
+    """Scores of the test rows, scores and labels of training rows out of fold, what became of the graph network, whether the robust
+    rule stays beside the model, and whether labels came later than the blocks of training are long."""
 
     score: NDArray[np.float64]
     oof: NDArray[np.float64]
     y: NDArray[np.int8]
     network: str = ""
     rule: bool = False
+    late: bool = False
 
 
 def _with_trees(data: Data, train: Table, test: Table, seed: int, way: Way, options: Options) -> _Made:
@@ -299,7 +302,7 @@ def _with_trees(data: Data, train: Table, test: Table, seed: int, way: Way, opti
     found = learn(train, seed=seed, graph=graph, options=options, wanted=way.wanted)
     stale = np.mean(test.silence_s > found.model.patience_s) > 0.5
     chosen, view = (found.untold, found.model.untold) if stale else (found.told, found.model.told)
-    return _Made(predict(found.model, test, data.graph), chosen.oof, chosen.y, chosen.network, view.rule)
+    return _Made(predict(found.model, test, data.graph), chosen.oof, chosen.y, chosen.network, view.rule, found.late)
 
 
 def _network_alone(data: Data, train: Table, test: Table, seed: int, way: Way, options: Options) -> _Made:

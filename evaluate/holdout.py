@@ -92,14 +92,15 @@ def hold_out(
             f"the held-out {fraud.size} labels are all {'fraud' if fraud.all() else 'good'}",
             hint="hold out a larger share with --holdout; until then the robust rule combines the scorers",
         )
-    known = ~test & (of.known_us <= from_us)
-    label = np.where(known, table.label, UNLABELLED).astype(np.int8)
+    known = ~test & (table.known_us <= from_us)
+    label, known_us = np.where(known, table.label, UNLABELLED).astype(np.int8), table.known_us
     if of.assumed:
         late = ~known & (table.at_us + of.waited_us <= from_us)
         label[late], known = GOOD, known | late
+        known_us = np.where(late, table.at_us + of.waited_us, known_us)
     try:
         found = learn(
-            replace(table, label=label),
+            replace(table, label=label, known_us=known_us),
             seed=seed,
             graph=graph,
             rule=(True, True) if of.assumed else None,

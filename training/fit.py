@@ -2,8 +2,8 @@
 given, in order of time, by one rule for all data sets.
 
 The rows are cut into four blocks of time. How many trees is seen on the last block, by trees that were trained on the blocks before it; the
-blend is fitted on the last two blocks, each scored by trees of the blocks before it; then all rows train the trees that serve. A graph
-network, where there is one, joins the blend by the same blocks (`training/network.py`).
+blend is fitted on the last two blocks, each scored by trees of the blocks before it (`training/blocks.py`); then all rows train the trees
+that serve. A graph network, where there is one, joins the blend by the same blocks (`training/network.py`).
 
 Twice: with all inputs, and without those that depend on labels, for when labels have stopped coming.
 """
@@ -26,6 +26,7 @@ from scorers.learned.model import LearnedModel, View, beside, probability
 from scorers.learned.trees import Trees
 from training import network
 from training.blending import Blend, blend, joined
+from training.blocks import BLOCKS, Blocks
 from training.boosting import Settings, fit, flat, margins
 from training.graph import Graph
 from training.judging import precision, rule_of, rule_stays
@@ -66,6 +67,8 @@ class Learned:
     model: LearnedModel
     told: Chosen
     untold: Chosen
+    late: bool
+    """Whether choices were made with labels that were not known yet, because they come later than blocks are long."""
 
 
 def learn(
@@ -83,9 +86,9 @@ def learn(
     the robust rule stays beside either view; if it is not given, rows out of fold say so. `state`: a folder that keeps a
     graph network in training, to go on after an interruption. Raises TooFewLabels where there are too few of either."""
     rows, weight = _thinned(table, table.labelled())
-    y = table.label[rows]
+    blocks = table.blocks(rows)
     inputs = useful(table.where(rows[_spread(len(rows), _LOOKED_AT)]), wanted)
-    given = _Given(partial(_values, table, rows), y, weight, seed, rule)
+    given = _Given(partial(_values, table, rows), blocks, weight, seed, rule)
     plain = np.flatnonzero([not of_labels(name) for name in inputs.names])
     all_there = len(plain) == len(inputs)
     grown = 1.0 if graph is None else 0.7
@@ -95,7 +98,7 @@ def learn(
         untold = _grown(inputs.select(plain), given, lambda s, words: progress(half + (grown - half) * s, words))
     joined_by = None
     if graph is not None:
-        rows_of = network.Rows(graph.place[table.row[rows]], y, weight, network.cuts_of(len(y)))
+        rows_of = network.Rows(graph.place[table.row[rows]], weight, blocks)
         joined_by = network.join(
             graph,
             rows_of,
@@ -107,7 +110,7 @@ def learn(
         )
     of_rule = None
     if all(wanted(name) for name in Inputs.candidates((), table.scorer_names).names):
-        of_rule = rule_of(table.where(rows[network.cuts_of(len(y))[2] :]))
+        of_rule = rule_of(table.where(rows[blocks.since(2)]))
     (one, one_as), (other, other_as) = (
         _finished(g, given, joined_by, k, of_rule) for k, g in enumerate((told, untold))
     )
@@ -115,7 +118,9 @@ def learn(
     silence_s = table.silence_s[rows]
     heard = silence_s[np.isfinite(silence_s)]
     patience_s = np.inf if all_there else _PATIENCE * float(heard.max()) if len(heard) else 0.0
-    return Learned(LearnedModel(one, other, patience_s, joined_by.gnn if joined_by else None), one_as, other_as)
+    return Learned(
+        LearnedModel(one, other, patience_s, joined_by.gnn if joined_by else None), one_as, other_as, blocks.late
+    )
 
 
 def _thinned(table: Table, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -161,7 +166,7 @@ class _Given:
     """Rows that teach, in order of time."""
 
     values: Values
-    y: NDArray[np.int8]
+    blocks: Blocks
     weight: NDArray[np.int64]
     """For how many rows each stands."""
     seed: int
@@ -182,18 +187,17 @@ class _Grown:
 
 
 def _grown(inputs: Inputs, given: _Given, progress: Progress) -> _Grown:
-    y, weight = given.y, given.weight
-    cuts = network.cuts_of(len(y))
-    before, last = slice(0, cuts[-2]), slice(cuts[-2], cuts[-1])
-    for half, of in (("earlier", y[: cuts[2]]), ("later", y[cuts[2] :])):
+    blocks, weight = given.blocks, given.weight
+    y, before, last = blocks.y, blocks.before(BLOCKS - 1), blocks[BLOCKS - 1]
+    for half, of in (("earlier", y[blocks.before(2)]), ("later", y[blocks.since(2)])):
         if len(np.unique(of)) < 2:
             message = f"the {half} half of the labels is all of one sort"
             raise TooFewLabels(message, hint="the robust rule combines the scorers until both have come for longer")
-    kept, gains = _strongest(inputs, given, cuts[-2])
+    kept, gains = _strongest(inputs, given, before)
     inputs = inputs.select(kept)
     x = given.values(inputs)
 
-    def grow(some: slice, s: Settings) -> Any:
+    def grow(some: NDArray[np.int64] | slice, s: Settings) -> Any:
         return fit(x[some], y[some], s, given.seed, weight[some])
 
     progress(0.1, "inputs are chosen")
@@ -201,7 +205,7 @@ def _grown(inputs: Inputs, given: _Given, progress: Progress) -> _Grown:
     boosted, booster = _boosted(partial(grow, before), few, x[last], y[last], weight[last])
     progress(0.4, "settings are chosen")
     families = (boosted, _forest(*x.shape))
-    early, third = slice(0, cuts[2]), slice(cuts[2], cuts[3])
+    early, third = blocks.before(2), blocks[2]
     of_third = [margins(grow(early, s), x[third]) for s in families]
     of_last = [margins(booster, x[last], boosted.rounds), margins(grow(before, families[1]), x[last])]
     out = np.column_stack([np.concatenate(both) for both in zip(of_third, of_last, strict=True)])
@@ -215,8 +219,8 @@ def _finished(
 ) -> tuple[View, Chosen]:
     """The blend of a view's trees, and of the network where the view takes it in; with the robust rule beside it, of which the scores of the
     last two blocks are given where it may be, if it is worth its place."""
-    later = network.cuts_of(len(given.y))[2]
-    y, weight = given.y[later:], given.weight[later:]
+    later = given.blocks.since(2)
+    y, weight = given.blocks.y[later], given.weight[later]
     out, trees = grown.out, len(grown.trees)
     added = None if joined_by is None else joined_by.margins[which]
     b, alone = blend(out, y, weight), None
@@ -236,12 +240,12 @@ def _finished(
     return View(grown.inputs.names, joined(grown.trees, of_trees), share, alone, stays), chosen
 
 
-def _strongest(inputs: Inputs, given: _Given, before: int) -> tuple[NDArray[np.int64], list[float]]:
+def _strongest(inputs: Inputs, given: _Given, before: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[float]]:
     """Inputs that a quick model of the rows before gains by, and how much."""
-    some = _spread(before, 2 * _LOOKED_AT)
-    settings = Settings("boosted", 60, 31, _least_rows(before), rate=0.1, bins=255)
-    most = int(np.clip(np.bincount(given.y[:before], minlength=2).min() // 10, *_INPUTS))
-    quick = fit(given.values(inputs, some), given.y[some], settings, given.seed, given.weight[some])
+    y, some = given.blocks.y, before[_spread(len(before), 2 * _LOOKED_AT)]
+    settings = Settings("boosted", 60, 31, _least_rows(len(before)), rate=0.1, bins=255)
+    most = int(np.clip(np.bincount(y[before], minlength=2).min() // 10, *_INPUTS))
+    quick = fit(given.values(inputs, some), y[some], settings, given.seed, given.weight[some])
     gain = quick.feature_importance("gain")
     kept = np.sort(np.argsort(-gain, kind="stable")[:most])
     kept = kept[gain[kept] > 0.0] if (gain > 0.0).any() else kept

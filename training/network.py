@@ -1,9 +1,9 @@
 """The graph network of a model: it learns alone, and joins the trees where they are the better for it.
 
-The same four blocks of time as those of the trees: a network of the first two blocks scores the third, one of the first three scores the
-fourth, and that block says after how many epochs training ends. For the inputs without labels a block is scored as if no label had been
-told since it began. The trees of a view are joined by it if these two blocks lose less with it, each by weights fitted on the other and
-shifted to as many frauds as there are. Then all blocks train the one that serves.
+The same four blocks of time as those of the trees (`training/blocks.py`): a network of the first two blocks scores the third, one of the
+first three scores the fourth, and that block says after how many epochs training ends. For the inputs without labels a block is scored as if
+no label had been told since it began. The trees of a view are joined by it if these two blocks lose less with it, each by weights fitted on
+the other and shifted to as many frauds as there are. Then all blocks train the one that serves.
 """
 
 from __future__ import annotations
@@ -23,20 +23,15 @@ from gnn.records import Replay
 from gnn.replay import replay
 from gnn.schema import GraphSchema, mark_interval_us
 from training.blending import blend
+from training.blocks import BLOCKS, Blocks
 from training.graph import Graph
 from training.table import Table
 
-BLOCKS = 4
 WITHOUT_TORCH = "without the graph network: torch is not installed"
 _LEAST_OF_EACH = 8
 """Labels of good and of fraud in a block."""
 Margins = NDArray[np.float64]
 Progress = Callable[[float, str], None]
-
-
-def cuts_of(n: int) -> list[int]:
-    """Where the blocks of n rows begin, and where the last ends."""
-    return [n * k // BLOCKS for k in range(BLOCKS + 1)]
 
 
 def there() -> bool:
@@ -58,15 +53,18 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Labelled rows in order of time: `place` in the history, labels, for how many rows each stands, and `cuts` between blocks."""
+    """Labelled rows in order of time, each (n,): `place` in the history, and for how many rows each stands."""
 
     place: NDArray[np.int64]
-    y: NDArray[np.int8]
     weight: NDArray[np.int64]
-    cuts: list[int]
+    blocks: Blocks
 
-    def blocks(self, first: int, last: int) -> slice:
-        return slice(self.cuts[first], self.cuts[last + 1])
+    @property
+    def y(self) -> NDArray[np.int8]:
+        return self.blocks.y
+
+    def all(self) -> NDArray[np.int64]:
+        return np.arange(len(self.place))
 
 
 def join(
@@ -76,14 +74,14 @@ def join(
     """`trees`: of each view, margins of the last two blocks (rows, families) by trees of the blocks before each. Three networks are trained,
     two where neither view takes it in; none where a block has too few labels of a sort to learn from or to judge by. `state`: see
     `gnn.train.fit`."""
-    least = min(int(np.bincount(rows.y[rows.blocks(k, k)], minlength=2).min()) for k in range(BLOCKS))
+    least = min(int(np.bincount(rows.y[rows.blocks[k]], minlength=2).min()) for k in range(BLOCKS))
     if least < _LEAST_OF_EACH:
         few = f"left out: a quarter of the labels has {least} of a sort, {_LEAST_OF_EACH} are needed"
         return Joined(None, (None, None), (few, few))
     fits = Fits(graph, rows, seed, options, state, progress)
     found: tuple[list[Margins], list[Margins]] = ([], [])
     judged = fits.judged()
-    early = fits.fit(0, 1, judged.card["best_epoch"])
+    early = fits.fit(rows.blocks.before(2), judged.card["best_epoch"])
     for block, before in ((2, early), (3, judged)):
         for view, hidden in enumerate((False, True)):
             found[view].append(fits.score(before, block, hidden=hidden))
@@ -93,7 +91,7 @@ def join(
     if not any(one.kept for one in gained):
         return Joined(None, (None, None), words)
     told, untold = (network if one.kept else None for one, network in zip(gained, out, strict=True))
-    return Joined(fits.fit(0, BLOCKS - 1, judged.card["best_epoch"]), (told, untold), words)
+    return Joined(fits.fit(rows.all(), judged.card["best_epoch"]), (told, untold), words)
 
 
 class Gain(NamedTuple):
@@ -111,9 +109,10 @@ class Gain(NamedTuple):
 
 def gain(rows: Rows, trees: Margins, network: Margins) -> Gain:
     """By margins of the last two blocks, of trees (rows, families) and a network (rows,); each block by weights fitted on the other."""
-    start, cut, stop = rows.cuts[2:]
-    y, weight = rows.y[start:stop], rows.weight[start:stop]
-    third, last = slice(0, cut - start), slice(cut - start, stop - start)
+    later = rows.blocks.since(2)
+    y, weight = rows.y[later], rows.weight[later]
+    cut = rows.blocks[2].stop - later.start
+    third, last = slice(0, cut), slice(cut, len(y))
     less = np.empty(len(y))
     for fitted, judged in ((third, last), (last, third)):
         losses = []
@@ -151,15 +150,16 @@ class Fits:
         self._replay: Replay = replay(h, self._schema, since=int(rows.place.min()))
 
     def judged(self) -> Gnn:
-        """Of all blocks but the last, which chooses the epoch."""
-        rows = self._rows
-        return self._fit(rows.blocks(0, BLOCKS - 1), rows.place[rows.blocks(BLOCKS - 1, BLOCKS - 1)], self._options)
+        """Of the blocks before the last, which chooses the epoch."""
+        blocks = self._rows.blocks
+        last = self._rows.all()[blocks[BLOCKS - 1]]
+        return self._fit(np.append(blocks.before(BLOCKS - 1), last), self._rows.place[last], self._options)
 
-    def fit(self, first: int, last: int, epochs: int) -> Gnn:
-        """Of blocks `first` to `last`."""
-        return self._fit(self._rows.blocks(first, last), np.zeros(0, np.int64), replace(self._options, epochs=epochs))
+    def fit(self, some: NDArray[np.int64], epochs: int) -> Gnn:
+        """Of some of the rows."""
+        return self._fit(some, np.zeros(0, np.int64), replace(self._options, epochs=epochs))
 
-    def _fit(self, some: slice, valid: NDArray[np.int64], options: Options) -> Gnn:
+    def _fit(self, some: NDArray[np.int64], valid: NDArray[np.int64], options: Options) -> Gnn:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of PyTorch Geometric's own code, when it is imported
             from gnn.train import fit
@@ -177,7 +177,7 @@ class Fits:
 
     def score(self, gnn: Gnn, block: int, *, hidden: bool) -> Margins:
         """Of a block; `hidden`: as if no label had been told since it began."""
-        place, done, h = self._rows.place[self._rows.blocks(block, block)], self._replay, self._history
+        place, done, h = self._rows.place[self._rows.blocks[block]], self._replay, self._history
         if hidden:
             before = h.until(int(place.max()) + 1, int(h.events.at_us[place[0]]))
             done = replay(before, self._schema, since=int(place.min()))
@@ -194,8 +194,8 @@ def margins(gnn: Gnn, graph: Graph, rows: NDArray[np.int64]) -> Margins:
 def alone(graph: Graph, table: Table, seed: int, options: Options = USUAL) -> tuple[Gnn, Margins, NDArray[np.int8]]:
     """A network of the labelled rows of a table; and margins and labels of the last block, by one of the blocks before. Raises TooFewLabels."""
     table = table.where(table.labelled())
-    rows = Rows(graph.place[table.row], table.label, np.ones(len(table), np.int64), cuts_of(len(table)))
+    rows = Rows(graph.place[table.row], np.ones(len(table), np.int64), table.blocks(np.arange(len(table))))
     fits = Fits(graph, rows, seed, options)
     judged = fits.judged()
-    gnn = fits.fit(0, BLOCKS - 1, judged.card["best_epoch"])
-    return gnn, fits.score(judged, BLOCKS - 1, hidden=False), rows.y[rows.blocks(3, 3)]
+    gnn = fits.fit(rows.all(), judged.card["best_epoch"])
+    return gnn, fits.score(judged, BLOCKS - 1, hidden=False), rows.y[rows.blocks[BLOCKS - 1]]

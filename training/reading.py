@@ -46,9 +46,8 @@ class Labelled:
 
     card: Card
     table: Table
-    known_us: NDArray[np.int64]
-    """When the label became known, or counts as known: none sooner than `waited_us` after the event, or the youngest events would be
-    those alone that turned out fraud quickly."""
+    """`known_us` is when the label became known, or counts as known: none sooner than `waited_us` after the event, or the youngest events
+    would be those alone that turned out fraud quickly."""
     rule: NDArray[np.float32]
     """Score by the robust rule."""
     assumed: int = 0
@@ -106,10 +105,11 @@ def read_labelled(folder: Path, scorers: dict[str, str], unlabelled: Unlabelled 
     split = sum(name.startswith(SCORED) for name in names)
     table = Table(
         tuple(names[split:]), tuple(name.removeprefix(SCORED) for name in names[:split]), values[:, split:], values[:, :split],
-        label[rows].astype(np.int8), at_us[rows], column(paths, "silence_s")[rows], column(paths, "row")[rows],
+        label[rows].astype(np.int8), at_us[rows], known_us[rows], column(paths, "silence_s")[rows],
+        column(paths, "row")[rows],
     )  # fmt: skip
     assumed = int(np.count_nonzero(teach & ~labelled))
-    return Labelled(card, table, known_us[rows], column(paths, "score")[rows], assumed, waited_us)
+    return Labelled(card, table, column(paths, "score")[rows], assumed, waited_us)
 
 
 def _values(paths: list[Path], names: list[str], rows: NDArray[np.int64]) -> NDArray[np.float32]:

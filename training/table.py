@@ -12,13 +12,15 @@ from features.schema import FeatureSchema
 from scorers.decision import Decisions
 from scorers.learned.inputs import OF_MODELS
 from scorers.learned.silence import Silence
+from training.blocks import Blocks
 from training.labelled import LEAST_OF_EACH, TooFewLabels
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """`features` float32 (n, features), `scores` float32 (n, scorers), NaN where missing; `label` int8 (n,), -1 unknown, 0 good,
-    1 fraud; `at_us` int64 (n,); `silence_s` float32 (n,), since a fraud was last heard of; `row` int64 (n,), where it is in the source."""
+    1 fraud; `at_us` and `known_us` int64 (n,), of the event and of its label; `silence_s` float32 (n,), since a fraud was last heard of;
+    `row` int64 (n,), where it is in the source."""
 
     feature_names: tuple[str, ...]
     scorer_names: tuple[str, ...]
@@ -26,6 +28,7 @@ class Table:
     scores: NDArray[np.float32]
     label: NDArray[np.int8]
     at_us: NDArray[np.int64]
+    known_us: NDArray[np.int64]
     silence_s: NDArray[np.float32]
     row: NDArray[np.int64]
 
@@ -36,8 +39,12 @@ class Table:
         return replace(
             self,
             features=self.features[rows], scores=self.scores[rows], label=self.label[rows], at_us=self.at_us[rows],
-            silence_s=self.silence_s[rows], row=self.row[rows],
+            known_us=self.known_us[rows], silence_s=self.silence_s[rows], row=self.row[rows],
         )  # fmt: skip
+
+    def blocks(self, rows: NDArray[np.int64]) -> Blocks:
+        """`rows`: in order of time, with labels."""
+        return Blocks(self.label[rows], self.at_us[rows], self.known_us[rows])
 
     def labelled(self) -> NDArray[np.int64]:
         """Which rows have a label, in order of time. Raises TooFewLabels where there are too few of either."""
@@ -88,10 +95,11 @@ class TableBuilder:
         self._scores[to] = decisions.scores[some][:, self._judges]
         self._silent[to], self._at[to], self._row[to] = silent[some], at_us[some], rows[some]
 
-    def table(self, label: NDArray[np.int8]) -> Table:
-        """`label` (rows of the source,)."""
+    def table(self, label: NDArray[np.int8], known_us: NDArray[np.int64] | None = None) -> Table:
+        """`label` (rows of the source,), known at the time of the event where `known_us` is not given."""
         n = slice(0, self._n)
+        row, at_us = self._row[n], self._at[n]
         return Table(
-            self._names, self._scorers, self._features[n], self._scores[n], label[self._row[n]], self._at[n], self._silent[n],
-            self._row[n],
+            self._names, self._scorers, self._features[n], self._scores[n], label[row], at_us,
+            at_us if known_us is None else known_us[row], self._silent[n], row,
         )  # fmt: skip

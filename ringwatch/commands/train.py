@@ -136,6 +136,7 @@ def run_training(
     from features.schema import FeatureSchema
     from ringwatch.progress import CountBar
     from ringwatch.wiring import open_assessor
+    from training.blocks import LATE
     from training.fit import learn
     from training.judging import RULE_STAYS
     from training.reading import read_card, read_labelled
@@ -172,6 +173,7 @@ def run_training(
     shutil.rmtree(state, ignore_errors=True)
     told, untold = held.rule_stays
     notes += [RULE_STAYS if told else f"{RULE_STAYS} where labels have stopped"] if told or untold else []
+    notes += [LATE] if learned.late else []
     return version, held, labelled, notes
 
 
@@ -211,7 +213,7 @@ def _register(registry: Any, labelled: Labelled, held: Holdout, learned: Any, gi
     }  # fmt: skip
     parameters = {
         "seed": given.seed, "trained_on": len(table), "assumed_good": labelled.assumed, "held_out": held.rows, "patience_s": learned.model.patience_s,
-        "rule_stays": learned.model.told.rule,
+        "rule_stays": learned.model.told.rule, "late_labels": learned.late,
         **{f"{view}.inputs": len(chosen.inputs) for view, chosen in (("told", learned.told), ("untold", learned.untold))},
         **{
             f"{view}.{s.family}": f"{s.rounds} trees, {s.leaves} leaves, {s.least_rows} rows, rate {s.rate}"

@@ -46,12 +46,14 @@ def events_of(lines: Sequence[bytes], tenant: str) -> list[Event]:
     return [item for item in found if isinstance(item, Event)]
 
 
-def expected(lines: Sequence[bytes], tenant: str) -> Expected:
-    schema, settings = FeatureSchema(), Settings()
+def expected(lines: Sequence[bytes], tenant: str, *, models_dir: Path | None = None) -> Expected:
+    """`models_dir`: with the learned models that this folder says serve."""
+    schema, settings = FeatureSchema(), Settings(models_dir=models_dir)
     events = events_of(lines, tenant)
     state = MemoryState(schema, max_entities=100_000)
     rings = RingKeeper(schema)
-    stream = ScoringStream(state, open_assessor(settings, schema), rings)
+    assessor = open_assessor(settings, schema, serves=models_dir is not None, whole=False)
+    stream = ScoringStream(state, assessor, rings)
     decisions = stream.feed(list(enumerate(events)))
     grouper = AlertGrouper(int(settings.alert_window_h * HOUR_US), int(settings.ring_alert_window_days * DAY_US))
     alerts, _ = grouper.add(decisions)

@@ -29,7 +29,7 @@ from scorers.policy import Policy
 from scorers.registry import build_scorers
 from scorers.rules.book import RuleBook
 from training.fit import learn
-from training.table import TableBuilder
+from training.table import Table, TableBuilder
 
 SCHEMA = FeatureSchema()
 KINDS = frozenset(("user", "device", "card"))
@@ -73,6 +73,12 @@ def new_book(shelf: Shelf, **more: object) -> ModelBook:
 @cache
 def trained(seed: int, events: int = 900, *, rule: bool = False) -> LearnedModel:
     """`rule`: with the robust rule beside it, whatever the labels say of that."""
+    model = learn(table(seed, events), seed=seed).model
+    return replace(model, told=replace(model.told, rule=rule), untold=replace(model.untold, rule=rule))
+
+
+def table(seed: int, events: int = 900) -> Table:
+    """Of the shop; labels are known at the time of the event."""
     items = shop(events, seed)
     stream = new_stream()
     made = stream.feed(items)
@@ -80,8 +86,7 @@ def trained(seed: int, events: int = 900, *, rule: bool = False) -> LearnedModel
     rows = np.arange(len(made))
     builder = TableBuilder(SCHEMA, stream.assessor.names, np.ones(len(made), np.bool_), KINDS)
     builder.keep(made, rows)
-    model = learn(builder.table(np.array([label[e.event_id] for e in made.events], np.int8)), seed=seed).model
-    return replace(model, told=replace(model.told, rule=rule), untold=replace(model.untold, rule=rule))
+    return builder.table(np.array([label[e.event_id] for e in made.events], np.int8))
 
 
 def put(shelf: Shelf, version: str, model: LearnedModel, folder: Path, schema: str = SCHEMA.hash) -> Placed:

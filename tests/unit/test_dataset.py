@@ -369,7 +369,7 @@ def test_old_events_without_a_label_count_as_good_where_few_have_one(whole: Path
     young = START_US + (449 - 24) * HOUR_US
     assert (len(found.table), found.assumed, found.waited_us) == (426, 426 - 142, 24 * HOUR_US)
     assert found.table.at_us.max() == young
-    assert (found.known_us == found.table.at_us + 24 * HOUR_US).all()
+    assert (found.table.known_us == found.table.at_us + 24 * HOUR_US).all()
     alone = read_labelled(whole, SCORERS)
     assert (len(alone.table), alone.assumed) == (142, 0), "a third is labelled: the others stay unknown"
     at = np.isin(found.table.row, alone.table.row)

@@ -62,6 +62,8 @@ def test_the_rule_is_the_scorers_by_their_weights_without_what_people_decided() 
     scores[1, 1:] = np.nan
     none = np.zeros((2, 0), np.float32)
     nothing = np.zeros(2, np.int64)
-    table = Table((), names, none, scores, nothing.astype(np.int8), nothing, nothing.astype(np.float32), nothing)
+    table = Table(
+        (), names, none, scores, nothing.astype(np.int8), nothing, nothing, nothing.astype(np.float32), nothing
+    )
     one, other = BUILT_IN.weight("statistical"), BUILT_IN.weight("velocity")
     assert rule_of(table) == pytest.approx([1.0 - (1.0 - one) * (1.0 - other), one])

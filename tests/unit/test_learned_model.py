@@ -149,7 +149,7 @@ def table(n: int, seed: int = 0, frauds: float = 0.1) -> Table:
     features[rng.random(n) < 0.1, 2] = np.nan
     at_us = START_US + np.arange(n) * HOUR_US
     return Table(
-        names, ("velocity",), features, np.full((n, 1), np.nan, np.float32), label, at_us, np.full(n, 3600.0, np.float32), np.arange(n)
+        names, ("velocity",), features, np.full((n, 1), np.nan, np.float32), label, at_us, at_us, np.full(n, 3600.0, np.float32), np.arange(n)
     )  # fmt: skip
 
 
