@@ -8,6 +8,7 @@ from typing import Any
 from api.answers import AlertEvent
 from api.cursor import read_cursor, write_cursor
 from api.served import Served
+from explain.explanation import Explanation, explain
 from ingest.scoring import Scoring
 from ingest.values import check_time, show
 from ledger.queries import AlertFilter
@@ -18,6 +19,8 @@ from ringwatch.model import Alert, Level
 
 MOST_ALERTS, MOST_EVENTS, MOST_RINGS = 200, 100, 500
 MAX_TEXT = 256
+PEERS = 400
+"""Earlier events that say what is usual."""
 
 
 def alert_filter(given: dict[str, str | None]) -> AlertFilter:
@@ -69,6 +72,22 @@ def stored_of(here: Served, tenant: str, event_id: str) -> StoredAssessment:
     if found is None:
         raise NotFound(f"there is no event {show(event_id, quote=True)}", hint="POST /v1/score takes it")
     return found
+
+
+def decided(here: Served, tenant: str, alert_id: str | None, event_id: str | None) -> StoredAssessment | None:
+    """The event that is named, or the highest scored one of an alert. Raises BadInput where not one of both is given."""
+    if (alert_id is None) == (event_id is None):
+        raise BadInput("alertId and eventId are both given, or neither", hint="name one of them", field="eventId")
+    if alert_id is not None:
+        alert = here.ledger.alert(tenant, alert_id) if is_id(alert_id) else None
+        event_id = None if alert is None else alert.top_event_id
+    return here.ledger.stored(tenant, event_id) if event_id is not None and is_id(event_id) else None
+
+
+def explained(here: Served, then: StoredAssessment) -> Explanation:
+    """Raises NotFound, Corrupt where what made the decision is not there any more."""
+    peers = here.ledger.calm_before(then.assessment.tenant, then.assessment.event_id, limit=PEERS)
+    return explain(here.past, then, peers)
 
 
 def alert_event(stored: StoredAssessment) -> AlertEvent:

@@ -12,6 +12,7 @@ from api.engine import Engine
 from api.guard import Access
 from api.keys import Caller
 from api.meters import Meters
+from explain.past import Past
 from graph.store import GraphStore
 from ingest.intake import Intake
 from ledger.queries import LedgerQueries
@@ -27,6 +28,7 @@ class Served:
     intake: Intake
     ledger: LedgerQueries
     graph: GraphStore | None
+    past: Past
     kinds: Sequence[Kind]
     access: Access
     meters: Meters

@@ -14,9 +14,11 @@ from sqlalchemy import func, select, tuple_
 from ledger import tables as t
 from ledger.sql_store import SqlLedger
 from ledger.store import StoredAssessment
-from ringwatch.model import Alert
+from ringwatch.model import Alert, Level
 
 _decode_alert = msgspec.msgpack.Decoder(Alert).decode
+CALM_WITHIN = 50_000
+"""Running numbers before an event that are looked at for calm ones."""
 SCANNED = 20_000
 """Alerts looked at for one page; a page may be short and still name the next."""
 Place = tuple[int, str]
@@ -110,6 +112,19 @@ class LedgerQueries(SqlLedger):
 
     def stored(self, tenant: str, event_id: str) -> StoredAssessment | None:
         return self.assessments(tenant, [event_id]).get(event_id)
+
+    def calm_before(self, tenant: str, event_id: str, *, limit: int) -> list[StoredAssessment]:
+        """Events of level LOW that were decided before one, the latest first; looked for among the last so many numbers."""
+        a, ids = t.assessments.c, t.event_ids.c
+        with self._reading() as connection:
+            seq = connection.scalar(select(ids.seq).where(ids.tenant == tenant, ids.event_id == event_id))
+            if seq is None:
+                return []
+            near = a.tenant == tenant, a.seq < seq, a.seq >= seq - CALM_WITHIN, a.level == int(Level.LOW)
+            some = select(a.event_id).where(*near).order_by(a.seq.desc()).limit(limit)
+            found = [str(id_) for (id_,) in connection.execute(some)]
+        stored = self.assessments(tenant, found)
+        return [stored[id_] for id_ in found if id_ in stored]
 
     def alerts_of_ring(self, tenant: str, ring_id: str, *, limit: int) -> Sequence[Alert]:
         return self.alert_page(tenant, AlertFilter(ring=ring_id), limit=limit, after=None)[0]

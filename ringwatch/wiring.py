@@ -16,6 +16,7 @@ from ringwatch.settings import Settings
 from scorers.assess import Assessor
 
 if TYPE_CHECKING:
+    from explain.past import Past
     from graph.store import GraphStore
     from ingest.events import EventDecoder
     from ingest.file_source import FileSource
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ledger.store import LedgerStore
     from scorers.learned.shelf import Shelf
     from scorers.rules.book import RuleBook
+    from scorers.rules.rule import RuleSet
 
 
 LEDGER_FILE = "ledger.sqlite"
@@ -129,6 +131,28 @@ def open_shelf(settings: Settings) -> Shelf:
     from scorers.learned.shelf import Shelf
 
     return Shelf(settings.models_dir or settings.data_dir / "models")
+
+
+def open_past(settings: Settings, schema: FeatureSchema) -> Past:
+    """Assesses stored decisions again, by this configuration and what is kept of earlier ones."""
+    from explain.past import Past
+    from scorers.policy import load_policy
+    from scorers.registry import build_scorers
+    from scorers.rules.history import RuleHistory
+    from scorers.rules.load import parse_rules, rules_text
+    from scorers.settings import load_overrides
+
+    overrides, history = load_overrides(settings.detectors), RuleHistory(settings.data_dir, schema)
+
+    def rules_of(version: str) -> RuleSet | None:
+        if settings.rules is not None:
+            now = parse_rules(rules_text(settings.rules), str(settings.rules), schema)
+            if now.version == version:
+                return now
+        return history.rules(version)
+
+    policy, shelf = load_policy(settings.policy), open_shelf(settings)
+    return Past(schema, lambda: build_scorers(overrides=overrides), policy, shelf, rules_of)
 
 
 def open_stream(settings: Settings, schema: FeatureSchema, *, serves: bool = False) -> ScoringStream:

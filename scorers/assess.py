@@ -28,6 +28,8 @@ from scorers.learned.silence import Silences
 from scorers.policy import Policy
 from scorers.scorer import Batch, Learner, Scorer
 
+OTHERS = "others"
+"""Code of the reason that stands for the weaker ones; its text names their codes."""
 _LISTED = "listed"
 _EXPLAINED = Level.MEDIUM
 _REASONS_KEPT = 8
@@ -66,11 +68,12 @@ class Assessor:
         ring_ids: Sequence[str | None] = (),
         learn: bool = True,
         look: bool = False,
+        explained: bool = True,
         items: Sequence[Numbered] | None = None,
     ) -> Decisions:
         """Decisions for events with their features, (n, schema.size). A scorer that fails abstains and says so. `look`: the events are
-        none of the stream, nothing of them is remembered. `items`: the events and the labels among them, as the state took them in; without
-        it graph networks are not asked."""
+        none of the stream, nothing of them is remembered. `explained`: with reasons. `items`: the events and the labels among them, as the
+        state took them in; without it graph networks are not asked."""
         batch = Batch(events, features, self.schema, ring_ids)
         if self._rules is not None and self._rules[1].refresh():
             self._terms_of.clear()
@@ -106,9 +109,9 @@ class Assessor:
         timing["combine"] = perf_counter() - started
         started = perf_counter()
         reasons: list[tuple[Reason, ...]] = [()] * len(events)
-        explained = np.flatnonzero(level >= int(_EXPLAINED))
-        said = self._said(batch, scores, judged, explained)
-        for row in explained.tolist():
+        worth = np.flatnonzero(level >= int(_EXPLAINED)) if explained else np.zeros(0, np.int64)
+        said = self._said(batch, scores, judged, worth)
+        for row in worth.tolist():
             mine = counted[row if len(counted) > 1 else 0]
             shares = contributions(scores[row].tolist(), mine.tolist(), float(score[row]))
             reasons[row] = self._reasons(batch, row, shares, patterns[row], said.get(row))
@@ -376,4 +379,4 @@ def _fold(reasons: list[Reason], patterns: Sequence[str]) -> tuple[Reason, ...]:
     kept += [r for r in reasons if r not in kept][: max(0, _REASONS_KEPT - 1 - len(kept))]
     rest = [r for r in reasons if r not in kept]
     words = f"{len(rest)} weaker reasons: " + ", ".join(r.code for r in rest)
-    return (*(r for r in reasons if r in kept), Reason("others", words, sum(r.contribution for r in rest)))
+    return (*(r for r in reasons if r in kept), Reason(OTHERS, words, sum(r.contribution for r in rest)))

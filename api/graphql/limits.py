@@ -27,9 +27,14 @@ _LISTS: dict[str, tuple[int, int]] = {
     "alerts": (20, 200), "rings": (20, 100), "neighbours": (20, 50), "members": (100, 1000), "shared": (100, 1000),
     "links": (200, 2000), "features": (400, 400), "scores": (20, 20), "reasons": (10, 10), "timingUs": (30, 30),
     "parts": (12, 12), "entities": (12, 12), "types": (40, 40), "fields": (12, 12), "args": (4, 4),
+    "evidence": (12, 12), "habits": (40, 40), "changes": (6, 6), "differences": (40, 40), "versions": (40, 40), "summary": (6, 6),
     "inputFields": (4, 4), "enumValues": (8, 8), "possibleTypes": (2, 2), "interfaces": (2, 2), "directives": (5, 5),
 }  # fmt: skip
 """Field -> how many by default, and at most. Lists under `alerts`, `neighbours` count by their own `first`."""
+
+
+_WORK = {"explanation": 3_000, "replay": 500}
+"""Field -> what finding it is worth, beside what it brings."""
 
 
 class Limits(ValidationRule):
@@ -60,7 +65,7 @@ class Limits(ValidationRule):
             if isinstance(node, FieldNode):
                 self._aliases += node.alias is not None
                 inside, deep = self._of(node.selection_set)
-                more, deep = 1 + inside * _times(node), deep + 1
+                more, deep = _WORK.get(node.name.value, 1) + inside * _times(node), deep + 1
             elif isinstance(node, InlineFragmentNode):
                 more, deep = self._of(node.selection_set)
             else:

@@ -12,9 +12,11 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext, Info
 
 from api import reads
+from api.graphql import explained as x
 from api.graphql import types as t
 from api.graphql.limits import MOST_TOKENS, Limits
 from api.served import Served
+from explain.replay import replay
 from graph.store import EntityRef, Node
 from ingest.values import show
 from rings import ring as rings
@@ -111,7 +113,7 @@ class Ring:
 
     @_field("Members' links to what is shared; at most 2,000")
     def links(self, first: int = 200) -> list[t.Link]:
-        return [t.ring_link_of(x) for x in self.whole.links[: _bounded(first, MOST_LINKS)]]
+        return [t.ring_link_of(link) for link in self.whole.links[: _bounded(first, MOST_LINKS)]]
 
 
 @strawberry.type
@@ -138,6 +140,22 @@ class Query:
         context = _context(info)
         found = context.here.ledger.stored(context.tenant, event_id) if reads.is_id(event_id) else None
         return None if found is None else t.assessment_of(found, reads.alert_event(found).features)
+
+    @_field("Why an event was given what it was, from what was stored with the decision; of an alert its highest scored event. Null when "
+            "there is none")  # fmt: skip
+    def explanation(
+        self, info: Info[Any, Any], alert_id: str | None = None, event_id: str | None = None
+    ) -> x.Explanation | None:
+        context = _context(info)
+        found = reads.decided(context.here, context.tenant, alert_id, event_id)
+        return None if found is None else x.explanation_of(reads.explained(context.here, found))
+
+    @_field("A decision made anew from what was stored with it: identical to the bit, or what differs; of an alert its highest scored "
+            "event. Null when there is none")  # fmt: skip
+    def replay(self, info: Info[Any, Any], alert_id: str | None = None, event_id: str | None = None) -> x.Replay | None:
+        context = _context(info)
+        found = reads.decided(context.here, context.tenant, alert_id, event_id)
+        return None if found is None else x.replay_of(replay(context.here.past, found))
 
     @_field("An entity of the graph; null when it is not known")
     def entity(self, info: Info[Any, Any], kind: str, id: str) -> Entity | None:

@@ -25,6 +25,19 @@ READY: dict[str, dict[str, Any]] = {
 }""",
         "variables": {"event": "example-1"},
     },
+    "What had changed the advice, and the facts for the file": {
+        "query": """query ($event: String!) {
+  explanation(eventId: $event) {
+    score level action summary
+    flip { score action changes { kind entity feature usual } }
+    evidence { kind entity text less share without { score action } }
+    features { name value usual high asUsual { score action } }
+    habits { kind what text }
+  }
+  replay(eventId: $event) { identical differences { what then now } versions { what then now } taken trouble }
+}""",
+        "variables": {"event": "example-1"},
+    },
     "An entity and its neighbours": {
         "query": """query ($kind: String!, $id: String!) {
   entity(kind: $kind, id: $id) {

@@ -187,6 +187,10 @@ def named(values: dict[str, float] | dict[str, float | None]) -> list[Named]:
     return [Named(name=name, value=value) for name, value in values.items()]
 
 
+def reason_of(r: model.Reason) -> Reason:
+    return Reason(code=r.code, text=r.text, contribution=r.contribution, kind=r.kind, entity=r.entity)
+
+
 def assessment_of(stored: StoredAssessment, features: dict[str, float]) -> Assessment:
     a, event = stored.assessment, stored.event
     return Assessment(
@@ -194,9 +198,7 @@ def assessment_of(stored: StoredAssessment, features: dict[str, float]) -> Asses
         entities=[Id(kind=kind, id=id_) for kind, id_ in event.entities.items()],
         amount_minor=None if event.amount_minor is None else Long(event.amount_minor),
         score=a.score, level=a.level, action=a.action, scores=named(a.scores),
-        reasons=[
-            Reason(code=r.code, text=r.text, contribution=r.contribution, kind=r.kind, entity=r.entity) for r in a.reasons
-        ],
+        reasons=[reason_of(r) for r in a.reasons],
         features=named(features), patterns=list(a.patterns), degraded=list(a.degraded), timing_us=named(a.timing_us),
         ring=a.ring, ring_age_s=a.ring_age_s, embedding_age_s=a.embedding_age_s, schema_version=a.versions.schema, policy_version=a.versions.policy,
     )  # fmt: skip

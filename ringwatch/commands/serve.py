@@ -158,10 +158,11 @@ def served_by(
     from api.guard import Access, is_loopback
     from api.meters import Meters
     from api.served import Served
+    from features.schema import FeatureSchema
     from ingest.currency import exponent
     from ingest.intake import Intake
     from rings.words import Money
-    from ringwatch.wiring import open_decoder
+    from ringwatch.wiring import open_decoder, open_past
 
     meters = Meters(time.time)
     engine = Engine(scoring, meters, capacity=settings.api_queue_events, deadline_s=settings.api_deadline_ms / 1e3)
@@ -174,6 +175,7 @@ def served_by(
         intake=Intake(lambda tenant: open_decoder(settings, kinds, tenant), time.time),
         ledger=ledger,
         graph=graph,
+        past=open_past(settings, FeatureSchema(tuple(kinds))),
         kinds=kinds,
         access=Access(key_file, tenant=settings.tenant, loopback=loopback, hosts=frozenset(hosts)),
         meters=meters,

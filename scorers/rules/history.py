@@ -87,6 +87,10 @@ class RuleHistory:
             raise NotFound(f"no rules are published in {self.folder.parent}", hint="`ringwatch rules publish FILE`")
         return self.active_path.read_text("utf-8")
 
+    def rules(self, version: str) -> RuleSet | None:
+        """A version that was published here once; None for any other. Raises Corrupt for one that was changed by hand."""
+        return self._stored(version)[1] if any(p.version == version for p in self.all()) else None
+
     def _active_version(self) -> str | None:
         published = self.all()
         return published[-1].version if published and self.active_path.exists() else None

@@ -16,8 +16,10 @@ from support.networks import joined
 
 from bus.decisions import to_decisions
 from bus.messages import DecisionMessage
+from explain.replay import replay
 from features.codec import FeatureCodec
 from features.schema import FeatureSchema
+from ringwatch.wiring import open_past
 from scorers.learned.again import again
 from scorers.learned.inputs import CHALLENGER, LEARNED, MODELS
 from scorers.learned.served_network import OFF
@@ -59,6 +61,9 @@ def test_models_say_what_they_say_embedded_through_kills(
         cluster.await_all(len(lines))
         cluster.check_all(want)
         same_again(cluster.decisions(), shelf)
+        past = open_past(cluster.settings(), want.decisions.schema)
+        stored = cluster.ledger().assessments(cluster.tenant, [e.event_id for e in want.decisions.events[::10]])
+        assert [r for r in (replay(past, then) for then in stored.values()) if not r.identical or r.versions] == []
 
 
 def test_two_scorers_take_over_another_model(

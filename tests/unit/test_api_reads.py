@@ -155,6 +155,44 @@ def test_graphql_says_what_rest_says(client: TestClient) -> None:
     assert not {a["id"] for a in page["items"]} & {a["id"] for a in more["items"]}
 
 
+WHY = """query($alert: String, $event: String) {
+  explanation(alertId: $alert, eventId: $event) {
+    eventId score level action addsUpTo summary peers reasons { contribution }
+    evidence { kind entity less share users without { score action } }
+    features { name value usual asUsual { score less } }
+    flip { action score changes { kind entity feature } }
+    habits { kind what value usual }
+  }
+  replay(alertId: $alert, eventId: $event) { eventId identical taken differences { what } versions { what } trouble }
+}"""
+
+
+def test_every_alert_is_explained_and_made_anew_to_the_bit(client: TestClient) -> None:
+    for alert in all_alerts(client)[:40]:
+        found = ask(client, WHY, alert=alert["alert_id"])["data"]
+        why, again = found["explanation"], found["replay"]
+        assert (why["eventId"], again["eventId"]) == (alert["top_event_id"], alert["top_event_id"])
+        assert again == {**again, "identical": True, "differences": [], "versions": [], "trouble": None}
+        assert why["score"] == alert["score"]
+        assert why["addsUpTo"] == pytest.approx(why["score"], abs=1e-6)
+        assert [e["less"] for e in why["evidence"]] == sorted((e["less"] for e in why["evidence"]), reverse=True)
+        assert why["peers"] >= 30
+        assert f"{why['score']:.2f}" in why["summary"][0]
+        if why["flip"] is not None:
+            assert why["flip"]["action"] != why["action"]
+            assert why["flip"]["changes"]
+
+
+def test_an_explanation_is_of_one_event(client: TestClient) -> None:
+    event = all_alerts(client)[0]["top_event_id"]
+    assert ask(client, WHY, event=event)["data"]["explanation"]["eventId"] == event
+    assert ask(client, WHY, event="none")["data"] == {"explanation": None, "replay": None}
+    for wrong in ({}, {"event": event, "alert": "a"}):
+        assert ask(client, WHY, **wrong)["errors"][0]["extensions"]["code"] == "invalid"
+    many = "{" + " ".join(f'a{i}: explanation(eventId: "x") {{ score }}' for i in range(15)) + "}"
+    assert "errors" not in ask(client, many)
+
+
 def test_neighbours_are_bounded_and_say_so(client: TestClient) -> None:
     alert = next(a for a in all_alerts(client) if a["kind"] in ("device", "card", "ip", "address"))
     query = "query($k: String!, $id: String!) { entity(kind: $k, id: $id) { degree neighbours(first: 2) { nodes { id } links { user } cuts } } }"

@@ -1,0 +1,153 @@
+"""GraphQL types of explanations: why an event was given what it was, what had changed it, and whether it can be made anew."""
+
+from __future__ import annotations
+
+import strawberry
+
+from api.graphql import types as t
+from explain import explanation as e
+from explain import replay as r
+from explain.changes import Change, WithoutEntity
+from explain.what_if import Outcome
+
+
+@strawberry.type(description="One thing changed: an entity thought away, or a feature as it usually is")
+class ChangeMade:
+    kind: str | None = strawberry.field(description="Of the entity that is thought away")
+    entity: str | None = strawberry.field(description="The entity that is thought away, with the user's link to it")
+    feature: str | None = strawberry.field(description="The feature that is as it usually is")
+    usual: float | None = strawberry.field(description="Its usual value; null where most events do not have it")
+
+
+@strawberry.type(description="What the event had been given with the changes")
+class WhatIf:
+    changes: list[ChangeMade] = strawberry.field(description="All of them at once")
+    score: float = strawberry.field(description="Probability of fraud then")
+    level: str = strawberry.field(description="LOW, MEDIUM, HIGH or CRITICAL")
+    action: str = strawberry.field(description="What the policy had advised")
+    less: float = strawberry.field(description="How much lower the score is; negative where it is higher")
+
+
+@strawberry.type(description="A link of the event's user and what hangs on it")
+class EvidenceLink:
+    kind: str = strawberry.field(description="Kind of the entity")
+    entity: str = strawberry.field(description="The entity")
+    text: str = strawberry.field(description="What is remarkable about it, in words")
+    less: float = strawberry.field(description="How much lower the score had been without it")
+    share: float = strawberry.field(description="That, as a share of the score")
+    users: int | None = strawberry.field(
+        description="Users on it ever, this one included; null where the kind links nobody"
+    )
+    users_24h: int | None = strawberry.field(description="Of these those of the last 24 hours")
+    frauds: int = strawberry.field(description="Users on it that were confirmed as fraud by then")
+    link_age_s: float | None = strawberry.field(description="Seconds since the user was first seen on it")
+    new: bool = strawberry.field(description="Whether this event was the first")
+    without: WhatIf = strawberry.field(description="What had been without it")
+
+
+@strawberry.type(description="A feature that is not as usual, and counts")
+class OddFeature:
+    name: str = strawberry.field(description="As in the list of features")
+    definition: str = strawberry.field(description="What it measures")
+    unit: str = strawberry.field(description="Of its values")
+    value: float = strawberry.field(description="What it was")
+    usual: float | None = strawberry.field(description="Median of earlier events without an alert")
+    high: float | None = strawberry.field(description="95 % of these lie at or below")
+    as_usual: WhatIf = strawberry.field(description="What had been with the usual value")
+
+
+@strawberry.type(description="What happened beside what is usual for one entity")
+class Habit:
+    kind: str = strawberry.field(description="Kind of the entity")
+    entity: str = strawberry.field(description="The entity")
+    what: str = strawberry.field(description="amount, events_24h, hour_share, category_share or country_changed")
+    value: float = strawberry.field(description="Now; amounts in minor units")
+    usual: float | None = strawberry.field(description="Usually; null where the value is a share of the past itself")
+    text: str = strawberry.field(description="In words")
+
+
+@strawberry.type(description="Why an event was given what it was; from what was stored with the decision alone")
+class Explanation:
+    event_id: str = strawberry.field(description="The event; of an alert its highest scored one")
+    score: float = strawberry.field(description="Probability of fraud")
+    level: str = strawberry.field(description="LOW, MEDIUM, HIGH or CRITICAL")
+    action: str = strawberry.field(description="What the policy advised")
+    reasons: list[t.Reason] = strawberry.field(description="With their contributions, the weightiest first")
+    adds_up_to: float = strawberry.field(description="Sum of the contributions")
+    evidence: list[EvidenceLink] = strawberry.field(description="The event's entities, the strongest first")
+    features: list[OddFeature] = strawberry.field(
+        description="What was unusual and counts, the strongest first; at most 12"
+    )
+    habits: list[Habit] = strawberry.field(description="What is usual for the event's entities themselves")
+    flip: WhatIf | None = strawberry.field(
+        description="The smallest set of changes found that had made the advice milder; null where there is none"
+    )
+    peers: int = strawberry.field(description="Earlier events without an alert that the usual is taken from")
+    of_type: bool = strawberry.field(description="Whether these are of the event's type")
+    summary: list[str] = strawberry.field(description="Sentences for the file, made of these numbers")
+
+
+@strawberry.type(description="Something that is not as it was")
+class Difference:
+    what: str = strawberry.field(
+        description="score, level, action, patterns, reasons, scores.NAME; or of versions what makes it"
+    )
+    then: str = strawberry.field(description="As it was stored")
+    now: str = strawberry.field(description="As it is made now")
+
+
+@strawberry.type(description="A decision made anew from what was stored with it")
+class Replay:
+    event_id: str = strawberry.field(description="The event; of an alert its highest scored one")
+    identical: bool = strawberry.field(description="Whether all is the same, to the bit")
+    differences: list[Difference] = strawberry.field(description="What is not")
+    versions: list[Difference] = strawberry.field(description="What decides now in another version than then")
+    taken: list[str] = strawberry.field(description="Scorers that were not asked again: what they said then counts")
+    trouble: str | None = strawberry.field(description="Why it could not be made anew; null where it was")
+
+
+def _change(c: Change) -> ChangeMade:
+    if isinstance(c, WithoutEntity):
+        return ChangeMade(kind=c.kind, entity=c.entity, feature=None, usual=None)
+    return ChangeMade(kind=None, entity=None, feature=c.feature, usual=c.usual)
+
+
+def _what_if(o: Outcome) -> WhatIf:
+    return WhatIf(changes=[_change(c) for c in o.changes], score=o.score, level=o.level, action=o.action, less=o.less)
+
+
+def explanation_of(found: e.Explanation) -> Explanation:
+    return Explanation(
+        event_id=found.event_id, score=found.score, level=found.level, action=found.action,
+        reasons=[t.reason_of(x) for x in found.reasons], adds_up_to=found.adds_up_to,
+        evidence=[
+            EvidenceLink(
+                kind=x.kind, entity=x.entity, text=x.text, less=x.less, share=x.share, users=x.users, users_24h=x.users_24h,
+                frauds=x.frauds, link_age_s=x.link_age_s, new=x.new, without=_what_if(x.without),
+            )
+            for x in found.evidence
+        ],
+        features=[
+            OddFeature(
+                name=x.name, definition=x.definition, unit=x.unit, value=x.value, usual=x.usual, high=x.high,
+                as_usual=_what_if(x.as_usual),
+            )
+            for x in found.features
+        ],
+        habits=[
+            Habit(kind=x.kind, entity=x.entity, what=x.what, value=x.value, usual=x.usual, text=x.text) for x in found.habits
+        ],
+        flip=None if found.flip is None else _what_if(found.flip), peers=found.peers, of_type=found.of_type,
+        summary=list(found.summary),
+    )  # fmt: skip
+
+
+def replay_of(found: r.Replayed) -> Replay:
+    return Replay(
+        event_id=found.event_id, identical=found.identical, differences=_differences(found.differences),
+        versions=_differences(found.versions), taken=list(found.taken), trouble=found.trouble or None,
+    )  # fmt: skip
+
+
+def _differences(found: tuple[r.Difference, ...]) -> list[Difference]:
+    return [Difference(what=d.what, then=d.then, now=d.now) for d in found]

@@ -1,0 +1,179 @@
+"""Why an event was given what it was: everything from what was stored with the decision, in numbers and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from explain.changes import AsUsual, WithoutEntity
+from explain.habits import Habit, habits_of
+from explain.past import Past
+from explain.usual import Usual, usual_of
+from explain.what_if import Outcome, WhatIf
+from features.schema import FeatureSchema
+from ledger.store import StoredAssessment
+from ringwatch.model import Reason
+
+_FEATURES = 12
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """A link of the event's user, and what hangs on it."""
+
+    kind: str
+    entity: str
+    less: float
+    """How much lower the score had been without it; negative where it speaks for the user."""
+    share: float
+    """That, of the score."""
+    users: int | None
+    """Users on the entity ever, this one included; None where the kind does not link users."""
+    users_24h: int | None
+    frauds: int
+    """Links of the entity to users confirmed as fraud."""
+    link_age_s: float | None
+    new: bool
+    """Whether this event made the link."""
+    without: Outcome
+    text: str
+
+
+class OddFeature(msgspec.Struct, frozen=True):
+    """A feature that is not as usual, and counts."""
+
+    name: str
+    definition: str
+    unit: str
+    value: float
+    usual: float | None
+    """Median of the peers; None where most of them do not have it."""
+    high: float | None
+    """95 % of the peers lie at or below."""
+    as_usual: Outcome
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    event_id: str
+    score: float
+    level: str
+    action: str
+    reasons: tuple[Reason, ...]
+    adds_up_to: float
+    """Sum of the reasons' contributions: the score."""
+    evidence: tuple[Evidence, ...]
+    """The strongest first."""
+    features: tuple[OddFeature, ...]
+    """The strongest first."""
+    habits: tuple[Habit, ...]
+    flip: Outcome | None
+    """The smallest set of changes found that had made the action milder; None where there is none, or nothing milder."""
+    peers: int
+    """Earlier events without any alert that the usual is taken from."""
+    of_type: bool
+    """Whether they are of the event's type."""
+    summary: tuple[str, ...]
+    """Sentences for the file, each made of these numbers."""
+
+
+def explain(past: Past, then: StoredAssessment, peers: Sequence[StoredAssessment]) -> Explanation:
+    """`peers`: events of the tenant before this one that nobody found remarkable. Raises NotFound or Corrupt where what made the
+    decision is not there any more."""
+    usual = usual_of(past.schema, then, peers)
+    what_if = WhatIf(past, then, usual)
+    a = then.assessment
+    evidence = tuple(_evidence(then, o) for o in what_if.entities())
+    features = tuple(_odd(past.schema, then, usual, o) for o in what_if.features()[:_FEATURES] if o.less > 0.0)
+    flip = what_if.flip()
+    habits = habits_of(then.event, then.features)
+    total = float(np.sum([r.contribution for r in a.reasons]))
+    summary = _summary(then, evidence, features, flip, usual)
+    return Explanation(
+        a.event_id, a.score, a.level, a.action, a.reasons, total, evidence, features, habits, flip, usual.peers, usual.of_type, summary,
+    )  # fmt: skip
+
+
+def _evidence(then: StoredAssessment, outcome: Outcome) -> Evidence:
+    (change,) = outcome.changes
+    assert isinstance(change, WithoutEntity)
+    kind = change.kind
+
+    def of(name: str) -> float | None:
+        return then.features.get(f"{kind}.{name}")
+
+    users, users_24h, frauds, age_s = (
+        of("neighbours_all"),
+        of("neighbours_24h"),
+        of("fraud_neighbours") or 0.0,
+        of("link_age_s"),
+    )
+    score = then.assessment.score
+    words = [] if users is None else [f"{users:,.0f} user{'s' if users != 1 else ''}"]
+    words += [f"{users_24h:,.0f} in 24 hours"] if users_24h is not None and users_24h > 1 else []
+    words += [f"{frauds:,.0f} confirmed as fraud"] if frauds else []
+    words += (
+        ["new to the user"] if of("link_new") == 1.0 else [f"the user's for {_age(age_s)}"] if age_s is not None else []
+    )
+    return Evidence(
+        kind, change.entity, outcome.less, outcome.less / score if score > 0.0 else 0.0, None if users is None else int(users),
+        None if users_24h is None else int(users_24h), int(frauds), age_s, of("link_new") == 1.0, outcome, ", ".join(words),
+    )  # fmt: skip
+
+
+def _odd(schema: FeatureSchema, then: StoredAssessment, usual: Usual, outcome: Outcome) -> OddFeature:
+    (change,) = outcome.changes
+    assert isinstance(change, AsUsual)
+    at = schema.column(change.feature)
+    about, high = schema.features[at], float(usual.high[at])
+    return OddFeature(
+        change.feature, about.definition, about.unit, then.features[change.feature], change.usual, None if high != high else high, outcome
+    )  # fmt: skip
+
+
+def _summary(
+    then: StoredAssessment,
+    evidence: Sequence[Evidence],
+    features: Sequence[OddFeature],
+    flip: Outcome | None,
+    usual: Usual,
+) -> tuple[str, ...]:
+    a, event = then.assessment, then.event
+    user = f" of user {event.user}" if event.user else ""
+    found = [f"The {event.type.replace('_', ' ')}{user} has score {a.score:.2f}, level {a.level}; advised: {a.action}."]
+    if a.reasons:
+        told = "; ".join(f"{r.text} ({r.contribution:.2f})" for r in a.reasons[:3] if r.contribution > 0.0)
+        found += [f"Reasons, with their part of the score: {told}."] if told else []
+    if evidence and evidence[0].less > 0.0:
+        e = evidence[0]
+        found.append(
+            f"It rests on {e.kind} {e.entity} ({e.text}): without it the score is {e.without.score:.2f}, advised: {e.without.action}."
+        )
+    if features:
+        f = features[0]
+        normal = "missing" if f.usual is None else f"{f.usual:,.4g}"
+        of_type = f" of type {event.type}" if usual.of_type else ""
+        found.append(
+            f"{f.name} is {f.value:,.4g}; for half of {usual.peers} earlier events{of_type} without an alert it is {normal} or less: as "
+            f"usual, the score is {f.as_usual.score:.2f}."
+        )
+    if flip is not None:
+        words = " and ".join(_words(c) for c in flip.changes)
+        found.append(f"The advice had been {flip.action}, with score {flip.score:.2f}, {words}.")
+    elif a.action != "allow":
+        found.append(f"No change of a few of its entities and links had made the advice milder than {a.action}.")
+    return tuple(found)
+
+
+def _words(change: WithoutEntity | AsUsual) -> str:
+    if isinstance(change, WithoutEntity):
+        return f"without {change.kind} {change.entity}"
+    return f"with {change.feature} {'missing' if change.usual is None else f'at {change.usual:,.4g}'}"
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("day", 86_400.0), ("hour", 3_600.0), ("minute", 60.0)):
+        if seconds >= length:
+            n = int(seconds // length)
+            return f"{n:,} {unit}{'s' if n != 1 else ''}"
+    return "under a minute"

@@ -1,0 +1,119 @@
+"""Counterfactuals of one decision: what it had been with something changed, and how little would have changed it.
+
+The smallest set is sought among the event's entities and its link-decomposable features: sets of one and of two completely (of the
+strongest), larger ones step by step (greedy), with what turned out not to be needed taken out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import msgspec
+import numpy as np
+
+from explain.changes import AsUsual, Change, WithoutEntity, applied
+from explain.past import Past
+from explain.usual import Usual
+from ledger.store import StoredAssessment
+from ringwatch.model import Action
+
+_PAIRED, _MOST = 14, 6
+"""Changes looked at in pairs; changes in a set at most."""
+_LEAST = 1e-9
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What the event had been given with these changes."""
+
+    changes: tuple[Change, ...]
+    score: float
+    level: str
+    action: str
+    less: float
+    """How much lower the score is than it was; negative where it is higher."""
+
+
+class WhatIf:
+    """Of one decision. Raises NotFound or Corrupt where what made it is not there any more."""
+
+    def __init__(self, past: Past, then: StoredAssessment, usual: Usual) -> None:
+        self._then, self._usual, self._schema = then, usual, past.schema
+        self._assessor, self._vector = past.assessor(then), past.vector(then)
+
+    def of(self, sets: Sequence[Sequence[Change]]) -> list[Outcome]:
+        """One outcome a set."""
+        if not sets:
+            return []
+        made = [applied(self._schema, self._then, self._vector, changes) for changes in sets]
+        decisions = Past.assess(
+            self._assessor, [v.event for v in made], np.array([v.features for v in made]), [v.ring for v in made], explained=False
+        )  # fmt: skip
+        found = (decisions.assessment(row) for row in range(len(made)))
+        before = self._then.assessment.score
+        return [
+            Outcome(tuple(changes), a.score, a.level, a.action, before - a.score)
+            for changes, a in zip(sets, found, strict=True)
+        ]
+
+    def entities(self) -> list[Outcome]:
+        """Without each of the event's entities but its user, the strongest first."""
+        named = self._then.event.entities.items()
+        return _ranked(self.of([(WithoutEntity(kind, id_),) for kind, id_ in named if kind != "user"]))
+
+    def features(self, *, of_links: bool = False) -> list[Outcome]:
+        """With each feature that is not as usual as it is usually, the strongest first; those that change nothing left out. `of_links`:
+        link-decomposable ones alone."""
+        there = ~np.isnan(self._vector)
+        differ = there & ~np.isclose(self._vector, self._usual.middle, rtol=1e-4, atol=1e-6, equal_nan=True)
+        at = [i for i in np.flatnonzero(differ).tolist() if not of_links or self._schema.features[i].decomposable]
+        usual = [float(self._usual.middle[i]) for i in at]
+        changes = [AsUsual(self._schema.names[i], None if u != u else u) for i, u in zip(at, usual, strict=True)]
+        return [o for o in _ranked(self.of([(change,) for change in changes])) if abs(o.less) > _LEAST]
+
+    def flip(self) -> Outcome | None:
+        """The smallest set found that has the event's action milder; None where no set of these does."""
+        goal = Action[self._then.assessment.action.upper()]
+        if goal is Action.ALLOW:
+            return None
+
+        def flips(o: Outcome) -> bool:
+            return Action[o.action.upper()] < goal
+
+        singles = _ranked([*self.entities(), *self.features(of_links=True)])
+        if any(map(flips, singles)):
+            return next(o for o in singles if flips(o))
+        pool = [o.changes[0] for o in singles[:_PAIRED] if o.less > _LEAST]
+        pairs = _ranked(self.of([pair for pair in combinations(pool, 2) if _apart(pair)]))
+        found = next((o for o in pairs if flips(o)), None)
+        best = pairs[0] if pairs else None
+        while found is None and best is not None and len(best.changes) < min(_MOST, len(pool)):
+            wider = [(*best.changes, c) for c in pool if c not in best.changes]
+            steps = _ranked(self.of([changes for changes in wider if _apart(changes)]))
+            if not steps or steps[0].less <= best.less + _LEAST:
+                return None
+            best = steps[0]
+            found = best if flips(best) else None
+        return None if found is None else self._needed(found)
+
+    def _needed(self, found: Outcome) -> Outcome:
+        """Without the changes that it does without."""
+        goal = Action[self._then.assessment.action.upper()]
+        while len(found.changes) > 1:
+            fewer = self.of([[c for c in found.changes if c != left] for left in found.changes])
+            milder = [o for o in fewer if Action[o.action.upper()] < goal]
+            if not milder:
+                break
+            found = _ranked(milder)[0]
+        return found
+
+
+def _ranked(found: Sequence[Outcome]) -> list[Outcome]:
+    """The strongest first; entities before features, which are theirs."""
+    return sorted(found, key=lambda o: (-o.less, not isinstance(o.changes[0], WithoutEntity), repr(o.changes)))
+
+
+def _apart(changes: Sequence[Change]) -> bool:
+    """Whether none is of an entity that another takes away."""
+    gone = {c.kind for c in changes if isinstance(c, WithoutEntity)}
+    return not any(isinstance(c, AsUsual) and c.feature.partition(".")[0] in gone for c in changes)

@@ -1,0 +1,157 @@
+"""Counterfactuals: what an event had been given with something changed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.expected import events_of, market
+from support.models import SCHEMA, new_stream
+
+from explain.changes import AsUsual, WithoutEntity, applied
+from explain.past import Past
+from explain.usual import Usual, usual_of
+from explain.what_if import WhatIf
+from features.columns import Applied
+from features.memory_state import MemoryState
+from features.record import LINKS
+from ledger.store import StoredAssessment
+from ringwatch.model import Action, Event, Level
+from scorers.decision import Decisions
+from scorers.policy import Policy
+from scorers.registry import build_scorers
+
+PAST = Past(SCHEMA, build_scorers, Policy())
+
+
+def as_stored(made: Decisions) -> list[StoredAssessment]:
+    names = made.schema.names
+    return [
+        StoredAssessment(
+            made.assessment(row), event, b"",
+            {n: float(v) for n, v in zip(names, made.features[row], strict=True) if v == v},
+        )
+        for row, event in enumerate(made.events)
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
+    return events_of(market(tmp_path_factory.mktemp("market"), 6000)[:6000], "default")
+
+
+@pytest.fixture(scope="module")
+def told(events: list[Event]) -> list[StoredAssessment]:
+    return as_stored(new_stream().feed(list(enumerate(events))))
+
+
+@pytest.fixture(scope="module")
+def usual(told: list[StoredAssessment]) -> Usual:
+    return usual_of(SCHEMA, told[-1], [t for t in told if t.assessment.level == "LOW"][-400:])
+
+
+def alerted(told: list[StoredAssessment]) -> list[StoredAssessment]:
+    return [t for t in told if Level[t.assessment.level] >= Level.MEDIUM]
+
+
+def test_without_an_entity_features_are_what_the_kernel_gives_where_the_event_made_the_link(
+    events: list[Event],
+) -> None:
+    """And where the user has few enough links for all to be kept."""
+    state = MemoryState(SCHEMA, max_entities=100_000)
+    start, compared = 4000, 0
+    state.apply(list[Applied](events[:start]))
+    others = slice(SCHEMA.sequence_offset, None)
+    for event in events[start : start + 600]:
+        features = state.apply([event], commit=False)[0]
+        for kind in event.entities if features[SCHEMA.column("user.neighbours_all")] < LINKS else ():
+            if kind == "user" or features[SCHEMA.column(f"{kind}.link_new")] != 1.0:
+                continue
+            known = {n: float(v) for n, v in zip(SCHEMA.names, features, strict=True) if v == v}
+            then = StoredAssessment(_assessment(event), event, b"", known)
+            found = applied(SCHEMA, then, features, [WithoutEntity(kind, event.entities[kind])])
+            wanted = state.apply([found.event], commit=False)[0]
+            mine, theirs = found.features.copy(), wanted.copy()
+            mine[others] = theirs[others] = 0.0
+            differ = [
+                SCHEMA.names[i] for i in np.flatnonzero(~((mine == theirs) | (np.isnan(mine) & np.isnan(theirs))))
+            ]
+            assert set(differ) <= {"user.top_share", "user.young_neighbours"}, (event.event_id, kind, differ)
+            compared += 1
+        state.apply([event])
+    assert compared > 100
+
+
+def _assessment(event: Event) -> object:
+    from ringwatch.model import Assessment, Versions
+
+    return Assessment(
+        event.event_id, "default", event.at_us, event.user, 0.0, "LOW", "allow", {}, (), Versions("", {}, ""), {}
+    )
+
+
+def test_nothing_changed_is_what_it_was(told: list[StoredAssessment], usual: Usual) -> None:
+    for then in alerted(told)[:30]:
+        (same,) = WhatIf(PAST, then, usual).of([[]])
+        assert (same.score, same.level, same.action) == (
+            then.assessment.score,
+            then.assessment.level,
+            then.assessment.action,
+        )
+        assert same.less == 0.0
+
+
+def test_the_smallest_set_makes_the_action_milder_and_needs_each_of_its_changes(
+    told: list[StoredAssessment], usual: Usual
+) -> None:
+    sizes: list[int] = []
+    for then in alerted(told)[:40]:
+        what_if = WhatIf(PAST, then, usual)
+        found = what_if.flip()
+        if found is None:
+            continue
+        sizes.append(len(found.changes))
+        was = Action[then.assessment.action.upper()]
+        assert Action[found.action.upper()] < was
+        assert what_if.of([found.changes]) == [found]
+        for left in found.changes:
+            (without,) = what_if.of([[c for c in found.changes if c is not left]])
+            assert Action[without.action.upper()] >= was
+        if len(found.changes) > 1:
+            singles = [*what_if.entities(), *what_if.features(of_links=True)]
+            assert all(Action[o.action.upper()] >= was for o in singles)
+    assert len(sizes) >= 10
+    assert max(sizes) >= 1
+
+
+def test_what_is_allowed_cannot_be_milder(told: list[StoredAssessment], usual: Usual) -> None:
+    assert WhatIf(PAST, next(t for t in told if t.assessment.action == "allow"), usual).flip() is None
+
+
+def test_features_as_usual(told: list[StoredAssessment], usual: Usual) -> None:
+    then = max(told, key=lambda t: t.assessment.score)
+    found = WhatIf(PAST, then, usual).features()
+    assert [o.less for o in found] == sorted((o.less for o in found), reverse=True)
+    assert found[0].less > 0.0
+    for outcome in found:
+        (change,) = outcome.changes
+        assert isinstance(change, AsUsual)
+        middle = float(usual.middle[SCHEMA.column(change.feature)])
+        assert change.usual == (None if middle != middle else middle)
+    of_links = WhatIf(PAST, then, usual).features(of_links=True)
+    assert {o.changes for o in of_links} <= {o.changes for o in found}
+
+
+def test_peers_are_of_the_events_type_where_there_are_enough(told: list[StoredAssessment]) -> None:
+    low = [t for t in told if t.assessment.level == "LOW"]
+    payment = next(t for t in low if t.event.type == "payment")
+    found = usual_of(SCHEMA, payment, low)
+    payments = [t.features["event.amount_minor"] for t in low if t.event.type == "payment"]
+    assert found.of_type
+    assert found.peers == len(payments)
+    assert found.middle[SCHEMA.column("event.amount_minor")] == np.quantile(payments, 0.5, method="lower")
+    assert found.high[SCHEMA.column("event.amount_minor")] == np.quantile(payments, 0.95, method="lower")
+    few = usual_of(SCHEMA, payment, low[:10])
+    assert (few.peers, few.of_type) == (10, False)
+    none = usual_of(SCHEMA, payment, [])
+    assert none.peers == 0
+    assert np.isnan(none.middle).all()
