@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ringwatch.commands import (
+    audit,
     datasets,
     demo,
     inspect,
@@ -57,6 +58,7 @@ for group in (
     rings,
     rules,
     policy,
+    audit,
 ):
     group.register(app)
 

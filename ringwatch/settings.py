@@ -77,6 +77,10 @@ class Settings(BaseSettings):
         None,
         description="YAML of rules, taken over when it changes; unset: what `ringwatch rules publish` made active.",
     )
+    audit_key_file: Path | None = Field(
+        None,
+        description="File of the key (64 hex digits) that the audit trail is hashed with; unset: `audit.key` in the data folder, made when needed.",
+    )
     models_dir: Path | None = Field(
         None,
         description="Folder of learned models, which every process that scores must see (a shared volume); unset: `models` in the data folder.",

@@ -16,6 +16,7 @@ from ringwatch.settings import Settings
 from scorers.assess import Assessor
 
 if TYPE_CHECKING:
+    from desk.store import Desk
     from explain.past import Past
     from graph.store import GraphStore
     from ingest.events import EventDecoder
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from scorers.rules.rule import RuleSet
 
 
-LEDGER_FILE = "ledger.sqlite"
+LEDGER_FILE, DESK_FILE, AUDIT_KEY_FILE = "ledger.sqlite", "desk.sqlite", "audit.key"
 
 
 def open_state(settings: Settings, schema: FeatureSchema) -> StateStore:
@@ -131,6 +132,25 @@ def open_shelf(settings: Settings) -> Shelf:
     from scorers.learned.shelf import Shelf
 
     return Shelf(settings.models_dir or settings.data_dir / "models")
+
+
+def open_desk(settings: Settings) -> Desk:
+    """What people did: beside the ledger, in a file of its own where that is SQLite."""
+    import time
+
+    from desk.chain import Key
+    from desk.store import Desk
+
+    if settings.ledger_url == "sqlite:":
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        url, access = f"sqlite:///{settings.data_dir / DESK_FILE}", None
+    else:
+        url, access = ledger_place(settings)
+    given = settings.audit_key_file
+    key = Key.of(given or settings.data_dir / AUDIT_KEY_FILE, make=given is None)
+    desk = Desk(url, key, lambda: time.time_ns() // 1000, access)
+    desk.prepare()
+    return desk
 
 
 def open_past(settings: Settings, schema: FeatureSchema) -> Past:

@@ -156,7 +156,7 @@ def reset(
     data_dir: DataDir = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a data folder's content: ledger, graph, state, dead letters, models. Asks first, and only deletes a folder of ours."""
+    """Delete a data folder's content: ledger, graph, state, dead letters, models, audit trail. Asks first, and only deletes a folder of ours."""
     from ingest.folder import MARKER, DataFolder
 
     path: Path = settings_with(data_dir).data_dir

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ringwatch.commands.audit import recorded, who
 from ringwatch.commands.options import AsJson, DataDir, settings_with
+from ringwatch.errors import Corrupt
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from ringwatch.settings import Settings
+    from scorers.learned.shelf import Shelf
 
 models = typer.Typer(no_args_is_help=True, help="Trained models: which there are, how good they are, which one serves.")
 Number = Annotated[str, typer.Argument(help="A version's number, or champion, or challenger.", show_default=False)]
@@ -127,7 +131,9 @@ def promote(
     from training.registry import open_registry
 
     settings = settings_with(data_dir)
-    version, doubts = serve(open_registry(settings), open_shelf(settings), number, as_)
+    registry, shelf = open_registry(settings), open_shelf(settings)
+    with changing(settings, shelf, "models.promote"):
+        version, doubts = serve(registry, shelf, number, as_)
     for doubt in doubts:
         Console(stderr=True, highlight=False).print(f"[yellow]warning:[/yellow] {doubt}", soft_wrap=True)
     _said(settings, f"version {version.number} serves as {as_}", json=json, warnings=doubts)
@@ -144,7 +150,9 @@ def rollback(data_dir: DataDir = None, json: AsJson = False) -> None:
     from training.registry import open_registry
 
     settings = settings_with(data_dir)
-    version = serve(open_registry(settings), open_shelf(settings))
+    registry, shelf = open_registry(settings), open_shelf(settings)
+    with changing(settings, shelf, "models.rollback"):
+        version = serve(registry, shelf)
     words = "the robust rule decides" if version is None else f"version {version.number} serves as champion"
     _said(settings, f"{words} again", json=json, warnings=[])
 
@@ -164,9 +172,32 @@ def retire(
     from training.registry import open_registry
 
     settings = settings_with(data_dir)
-    version = end(open_registry(settings), open_shelf(settings), alias)
+    registry, shelf = open_registry(settings), open_shelf(settings)
+    with changing(settings, shelf, "models.retire"):
+        version = end(registry, shelf, alias)
     rest = "the robust rule decides" if alias == "champion" else "no model is scored beside"
     _said(settings, f"version {version.number} serves as {alias} no more: {rest}", json=json, warnings=[])
+
+
+@contextmanager
+def changing(settings: Settings, shelf: Shelf, did: str) -> Iterator[None]:
+    """What serves is changed inside, and the audit trail says so."""
+    from desk.store import Act
+
+    with recorded(settings) as record:
+        before = _serving(shelf)
+        yield
+        record(Act(settings.tenant, who(), did, "models", "serving", before, _serving(shelf)))
+
+
+def _serving(shelf: Shelf) -> dict[str, str | None]:
+    """Ids of what serves; nothing where the list cannot be read, which a promotion writes anew."""
+    try:
+        serving = shelf.serving()
+    except Corrupt:
+        return {}
+    placed = {"champion": serving.champion, "challenger": serving.challenger}
+    return {role: None if one is None else one.id for role, one in placed.items()}
 
 
 def _said(settings: Settings, words: str, *, json: bool, warnings: list[str]) -> None:

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ringwatch.commands.audit import recorded, who
 from ringwatch.commands.options import AsJson, DataDir, settings_with
 from ringwatch.errors import BadInput, NotFound
 
 if TYPE_CHECKING:
+    from desk.store import Act
     from evaluate.what_if import WhatIf
     from features.schema import FeatureSchema
     from ringwatch.settings import Settings
+    from scorers.rules.history import Publication
     from scorers.rules.rule import RuleSet
 
 RulesFile = Annotated[Path, typer.Argument(help="A rule file (YAML).")]
@@ -168,7 +171,11 @@ def publish(file: RulesFile, data_dir: DataDir = None, by: By = None, note: Note
     """
     settings = settings_with(data_dir)
     _load_or_exit(file, settings)
-    done = _history(settings, make=True).publish(file, by=_who(by), note=note, at=_now())
+    past = _history(settings, make=True)
+    with recorded(settings) as record:
+        before = past.active()
+        done = past.publish(file, by=_who(by), note=note, at=_now())
+        record(_act(settings, "rules.publish", before, done, by))
     typer.echo(f"version {done.version} is active in {settings.data_dir}: {done.rules} rules")
     _tell_of_setting(settings)
 
@@ -184,7 +191,11 @@ def rollback(
     Example: `ringwatch rules rollback --note "too many alerts"`
     """
     settings = settings_with(data_dir)
-    done = _history(settings).rollback(version, by=_who(by), note=note, at=_now())
+    past = _history(settings)
+    with recorded(settings) as record:
+        before = past.active()
+        done = past.rollback(version, by=_who(by), note=note, at=_now())
+        record(_act(settings, "rules.rollback", before, done, by))
     typer.echo(f"version {done.version} is active again in {settings.data_dir}: {done.rules} rules")
     _tell_of_setting(settings)
 
@@ -281,6 +292,13 @@ def _history(settings: Settings, *, make: bool = False) -> Any:
 def _tell_of_setting(settings: Settings) -> None:
     if settings.rules is not None:
         typer.echo(f"note: RINGWATCH_RULES names {settings.rules}, which goes before what is published", err=True)
+
+
+def _act(settings: Settings, did: str, before: str | None, done: Publication, by: str | None) -> Act:
+    from desk.store import Act
+
+    new = {"version": done.version, "rules": done.rules}
+    return Act(settings.tenant, who(by), did, "rules", "active", before and {"version": before}, new, done.note)
 
 
 def _who(by: str | None) -> str:

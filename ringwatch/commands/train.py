@@ -74,11 +74,14 @@ def train(
             f"not promoted: {worse}. More labels help; `ringwatch models promote {version.number}` promotes it all the same"
         ]
     elif promote:
+        from ringwatch.commands.models import changing
         from ringwatch.wiring import open_shelf
         from training.promotion import promote as serve
         from training.registry import open_registry
 
-        version, doubts = serve(open_registry(settings), open_shelf(settings), version.number)
+        registry, shelf = open_registry(settings), open_shelf(settings)
+        with changing(settings, shelf, "models.promote"):
+            version, doubts = serve(registry, shelf, version.number)
     if json:
         content = {
             "version": version, "holdout": held.summary(), "labelled": len(labelled.table) - labelled.assumed, "assumed_good": labelled.assumed,

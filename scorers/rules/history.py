@@ -64,7 +64,7 @@ class RuleHistory:
         text = rules_text(path)
         rules = require_proof(parse_rules(text, str(path), self._schema), str(path))
         with self._changing():
-            if self._active_version() == rules.version:
+            if self.active() == rules.version:
                 raise Conflict(
                     f"the rules of {path} are active already, version {rules.version}", hint="nothing was done"
                 )
@@ -91,7 +91,8 @@ class RuleHistory:
         """A version that was published here once; None for any other. Raises Corrupt for one that was changed by hand."""
         return self._stored(version)[1] if any(p.version == version for p in self.all()) else None
 
-    def _active_version(self) -> str | None:
+    def active(self) -> str | None:
+        """The version in force; None where nothing was ever published."""
         published = self.all()
         return published[-1].version if published and self.active_path.exists() else None
 
