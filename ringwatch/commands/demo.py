@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringwatch.commands.options import DataDir, settings_with
+from ringwatch.commands.options import settings_with
 from ringwatch.commands.run import run_ingest, run_simulation
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    data_dir: DataDir = None,
+    data_dir: Annotated[Path, typer.Option(help="Data folder.")] = Path("ringwatch-demo"),
     events: Annotated[int, typer.Option(min=1000, help="About how many events.")] = 60_000,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same events.")] = 7,
     serve: Annotated[
@@ -43,7 +43,7 @@ def demo(
     from ringwatch.commands.inspect import print_alerts, read_ledger_alerts
     from ringwatch.commands.serve import bind, serve_folder
 
-    settings = settings_with(data_dir or Path("ringwatch-demo"))
+    settings = settings_with(data_dir)
     market = settings.data_dir / "market" / f"events-{events}-{seed}"
     console = Console(stderr=True)
     listener = bind(settings.host, settings.port) if serve else None
