@@ -102,7 +102,8 @@ def main() -> None:
         )
     if given.json is not None:
         given.json.write_text(
-            json.dumps({"machine": machine(), "rows": given.rows, "frauds": given.frauds, "runs": runs}, indent=1) + "\n"
+            json.dumps({"machine": machine(), "rows": given.rows, "frauds": given.frauds, "runs": runs}, indent=1)
+            + "\n"
         )
 
 
