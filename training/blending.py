@@ -15,9 +15,6 @@ from scipy.optimize import minimize
 
 from scorers.learned.trees import Trees
 
-_PULL = 2.0
-"""Towards equal weights that sum to 1, in rows: decides where there are few, and where margins say the same."""
-
 
 @dataclass(frozen=True, slots=True)
 class Blend:
@@ -31,12 +28,15 @@ class Blend:
         return self.bias + margins @ self.weights
 
 
-def blend(margins: NDArray[np.float64], y: NDArray[np.int8], weight: NDArray[np.int64] | None = None) -> Blend:
-    """Of margins (n, members) and labels (n,) of 0 and 1, both of which there are, and for how many rows each stands (n,)."""
+def blend(
+    margins: NDArray[np.float64], y: NDArray[np.int8], weight: NDArray[np.int64] | None = None, pull: float = 2.0
+) -> Blend:
+    """Of margins (n, members) and labels (n,) of 0 and 1, both of which there are, and for how many rows each stands (n,). `pull`: towards
+    equal weights that sum to 1, in rows; decides where there are few, and where margins say the same."""
     n, members = margins.shape
     share = np.full(n, 1.0 / n) if weight is None else weight / weight.sum()
     even = np.full(members, 1.0 / members)
-    pull = _PULL / n
+    pull /= n
 
     def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         z = w[0] + margins @ w[1:]

@@ -37,6 +37,11 @@ _LOOKED_AT, _MOST_GOOD = 50_000, 200_000
 _INPUTS = 50, 256
 """At least and at most so many, and between them one for ten of the rarer label (Peduzzi et al.: A simulation study of the number of events
 per variable in logistic regression analysis, 1996)."""
+_FEW = 10_000
+"""Fewer rows than these are few: a second forest of fully grown trees joins, and the blend stays nearer to equal weights, which are hard to
+beat by weights learned of few rows (Clemen: Combining forecasts, 1989)."""
+_PULL = 2.0, 20.0
+"""Of the blend towards equal weights, for many rows and for few."""
 _ROUNDS = (100, 200, 400)
 _PATIENCE = 3.0
 """Labels have stopped coming after so many times the longest silence there was: they come irregularly."""
@@ -204,10 +209,13 @@ def _grown(inputs: Inputs, given: _Given, progress: Progress) -> _Grown:
     few = Settings("boosted", _ROUNDS[0], 31, _least_rows(len(y)), columns=_columns(len(kept), 0.3))
     boosted, booster = _boosted(partial(grow, before), few, x[last], y[last], weight[last])
     progress(0.4, "settings are chosen")
-    families = (boosted, _forest(*x.shape))
+    families = (boosted, *_forests(*x.shape))
     early, third = blocks.before(2), blocks[2]
     of_third = [margins(grow(early, s), x[third]) for s in families]
-    of_last = [margins(booster, x[last], boosted.rounds), margins(grow(before, families[1]), x[last])]
+    of_last = [
+        margins(booster, x[last], boosted.rounds),
+        *(margins(grow(before, s), x[last]) for s in families[1:]),
+    ]
     out = np.column_stack([np.concatenate(both) for both in zip(of_third, of_last, strict=True)])
     progress(0.7, "the blend is fitted")
     trees = [flat(grow(slice(None), s), range(x.shape[1])) for s in families]
@@ -223,10 +231,11 @@ def _finished(
     y, weight = given.blocks.y[later], given.weight[later]
     out, trees = grown.out, len(grown.trees)
     added = None if joined_by is None else joined_by.margins[which]
-    b, alone = blend(out, y, weight), None
+    pull = _PULL[len(given.blocks.y) < _FEW]
+    b, alone = blend(out, y, weight, pull), None
     if added is not None:
         alone, out = joined(grown.trees, b), np.column_stack([out, added])
-        b = blend(out, y, weight)
+        b = blend(out, y, weight, pull)
     of_trees = Blend(b.weights[:trees], b.bias)
     words = "" if joined_by is None else joined_by.words[which]
     log_odds = b.of(out)
@@ -261,10 +270,13 @@ def _columns(m: int, share: float) -> float:
     return max(share, min(1.0, 10 / m))
 
 
-def _forest(n: int, m: int) -> Settings:
-    """For n rows of m inputs."""
+def _forests(n: int, m: int) -> tuple[Settings, ...]:
+    """For n rows of m inputs; where they are few, also Breiman's: fully grown, about the square root of the inputs at each split."""
     least_rows = int(np.clip(n // 1000, 2, 20))
-    return Settings("forest", 100, 63, least_rows, columns=_columns(m, 0.2), rows=0.6, penalty=0.0, bins=255)
+    forest = Settings("forest", 100, 63, least_rows, columns=_columns(m, 0.2), rows=0.6, penalty=0.0, bins=255)
+    if n >= _FEW:
+        return (forest,)
+    return forest, replace(forest, leaves=255, least_rows=1, columns=min(1.0, 1.5 / np.sqrt(m)))
 
 
 def _boosted(

@@ -169,6 +169,16 @@ def test_a_model_learns_and_does_without_labels_where_they_have_stopped() -> Non
     assert np.array_equal(score(trained, frozen, 3 * 3600.0 + 1), stale), "labels that have stopped are looked at"
 
 
+def test_few_rows_have_a_second_forest_and_weights_nearer_to_equal(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = learn(table(1500), seed=1).told
+    assert [s.family for s in few.settings] == ["boosted", "forest", "forest"]
+    assert few.settings[2].least_rows == 1
+    monkeypatch.setattr("training.fit._PULL", (2.0, 2.0))
+    free = learn(table(1500), seed=1).told
+    assert np.abs(few.blend.weights - 1 / 3).max() < np.abs(free.blend.weights - 1 / 3).max()
+    assert [s.family for s in learn(table(10_000), seed=1).told.settings] == ["boosted", "forest"]
+
+
 def test_scores_are_probabilities_out_of_sample() -> None:
     tested = table(20_000, seed=7)
     p = probability(score(table(8000), tested, 3600.0))
