@@ -24,8 +24,9 @@ from ringwatch.errors import BadInput, Corrupt, Denied, NotFound
 
 FILE = "api-keys.json"
 _USE_FILE = "api-key-use.json"
-SCOPES = ("score", "read", "label", "operate")
-"""score: POST /v1/score and /v1/events; label: POST /v1/labels; operate: /metrics and totals of /status; read: the rest."""
+SCOPES = ("score", "read", "label", "operate", "act")
+"""score: POST /v1/score and /v1/events; label: POST /v1/labels; operate: /metrics and totals of /status; act: decide and work on cases
+(GraphQL's mutations); read: the rest."""
 DEFAULT_SCOPES = ("score", "read", "label")
 
 
@@ -49,6 +50,11 @@ class Caller(msgspec.Struct, frozen=True):
     tenant: str
     scopes: tuple[str, ...] = SCOPES
     key_id: str = ""
+
+    @property
+    def name(self) -> str:
+        """For the audit trail."""
+        return f"key:{self.key_id}" if self.key_id else "local"
 
     def need(self, scope: str) -> None:
         if scope not in self.scopes:

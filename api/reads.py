@@ -42,11 +42,12 @@ def alert_filter(given: dict[str, str | None]) -> AlertFilter:
     return AlertFilter(
         level=level, pattern=given.get("pattern"), ring=given.get("ring"), kind=given.get("kind"),
         entity=given.get("entity"), account=given.get("account"), delivery=delivery,
-        since_us=_time(given.get("since"), "since"), until_us=_time(given.get("until"), "until"),
+        since_us=time_of(given.get("since"), "since"), until_us=time_of(given.get("until"), "until"),
     )  # fmt: skip
 
 
-def _time(text: str | None, name: str) -> int | None:
+def time_of(text: str | None, name: str) -> int | None:
+    """Microseconds since 1970. Raises BadInput naming the field."""
     return None if text is None else check_time(text, name, "refuse")
 
 

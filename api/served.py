@@ -12,6 +12,7 @@ from api.engine import Engine
 from api.guard import Access
 from api.keys import Caller
 from api.meters import Meters
+from desk.store import Desk
 from explain.past import Past
 from graph.store import GraphStore
 from ingest.intake import Intake
@@ -29,6 +30,9 @@ class Served:
     ledger: LedgerQueries
     graph: GraphStore | None
     past: Past
+    desk: Desk
+    decided: Callable[[], None]
+    """Have the scorers here look at what was decided at the desk, now."""
     kinds: Sequence[Kind]
     access: Access
     meters: Meters

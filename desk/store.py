@@ -16,6 +16,7 @@ from desk import tables as t
 from desk.chain import BEGIN, Checked, Entry, Head, Key, check
 from ledger.engine import errors, open_engine
 from ledger.postgres import PostgresAccess
+from ringwatch.errors import BadInput
 
 _CHUNK = 1000
 _MAKING_LOCK = 7_411_002
@@ -37,11 +38,13 @@ class Act(msgspec.Struct, frozen=True):
 
 
 class Desk:
-    """Safe to call from several threads and processes. `clock`: microseconds since 1970."""
+    """Safe to call from several threads and processes. `clock`: microseconds since 1970. Without a key nothing can be recorded or verified."""
 
-    def __init__(self, url: str, key: Key, clock: Callable[[], int], access: PostgresAccess | None = None) -> None:
+    def __init__(
+        self, url: str, key: Key | None, clock: Callable[[], int], access: PostgresAccess | None = None
+    ) -> None:
         self._engine = open_engine(url, access)
-        self._key, self._clock = key, clock
+        self._given, self.clock = key, clock
         self._on_postgres = self._engine.dialect.name == "postgresql"
 
     def prepare(self) -> None:
@@ -53,6 +56,12 @@ class Desk:
                 self._alone(connection)
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+
+    @property
+    def _key(self) -> Key:
+        if self._given is None:
+            raise BadInput("there is no audit key here", hint="RINGWATCH_AUDIT_KEY_FILE names it")
+        return self._given
 
     def _alone(self, connection: Connection) -> None:
         if self._on_postgres:
@@ -66,6 +75,18 @@ class Desk:
                 connection.execute(text("BEGIN IMMEDIATE"))
             with connection.begin() if self._on_postgres else _ended(connection):
                 yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        with errors(self._engine, "be read"), self._engine.connect() as connection:
+            yield connection
+
+    def number(self, connection: Connection, name: str) -> int:
+        """The next of a counter, held to the end of the transaction of `writing`."""
+        dialect: Any = postgresql if self._on_postgres else sqlite
+        new = dialect.insert(t.numbers).values(name=name, value=1)
+        raised = new.on_conflict_do_update(index_elements=["name"], set_={"value": t.numbers.c.value + 1})
+        return int(connection.execute(raised.returning(t.numbers.c.value)).scalar_one())
 
     def record(self, *acts: Act) -> list[Entry]:
         """All or none, in order."""
@@ -85,7 +106,7 @@ class Desk:
             select(c.number, c.hash).where(c.tenant == act.tenant).with_for_update()
         ).one()
         open_ = Entry(
-            act.tenant, number + 1, self._clock(), act.who, act.did, act.kind, act.target, _json(act.old), _json(act.new), act.why, before, ""
+            act.tenant, number + 1, self.clock(), act.who, act.did, act.kind, act.target, _json(act.old), _json(act.new), act.why, before, ""
         )  # fmt: skip
         entry = msgspec.structs.replace(open_, hash=self._key.hash(open_))
         connection.execute(t.audit.insert().values(msgspec.structs.asdict(entry)))
@@ -103,7 +124,7 @@ class Desk:
         for column, value in ((c.kind, kind), (c.target, target)):
             query = query if value is None else query.where(column == value)
         query = query if before is None else query.where(c.number < before)
-        with errors(self._engine, "be read"), self._engine.connect() as connection:
+        with self.reading() as connection:
             return [_entry(row) for row in connection.execute(query)]
 
     def tenants(self) -> list[str]:

@@ -1,8 +1,8 @@
-"""The desk's tables: what people did. One schema for SQLite and PostgreSQL."""
+"""The desk's tables: what people did and decided. One schema for SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Index, MetaData, String, Table, Text
 from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
@@ -38,3 +38,48 @@ audit_heads = Table(
     Column("seal", String(64), nullable=False),
 )
 """The last entry of each tenant; held while one is added, so that there is one chain."""
+
+acts = Table(
+    "acts",
+    metadata,
+    Column("tenant", _text(256), primary_key=True),
+    Column("act_id", _text(32), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("kind", _text(64), nullable=False),
+    Column("target", _text(256), nullable=False),
+    Column("who", _text(256), nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("until_us", BigInteger),
+    Column("entries", BigInteger, nullable=False),
+    Column("undone_us", BigInteger),
+    Column("undone_by", _text(256)),
+    Index("acts_by_number", "tenant", "number"),
+)
+"""What somebody decided at once, of one entity or a ring; `number`: the place in `numbers` of its tenant's list of acts."""
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("tenant", _text(256), primary_key=True),
+    Column("act_id", _text(32), primary_key=True),
+    Column("kind", _text(64), primary_key=True),
+    Column("id", _text(256), primary_key=True),
+    Column("verdict", String(16), nullable=False),
+    Column("owner", _text(256), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("until_us", BigInteger),
+    Column("ended_us", BigInteger),
+    Index("verdicts_by_entity", "tenant", "kind", "id"),
+    Index("verdicts_in_force", "ended_us"),
+)
+"""Entries of the lists, one an entity and act; of an act that was undone they have ended."""
+
+numbers = Table(
+    "numbers",
+    metadata,
+    Column("name", _text(64), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+"""Counters; whoever takes the next number holds it to the end of the transaction, so numbers come in the order of commits."""

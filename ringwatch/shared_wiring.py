@@ -17,9 +17,11 @@ from ringwatch.errors import BadInput
 from ringwatch.model import DAY_US, HOUR_US, Event, Kind, Label
 from ringwatch.secret_files import without_secret
 from ringwatch.settings import Settings
-from ringwatch.wiring import folder_kinds, open_assessor, open_decoder
+from ringwatch.wiring import folder_kinds, open_assessor, open_decoder, open_desk
 
 if TYPE_CHECKING:
+    from desk.store import Desk
+    from desk.watch import ListsWatch
     from features.redis_state import RedisState
     from graph.neo4j_store import Neo4jGraph
     from ingest.folder import DataFolder
@@ -68,6 +70,8 @@ class Shared:
     keeper: Keeper | None = None
     http: HttpScoring | None = None
     sweeper: Sweeper | None = None
+    desk: Desk | None = None
+    lists: ListsWatch | None = None
     roles: list[Role] = field(default_factory=list)
     closing: ExitStack = field(default_factory=ExitStack)
 
@@ -104,8 +108,24 @@ def open_shared(settings: Settings, names: Sequence[str], tenants: Callable[[], 
 
         here = Shared(settings, kinds, schema, bus, topics, state, ledger, graph, DecisionsLog(bus, topics.decisions))
         _add_roles(here, names, tenants)
+        if here.scoring is not None:
+            _add_desk(here, opened)
         here.closing = opened.pop_all()
         return here
+
+
+def _add_desk(here: Shared, opened: ExitStack) -> None:
+    """What investigators decide, for those who score."""
+    from desk.watch import ListsWatch
+
+    assert here.scoring is not None
+    lists = here.scoring.stream.assessor.lists
+    assert lists is not None
+    here.desk = open_desk(here.settings, shared=True)
+    opened.callback(here.desk.close)
+    here.lists = ListsWatch(here.desk, lists)
+    here.lists.start(wait=False)
+    opened.callback(here.lists.stop)
 
 
 def ring_shelf(settings: Settings) -> RingShelf:

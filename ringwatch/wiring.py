@@ -17,6 +17,7 @@ from scorers.assess import Assessor
 
 if TYPE_CHECKING:
     from desk.store import Desk
+    from desk.watch import ListsWatch
     from explain.past import Past
     from graph.store import GraphStore
     from ingest.events import EventDecoder
@@ -112,14 +113,14 @@ def open_assessor(settings: Settings, schema: FeatureSchema, *, serves: bool = F
     """`serves`: learned models that were promoted score, too. `whole`: they hear the whole stream, which graph networks need."""
     from scorers.alert_levels import AlertLevels
     from scorers.learned.book import ModelBook
-    from scorers.lists import load_lists
+    from scorers.lists import Lists, load_lists
     from scorers.policy import load_policy
     from scorers.registry import build_scorers
     from scorers.settings import load_overrides
 
-    lists, policy, rules = load_lists(settings.lists), load_policy(settings.policy), open_rules(settings, schema)
-    scorers = build_scorers(overrides=load_overrides(settings.detectors), lists=lists, rules=rules)
-    lists.check_kinds([kind.name for kind in schema.kinds])
+    fixed, policy, rules = load_lists(settings.lists), load_policy(settings.policy), open_rules(settings, schema)
+    scorers = build_scorers(overrides=load_overrides(settings.detectors), lists=Lists(fixed), rules=rules)
+    fixed.check_kinds([kind.name for kind in schema.kinds])
     policy.check_scorers([scorer.name for scorer in scorers])
     levels = AlertLevels(policy, int(settings.alert_window_h * HOUR_US), int(settings.ring_alert_window_days * DAY_US))
     names = [s.name for s in scorers]
@@ -134,8 +135,9 @@ def open_shelf(settings: Settings) -> Shelf:
     return Shelf(settings.models_dir or settings.data_dir / "models")
 
 
-def open_desk(settings: Settings) -> Desk:
-    """What people did: beside the ledger, in a file of its own where that is SQLite."""
+def open_desk(settings: Settings, *, shared: bool = False) -> Desk:
+    """What people did and decide: beside the ledger, in a file of its own where that is SQLite. `shared`: several processes use it, so the
+    audit key is the one that is set or none; it is not prepared."""
     import time
 
     from desk.chain import Key
@@ -147,6 +149,8 @@ def open_desk(settings: Settings) -> Desk:
     else:
         url, access = ledger_place(settings)
     given = settings.audit_key_file
+    if shared:
+        return Desk(url, None if given is None else Key.of(given), lambda: time.time_ns() // 1000, access)
     key = Key.of(given or settings.data_dir / AUDIT_KEY_FILE, make=given is None)
     desk = Desk(url, key, lambda: time.time_ns() // 1000, access)
     desk.prepare()
@@ -231,6 +235,8 @@ class Service:
     kinds: tuple[Kind, ...]
     pipeline: Pipeline
     graph: GraphStore | None
+    desk: Desk
+    lists: ListsWatch
 
     def source(self, paths: Sequence[str], mapping: Mapping | None = None) -> FileSource:
         return open_source(self.settings, paths, mapping, self.kinds)
@@ -241,12 +247,15 @@ class Service:
             closing.callback(self.folder.close)
             if self.graph is not None:
                 closing.callback(self.graph.close)
+            closing.callback(self.desk.close)
+            closing.callback(self.lists.stop)
             closing.callback(self.pipeline.outlets.dead_letters.close)
             self.pipeline.close()
 
 
 def open_service(settings: Settings, mapping: Mapping | None = None) -> Service:
     """Open the data folder and bring memory to where the ledger is. Raises what any store raises; nothing stays open then."""
+    from desk.watch import ListsWatch
     from graph.writer import GraphWriter
     from ingest.dead_letter import DeadLetterFile
     from ingest.folder import DataFolder
@@ -283,8 +292,13 @@ def open_service(settings: Settings, mapping: Mapping | None = None) -> Service:
             snapshot_interval_s=settings.snapshot_interval_s,
         )
         pipeline.recover()
+        desk = open_desk(settings)
+        opened.callback(desk.close)
+        assert stream.assessor.lists is not None
+        lists = ListsWatch(desk, stream.assessor.lists)
+        lists.start()
         opened.pop_all()
-        return Service(settings, folder, kinds, pipeline, graph)
+        return Service(settings, folder, kinds, pipeline, graph, desk, lists)
 
 
 def folder_kinds(folder: DataFolder, mapping: Mapping | None) -> tuple[Kind, ...]:

@@ -20,6 +20,7 @@ from features.columns import Applied, ResolvedLabel, entity_key
 from ringwatch.model import DAY_US, HOUR_US, Event
 from scorers.alerting import LEVELS, Alerting
 from scorers.decision import Decisions
+from scorers.lists import VERDICTS
 from scorers.outcomes import Outcomes
 from scorers.policy import Policy, TenantPolicy
 from scorers.workload import Seen, Workload
@@ -27,7 +28,6 @@ from scorers.workload import Seen, Workload
 Numbered = tuple[int, Applied]
 OVER_BUDGET = "alert_budget"
 """In `degraded` of an event that the fixed levels would have made an alert, and the budget did not."""
-_ALLOW, _BLOCK = 0.0, 1.0
 _LEAST_RING = 3.0
 """Users of a ring that is one piece of work."""
 
@@ -292,12 +292,12 @@ class _Rows:
         self.ring_users = made.features[:, made.schema.index["ring.users"]]
 
     def always(self, row: int, level: int) -> bool | None:
-        """Whether it is an alert at any threshold: a pattern named, a block list, a rule that acts (which puts the score on the threshold
+        """Whether it is an alert at any threshold: a pattern named, a block or watch list, a rule that acts (which puts the score on the threshold
         itself). None where it is none at any: on the allow list."""
         made = self.made
-        if self._listed[row] == _ALLOW:
+        if self._listed[row] == VERDICTS["allow"]:
             return None
-        if made.patterns[row] or self._listed[row] == _BLOCK:
+        if made.patterns[row] or self._listed[row] > VERDICTS["allow"]:
             return True
         in_force = _thresholds_of(made.versions[row].policy) or ()
         return bool(self._rules[row] > 0.0 and float(made.score[row]) in in_force and made.level[row] >= level)

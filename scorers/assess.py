@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from features.schema import FeatureSchema
 from ringwatch.errors import RingwatchError
-from ringwatch.model import Event, Level, Reason, Versions
+from ringwatch.model import Action, Event, Level, Reason, Versions
 from scorers.alert_levels import OVER_BUDGET, AlertLevels
 from scorers.clues import PatternScorer
 from scorers.combine import combine, contributions
 from scorers.decision import Decisions
+from scorers.detectors.listed import Listed
 from scorers.detectors.rules import Rules
 from scorers.learned.book import Judged, ModelBook
 from scorers.learned.inputs import CHALLENGER, LEARNED, OF_MODELS, SAID
@@ -25,6 +26,7 @@ from scorers.learned.model import Addends
 from scorers.learned.reasons import reasons as learned_reasons
 from scorers.learned.served_network import Numbered
 from scorers.learned.silence import Silences
+from scorers.lists import VERDICTS
 from scorers.policy import Policy
 from scorers.scorer import Batch, Learner, Scorer
 
@@ -58,6 +60,7 @@ class Assessor:
         alert_at = [s.alert_at if isinstance(s, PatternScorer) else np.inf for s in scorers]
         self._alert_at = np.array([*alert_at, *(np.inf for _ in OF_MODELS)])
         self._rules = next(((j, s) for j, s in enumerate(scorers) if isinstance(s, Rules)), None)
+        self.lists = next((s.lists for s in scorers if isinstance(s, Listed)), None)
 
     def assess(
         self,
@@ -79,6 +82,8 @@ class Assessor:
             self._terms_of.clear()
         if self.book.refresh():
             self._terms_of.clear()
+        if self.lists is not None:
+            self.lists.refresh()
         timing: dict[str, float] = {}
         scores = np.full((len(events), len(self.names)), np.nan)
         failed: list[str] = []
@@ -106,6 +111,7 @@ class Assessor:
         level, action = _decide(score, patterns, terms)
         if least is not None:
             action = np.maximum(action, np.where(listed == _ALLOW, np.uint8(0), least))
+        action[listed == _BLOCK] = Action.BLOCK
         timing["combine"] = perf_counter() - started
         started = perf_counter()
         reasons: list[tuple[Reason, ...]] = [()] * len(events)
@@ -203,12 +209,16 @@ class Assessor:
     def _lists(
         self, score: NDArray[np.float64], scores: NDArray[np.float64], terms: Sequence[_Terms]
     ) -> NDArray[np.float64]:
-        """A block makes the score 1, an allow keeps it under the first alert level. What the lists say of each event."""
+        """A block makes the score 1, a watch lifts it to the first alert level, an allow keeps it under that. What the lists say of each event."""
         if self._listed < 0:
             return np.full(len(score), np.nan)
         listed = scores[:, self._listed]
         for row in np.flatnonzero(listed == listed).tolist():
-            score[row] = 1.0 if listed[row] == 1.0 else min(float(score[row]), terms[row].calm)
+            mine = terms[row]
+            if listed[row] == _ALLOW:
+                score[row] = min(float(score[row]), mine.calm)
+            else:
+                score[row] = 1.0 if listed[row] == _BLOCK else max(float(score[row]), float(mine.thresholds[0]))
         return listed
 
     def _fired(
@@ -251,6 +261,11 @@ class Assessor:
         batch = Batch(events, features, self.schema, ring_ids)
         for learner in self._learners.values():
             learner.learn(batch)
+
+    @property
+    def list_trouble(self) -> str:
+        """Why entries of lists may be old."""
+        return "" if self.lists is None else self.lists.trouble
 
     def next_mark_us(self) -> int | None:
         """Event time at which `advance` must be called before scoring; the distant past before the first event."""
@@ -316,7 +331,7 @@ def _of(name: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 _LEVELS, _SILENCE, _NETWORKS = "alert_levels", "silence", "networks"
 """Among the names of learners."""
 _NEVER_ADVANCED = -(2**62)
-_ALLOW = 0.0
+_ALLOW, _BLOCK = VERDICTS["allow"], VERDICTS["block"]
 
 
 class _Terms(NamedTuple):

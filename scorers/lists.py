@@ -1,14 +1,16 @@
-"""Block and allow lists: entries with owner, reason and expiry, in event time.
+"""Block, watch and allow lists: entries with owner, reason and expiry, in event time. From a file, and from what investigators decide.
 
 block:
   - {kind: device, id: d-123, owner: anna, reason: "chargeback ring 4", expires: 2027-01-01}
+watch:
+  - {kind: card, id: c-7, owner: anna, reason: "asked the bank"}
 allow:
   - {kind: user, id: u-9, owner: ben, reason: "tester"}
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,13 @@ from ringwatch.model import MICROSECONDS, Event
 
 _FIELDS = {"kind", "id", "owner", "reason", "expires", "tenant"}
 _NEEDED = ("kind", "id", "owner", "reason")
+VERDICTS = {"block": 1.0, "watch": 0.5, "allow": 0.0}
+"""What the scorer says of an event whose entity is on the list; of several lists the first one counts."""
 
 
 class Entry(msgspec.Struct, frozen=True):
     verdict: str
-    """"block" or "allow"."""
+    """One of `VERDICTS`."""
     kind: str
     id: str
     owner: str
@@ -42,7 +46,8 @@ class Entry(msgspec.Struct, frozen=True):
 class ListBook:
     """Entries by (kind, id)."""
 
-    def __init__(self, entries: list[Entry]) -> None:
+    def __init__(self, entries: Sequence[Entry] = ()) -> None:
+        self.entries = tuple(entries)
         self._entries: dict[tuple[str, str], list[Entry]] = {}
         for entry in entries:
             self._entries.setdefault((entry.kind, entry.id), []).append(entry)
@@ -58,20 +63,38 @@ class ListBook:
                 raise BadInput(message, hint=did_you_mean(kind, kinds))
 
     def match(self, event: Event) -> Entry | None:
-        """The entry that decides for an event: a block before an allow."""
+        """The entry that decides for an event: a block before a watch before an allow."""
         hits = [entry for pair in event.entities.items() for entry in self._entries.get(pair, ()) if entry.holds(event)]
-        return min(hits, key=lambda e: (e.verdict != "block", e.kind, e.id), default=None)
+        return min(hits, key=lambda e: (-VERDICTS[e.verdict], e.kind, e.id, e.reason), default=None)
+
+
+class Lists:
+    """The book in force: the file's entries, and those of investigators, which change while events are scored.
+
+    `put` may be called from any thread; what it is given counts from the next `refresh`, between two batches."""
+
+    def __init__(self, fixed: ListBook | None = None) -> None:
+        self._fixed = fixed or ListBook()
+        self.book = self._newest = self._fixed
+        self.trouble = ""
+        """Why the entries of investigators may be old; empty when all is well."""
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        self._newest = ListBook((*self._fixed.entries, *entries))
+
+    def refresh(self) -> None:
+        self.book = self._newest
 
 
 def load_lists(path: Path | None) -> ListBook:
     if path is None:
-        return ListBook([])
+        return ListBook()
     try:
         content = yaml.safe_load(config_text(path, "lists file", "RINGWATCH_LISTS")) or {}
     except yaml.YAMLError as error:
         raise BadInput(f"{path} is not YAML: {error}", hint="mend the line it names") from None
-    if not isinstance(content, dict) or set(content) - {"block", "allow"}:
-        raise BadInput(f"{path} has {sorted(content)}", hint="the top level has block: and allow: only")
+    if not isinstance(content, dict) or set(content) - set(VERDICTS):
+        raise BadInput(f"{path} has {sorted(content)}", hint="the top level has block:, watch: and allow: only")
     for verdict, raws in content.items():
         if not isinstance(raws, list | None):
             raise BadInput(f"{path}: {verdict} is {raws!r}", hint="a list of entries is needed")

@@ -12,7 +12,7 @@ from ringwatch.errors import BadInput, did_you_mean
 from scorers.detectors.listed import Listed
 from scorers.detectors.rules import Rules
 from scorers.learned.inputs import OF_MODELS
-from scorers.lists import ListBook
+from scorers.lists import Lists
 from scorers.rules.book import RuleBook
 from scorers.scorer import Scorer
 
@@ -24,7 +24,7 @@ def detector_names() -> list[str]:
 def build_scorers(
     *,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
-    lists: ListBook | None = None,
+    lists: Lists | None = None,
     rules: RuleBook | None = None,
 ) -> tuple[Scorer, ...]:
     """All detectors. Raises BadInput for an override of an unknown detector, and for a file that is not a detector."""
@@ -41,7 +41,7 @@ def build_scorers(
                 f"detectors/{module_name}.py: the name {scorer.name!r} is taken", hint="give it another name"
             )
         if isinstance(scorer, Listed) and lists is not None:
-            scorer.book = lists
+            scorer.lists = lists
         if isinstance(scorer, Rules) and rules is not None:
             scorer.use(rules)
         built[scorer.name] = scorer

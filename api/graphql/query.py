@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import strawberry
@@ -14,8 +12,11 @@ from strawberry.types import ExecutionContext, Info
 from api import reads
 from api.graphql import explained as x
 from api.graphql import types as t
+from api.graphql.context import bounded as _bounded
+from api.graphql.context import context_of as _context
+from api.graphql.context import described as _field
+from api.graphql.deciding import DecidingMutations, DecidingQueries
 from api.graphql.limits import MOST_TOKENS, Limits
-from api.served import Served
 from explain.replay import replay
 from graph.store import EntityRef, Node
 from ingest.values import show
@@ -23,32 +24,6 @@ from rings import ring as rings
 from ringwatch.errors import BadInput, NotFound, Unavailable
 
 MOST_NEIGHBOURS, MOST_MEMBERS, MOST_LINKS = 50, 1000, 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What the resolvers need: the service, and whose data it is."""
-
-    here: Served
-    tenant: str
-
-
-def _context(info: Info[Any, Any]) -> Context:
-    found = info.context
-    assert isinstance(found, Context)
-    return found
-
-
-def _field(description: str) -> Callable[[Callable[..., Any]], Any]:
-    """A resolver with what it is for."""
-    made: Callable[[Callable[..., Any]], Any] = strawberry.field(description=description)
-    return made
-
-
-def _bounded(first: int, most: int) -> int:
-    if not 1 <= first <= most:
-        raise BadInput(f"first is {first}", hint=f"1 to {most}", field="first")
-    return first
 
 
 @strawberry.input
@@ -117,7 +92,7 @@ class Ring:
 
 
 @strawberry.type
-class Query:
+class Query(DecidingQueries):
     """Everything is of the key's tenant."""
 
     @_field("Alerts, newest last event first; at most 200 at once")
@@ -199,6 +174,11 @@ class Query:
         )
 
 
+@strawberry.type
+class Mutation(DecidingMutations):
+    """What people do; all of it is in the audit trail. Needs a key that may `act`."""
+
+
 def _entity(node: Node) -> Entity:
     return Entity(
         kind=node.ref.kind, id=node.ref.id, first_at=t.time(node.first_seen_us), last_at=t.time(node.last_seen_us),
@@ -219,6 +199,7 @@ class Schema(strawberry.Schema):
 
 schema = Schema(
     Query,
+    Mutation,
     config=StrawberryConfig(scalar_map={t.Long: t.LONG}),
     extensions=[lambda: MaxTokensLimiter(MOST_TOKENS), lambda: AddValidationRules([Limits])],
 )

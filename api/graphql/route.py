@@ -17,8 +17,9 @@ from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from api import pages
+from api.graphql.context import Context
 from api.graphql.limits import MOST_BYTES, MOST_NESTED, nested
-from api.graphql.query import Context, schema
+from api.graphql.query import schema
 from api.graphql.ready import READY
 from api.posts import check_media, read_body
 from api.problems import problem_of
@@ -52,7 +53,7 @@ async def graphql(request: Request) -> Response:
     who.need("read")
     check_media(request)
     asked = _read(await read_body(request, MOST_BYTES * 2))
-    body = await run_in_threadpool(_answer, Context(here, who.tenant), asked)
+    body = await run_in_threadpool(_answer, Context(here, who), asked)
     took_us = round((perf_counter() - request.scope["ringwatch.started"]) * 1e6, 1)
     body["extensions"] = {
         "timing_us": {"total": took_us}, "degraded": here.degraded(), "ring_age_s": here.engine.glance.ring_age_s,
@@ -82,7 +83,10 @@ def _answer(context: Context, asked: Asked) -> dict[str, Any]:
     except MissingQueryError:
         return {"data": None, "errors": [_said("the query is empty", "invalid")]}
     except (CannotGetOperationTypeError, InvalidOperationTypeError):
-        return {"data": None, "errors": [_said("there is no such operation; only queries are answered", "invalid")]}
+        return {
+            "data": None,
+            "errors": [_said("there is no such operation; queries and mutations are answered", "invalid")],
+        }
     body: dict[str, Any] = {"data": result.data}
     if result.errors:
         body["errors"] = [_error(context.here, error) for error in result.errors]

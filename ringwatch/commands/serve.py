@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from api.keys import KeyFile
     from api.served import Served
+    from desk.store import Desk
+    from desk.watch import ListsWatch
     from graph.store import GraphStore
     from ingest.scoring import Scoring
     from ledger.queries import LedgerQueries
@@ -142,7 +144,9 @@ def served_of(service: Service, key_file: KeyFile) -> Served:
     from ringwatch.wiring import open_queries
 
     queries = open_queries(service.settings, service.pipeline.stream.assessor.schema)
-    return served_by(service.pipeline, service.settings, key_file, queries, service.graph, service.kinds)
+    return served_by(
+        service.pipeline, service.settings, key_file, queries, service.graph, service.kinds, (service.desk, service.lists)
+    )  # fmt: skip
 
 
 def served_by(
@@ -152,6 +156,7 @@ def served_by(
     ledger: LedgerQueries,
     graph: GraphStore | None,
     kinds: Sequence[Kind],
+    desk: tuple[Desk, ListsWatch],
     roles: Sequence[Role] = (),
 ) -> Served:
     from api.engine import Engine
@@ -176,6 +181,8 @@ def served_by(
         ledger=ledger,
         graph=graph,
         past=open_past(settings, FeatureSchema(tuple(kinds))),
+        desk=desk[0],
+        decided=desk[1].look,
         kinds=kinds,
         access=Access(key_file, tenant=settings.tenant, loopback=loopback, hosts=frozenset(hosts)),
         meters=meters,

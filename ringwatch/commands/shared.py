@@ -61,7 +61,10 @@ def serve_roles(settings: Settings, names: Sequence[str], *, local_key: bool) ->
         if here.sweeper is not None:
             here.sweeper.start()
             ending.callback(here.sweeper.stop)
-        served = served_by(here.http, settings, key_file, queries, here.graph, here.kinds, here.roles)
+        assert here.desk is not None
+        assert here.lists is not None
+        desk = here.desk, here.lists
+        served = served_by(here.http, settings, key_file, queries, here.graph, here.kinds, desk, here.roles)
         token = local_key_of(key_file, settings.tenant) if local_key else ""
         run_app(build_app(served), listener, lambda: announce(served, settings, listener, token, _words(here, names)))
 

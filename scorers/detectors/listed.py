@@ -1,4 +1,4 @@
-"""Block and allow lists."""
+"""Block, watch and allow lists."""
 
 from __future__ import annotations
 
@@ -9,35 +9,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ringwatch.errors import BadInput
-from scorers.lists import ListBook
+from scorers.lists import VERDICTS, Lists
 from scorers.scorer import Batch, Finding
 
 
 class Listed:
-    """An entity of the event is on the block list (score 1, whatever the others say) or on the allow list (the score is
-    capped below the first alert level). An entry has an owner, a reason and an expiry; a block wins over an allow."""
+    """An entity of the event is on the block list (score 1 and the action block, whatever the others say), on the watch list (the score is
+    at least that of the first alert level), or on the allow list (the score is capped below it). An entry has an owner, a reason and an
+    expiry; a block wins over a watch, a watch over an allow."""
 
     name = "listed"
-    version = "1"
+    version = "2"
 
     def __init__(self) -> None:
-        self.book = ListBook([])
+        self.lists = Lists()
 
     def score(self, batch: Batch) -> NDArray[np.float64]:
         values = np.full(len(batch), np.nan)
-        if self.book:
+        if book := self.lists.book:
             for i, event in enumerate(batch.events):
-                entry = self.book.match(event)
+                entry = book.match(event)
                 if entry is not None:
-                    values[i] = 1.0 if entry.verdict == "block" else 0.0
+                    values[i] = VERDICTS[entry.verdict]
         return values
 
     def explain(self, batch: Batch, row: int) -> list[Finding]:
-        entry = self.book.match(batch.events[row])
+        entry = self.lists.book.match(batch.events[row])
         if entry is None:
             return []
         text = f"{entry.kind} is on the {entry.verdict} list: {entry.reason} ({entry.owner})"
-        return [Finding(f"{entry.verdict}ed", text, 1.0, entry.kind, entry.id)]
+        return [Finding(_CODES[entry.verdict], text, 1.0, entry.kind, entry.id)]
+
+
+_CODES = {"block": "blocked", "watch": "watched", "allow": "allowed"}
 
 
 def build(overrides: Mapping[str, Any]) -> Listed:

@@ -1,11 +1,11 @@
-"""The audit trail on PostgreSQL."""
+"""The audit trail and decisions on PostgreSQL."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 import pytest
-from support import desks
+from support import desks, verdicts
 from support.backends import PostgresBackend
 from support.desks import CHANGES, KEY, clock
 from support.ledgers import fresh_ledger
@@ -46,3 +46,15 @@ def test_an_older_state_shows_against_a_noted_head(opened: Callable[[], Desk]) -
 
 def test_many_writers_make_one_chain(opened: Callable[[], Desk]) -> None:
     desks.one_chain_of_many_writers(opened)
+
+
+def test_decisions_are_listed_recorded_and_undone_as_one(opened: Callable[[], Desk]) -> None:
+    verdicts.holds(opened())
+
+
+def test_what_cannot_be_decided_is_refused_and_leaves_nothing(opened: Callable[[], Desk]) -> None:
+    verdicts.refuses(opened())
+
+
+def test_many_decide_at_once(opened: Callable[[], Desk]) -> None:
+    verdicts.many_decide_at_once(opened)

@@ -24,7 +24,7 @@ from scorers.learned.model import LearnedModel
 from scorers.learned.model_file import save
 from scorers.learned.shelf import Placed, Shelf
 from scorers.learned.silence import Silence
-from scorers.lists import ListBook
+from scorers.lists import ListBook, Lists
 from scorers.policy import Policy
 from scorers.registry import build_scorers
 from scorers.rules.book import RuleBook
@@ -61,7 +61,7 @@ def shop(n: int, seed: int, *, tenant: str = "default", labels_until: int | None
 def new_stream(
     book: ModelBook | None = None, *, policy: Policy | None = None, lists: ListBook | None = None, rules: RuleBook | None = None
 ) -> ScoringStream:  # fmt: skip
-    scorers = build_scorers(lists=lists, rules=rules)
+    scorers = build_scorers(lists=Lists(lists), rules=rules)
     assessor = Assessor(scorers, policy or Policy(), SCHEMA, book=book)
     return ScoringStream(MemoryState(SCHEMA, max_entities=5000), assessor, RingKeeper(SCHEMA))
 

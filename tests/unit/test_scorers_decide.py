@@ -18,7 +18,7 @@ from scorers.assess import Assessor
 from scorers.combine import combine, contributions
 from scorers.forest import fit
 from scorers.learned.inputs import NETWORKS
-from scorers.lists import ListBook, load_lists
+from scorers.lists import ListBook, Lists, load_lists
 from scorers.policy import Policy, TenantPolicy, load_policy
 from scorers.registry import build_scorers
 
@@ -26,7 +26,7 @@ SCHEMA = FeatureSchema()
 
 
 def new_stream(lists: ListBook | None = None, policy: Policy | None = None) -> ScoringStream:
-    assessor = Assessor(build_scorers(lists=lists), policy or Policy(), SCHEMA)
+    assessor = Assessor(build_scorers(lists=Lists(lists)), policy or Policy(), SCHEMA)
     return ScoringStream(MemoryState(SCHEMA, max_entities=5000), assessor, RingKeeper(SCHEMA))
 
 

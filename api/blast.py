@@ -1,0 +1,121 @@
+"""Who would be hit by a decision about an entity or a ring: looked at before it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from api import reads
+from api.served import Served
+from desk.verdicts import Target
+from graph.store import EntityRef, Node
+from ingest.values import show
+from rings.ring import Ring
+from ringwatch.errors import BadInput, NotFound
+from ringwatch.model import DAY_US, Strength
+
+RING = "ring"
+LONG_DAYS = 90
+"""An account that was first seen so long ago and never alerted has a long clean history."""
+_MOST_LINKS = 500
+"""Of one entity."""
+_MOST_LOOKED_UP = 1_000
+_USER = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user that would be hit; what the graph does not know yet is None."""
+
+    user: str
+    node: Node | None
+    long_clean: bool
+
+    @property
+    def never_flagged(self) -> bool:
+        return self.node is None or self.node.alerts == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Blast:
+    about: Target
+    entities: tuple[Target, ...]
+    """What would be put on the list."""
+    accounts: tuple[Account, ...]
+    """Users with any of these: never flagged and clean ones first, by name."""
+    cuts: tuple[str, ...]
+    """What was not looked at, one sentence each; empty: these are all."""
+
+
+def target_of(here: Served, kind: str | None, id_: str | None, ring: str | None) -> Target:
+    """Raises BadInput where it is not one entity or one ring."""
+    if (ring is None) == (kind is None and id_ is None):
+        raise BadInput("an entity and a ring are given, or neither", hint="name kind and id, or ring", field="ring")
+    if ring is not None:
+        return RING, _text(ring, "ring")
+    known = [k.name for k in here.kinds]
+    if kind not in known:
+        message = f"kind is {show(kind or '', quote=True)}"
+        raise BadInput(message, hint=f"one of {', '.join(known)}", field="kind")
+    return kind, _text(id_ or "", "id")
+
+
+def _text(text: str, field: str) -> str:
+    if not reads.is_id(text):
+        hint = f"1 to {reads.MAX_TEXT} printable characters"
+        raise BadInput(f"{field} is {show(text, quote=True)}", hint=hint, field=field)
+    return text
+
+
+def entities_of(here: Served, tenant: str, about: Target, *, shared: bool = True) -> tuple[Target, ...]:
+    """What a decision about it would list: an entity itself; of a ring its members and, with `shared`, what they share by strong links and
+    not innocently. Raises NotFound for a ring there is not."""
+    kind, id_ = about
+    if kind != RING:
+        return (about,)
+    ring: Ring | None = here.engine.ask_from(reads.ring_question(tenant, id_))
+    if ring is None:
+        raise reads.no_ring(id_)
+    strong = {k.name for k in here.kinds if k.strength is Strength.STRONG and not k.crowded}
+    things = [(s.kind, s.entity) for s in ring.shared if shared and s.kind in strong and not s.verdict]
+    return (*((_USER, m.user) for m in ring.members), *things)
+
+
+def blast(here: Served, tenant: str, about: Target, *, shared: bool = True) -> Blast:
+    entities = entities_of(here, tenant, about, shared=shared)
+    graph, cuts = here.graph, []
+    if graph is None:
+        cuts.append("there is no graph here: only accounts that are named themselves are told")
+    users: dict[str, Node | None] = {id_: None for kind, id_ in entities if kind == _USER}
+    for kind, id_ in entities if graph is not None else ():
+        assert graph is not None
+        ref = EntityRef(tenant, kind, id_)
+        if kind == _USER:
+            if len(users) > _MOST_LOOKED_UP:
+                continue
+            users[id_] = next(iter(_nodes(here, ref, 1)[0]), None)
+            continue
+        nodes, cut = _nodes(here, ref, _MOST_LINKS)
+        cuts += cut
+        users |= {n.ref.id: n for n in nodes if n.depth == 1 and n.ref.kind == _USER}
+    if len(users) > _MOST_LOOKED_UP:
+        cuts.append(f"of {len(users):,} accounts {_MOST_LOOKED_UP:,} were looked at")
+    now_us = here.engine.ask_from(lambda scoring: scoring.stream.watermark_us)
+    accounts = [_account(user, node, now_us) for user, node in users.items()]
+    accounts.sort(key=lambda a: (not a.long_clean, not a.never_flagged, a.user))
+    return Blast(about, entities, tuple(accounts), tuple(cuts))
+
+
+def _nodes(here: Served, ref: EntityRef, most: int) -> tuple[Iterable[Node], list[str]]:
+    assert here.graph is not None
+    try:
+        found = here.graph.neighbourhood(ref, hops=1, degree_cap=most, limit=most + 1)
+    except NotFound:
+        return (), []
+    return found.nodes, list(found.cuts) if most > 1 else []
+
+
+def _account(user: str, node: Node | None, now_us: int | None) -> Account:
+    """`now_us`: the newest event's time."""
+    old = node is not None and now_us is not None and now_us - node.first_seen_us >= LONG_DAYS * DAY_US
+    return Account(user, node, old and node is not None and node.alerts == 0)

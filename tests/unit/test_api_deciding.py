@@ -1,0 +1,174 @@
+"""Deciding over GraphQL, and what the next events are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from support.served import in_process
+
+DECIDE = """mutation($d: Decision!) { decide(input: $d) { __typename
+  ... on Act { id verdict kind target who entries until undoneAt } ... on Refused { code message hint field } } }"""
+UNDO = """mutation($a: String!) { undo(actId: $a, reason: "a mistake") { __typename
+  ... on Act { id undoneAt undoneBy } ... on Refused { code message } } }"""
+BLAST = """query($k: String, $i: String, $r: String) { blastRadius(kind: $k, id: $i, ring: $r) {
+  entries accounts neverFlagged longClean cuts hit { user events neverFlagged longClean } } }"""
+DAY = timedelta(days=1)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    with in_process(tmp_path_factory.mktemp("deciding") / "data", snapshot_interval_s=3600.0) as client:
+        send(client, "old", START, user="u-old", device="d-shared")
+        for n in range(3):
+            send(client, f"new-{n}", START + 120 * DAY, user=f"u-{n}", device="d-shared")
+        client.service.pipeline.outlets.graph.flush()  # type: ignore[attr-defined]
+        yield client
+
+
+def send(client: TestClient, id_: str, at: datetime, **entities: str) -> dict[str, Any]:
+    body = {"event_id": id_, "type": "payment", "at": at.isoformat(), "amount": 5.0, **entities}
+    answer = client.post("/v1/score", json=body)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def ask(client: TestClient, query: str, **variables: Any) -> Any:
+    answer = client.post("/graphql", json={"query": query, "variables": variables}).json()
+    assert "errors" not in answer, answer["errors"]
+    return answer["data"]
+
+
+def decide(client: TestClient, **d: Any) -> dict[str, Any]:
+    found: dict[str, Any] = ask(client, DECIDE, d={"reason": "looked at it", **d})["decide"]
+    return found
+
+
+def test_a_blocked_device_is_stopped_at_the_door_until_that_is_undone(client: TestClient) -> None:
+    at = START + 121 * DAY
+    assert send(client, "b-0", at, user="u-0", device="d-shared")["action"] != "block"
+    act = decide(client, verdict="block", kind="device", id="d-shared")
+    assert (act["verdict"], act["target"], act["entries"], act["who"], act["undoneAt"]) == ("block", "d-shared", 1, "local", None)  # fmt: skip
+    blocked = send(client, "b-1", at, user="u-else", device="d-shared")
+    assert (blocked["action"], blocked["level"], blocked["score"]) == ("block", "CRITICAL", 1.0)
+    reason = next(r for r in blocked["reasons"] if r["code"] == "listed.blocked")
+    assert reason["text"] == "device is on the block list: looked at it (local)"
+    assert send(client, "b-2", at, user="u-0", device="d-other")["action"] != "block"
+    same = ask(client, 'query { replay(eventId: "b-1") { identical } }')
+    assert same["replay"]["identical"]
+    assert ask(client, UNDO, a=act["id"])["undo"]["undoneBy"] == "local"
+    assert send(client, "b-3", at, user="u-else", device="d-shared")["action"] != "block"
+    assert ask(client, UNDO, a=act["id"])["undo"]["code"] == "conflict"
+    assert ask(client, 'query { replay(eventId: "b-1") { identical } }')["replay"]["identical"]
+    trail = ask(client, 'query { audit(kind: "device", target: "d-shared") { items { did who why number } next } }')
+    assert [(e["did"], e["why"]) for e in trail["audit"]["items"]] == [("undo", "a mistake"), ("block", "looked at it")]
+    assert not client.service.desk.verify("default").troubles  # type: ignore[attr-defined]
+
+
+def test_a_watch_makes_a_review_and_an_allow_keeps_from_one(client: TestClient) -> None:
+    at = START + 122 * DAY
+    act = decide(client, verdict="watch", kind="user", id="u-watched")
+    seen = send(client, "w-1", at, user="u-watched", device="d-w")
+    assert (seen["level"], seen["action"]) == ("MEDIUM", "review")
+    assert any(r["code"] == "listed.watched" for r in seen["reasons"])
+    assert ask(client, 'query { replay(eventId: "w-1") { identical } }')["replay"]["identical"]
+    ask(client, UNDO, a=act["id"])
+    assert send(client, "w-2", at, user="u-watched", device="d-w")["action"] == "allow"
+    decide(client, verdict="block", kind="device", id="d-both")
+    decide(client, verdict="allow", kind="user", id="u-tester")
+    assert send(client, "w-3", at, user="u-tester", device="d-both")["action"] == "block"
+
+
+def test_the_blast_radius_tells_who_would_be_hit(client: TestClient) -> None:
+    found = ask(client, BLAST, k="device", i="d-shared")["blastRadius"]
+    assert found["entries"] == 1
+    users = {h["user"]: h for h in found["hit"]}
+    assert {"u-old", "u-0", "u-1", "u-2"} <= set(users)
+    assert found["accounts"] == len(users)
+    assert [u for u, h in users.items() if h["longClean"]] == ["u-old"]
+    assert found["hit"][0]["user"] == "u-old", "who has a clean history comes first"
+    assert found["longClean"] == 1
+    alone = ask(client, BLAST, k="user", i="nobody")["blastRadius"]
+    assert (alone["accounts"], alone["neverFlagged"], alone["hit"][0]["events"]) == (1, 1, 0)
+
+
+def test_a_ring_is_blocked_as_a_whole(client: TestClient) -> None:
+    at = START + 123 * DAY
+    for n in range(4):
+        send(client, f"r-{n}", at + timedelta(minutes=n), user=f"r-u-{n}", device="r-d", card="r-c")
+    ring = send(client, "r-x", at + timedelta(minutes=9), user="r-u-0", device="r-d", card="r-c")["ring"]
+    assert ring
+    seen = ask(client, BLAST, r=ring)["blastRadius"]
+    act = decide(client, verdict="block", ring=ring)
+    assert (act["kind"], act["target"]) == ("ring", ring)
+    assert act["entries"] == seen["entries"] == 6, "four members, a device, a card"
+    newcomer = send(client, "r-new", at + timedelta(minutes=10), user="r-u-new", card="r-c")
+    assert newcomer["action"] == "block", "who comes with what they share"
+    assert send(client, "r-m", at + timedelta(minutes=11), user="r-u-2", device="clean")["action"] == "block"
+    ask(client, UNDO, a=act["id"])
+    assert send(client, "r-n", at + timedelta(minutes=12), user="r-u-2", device="clean")["action"] != "block"
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "field"),
+    [
+        ({"verdict": "blok", "kind": "user", "id": "u"}, "invalid", "verdict"),
+        ({"verdict": "block", "kind": "devize", "id": "u"}, "invalid", "kind"),
+        ({"verdict": "block", "kind": "user", "id": ""}, "invalid", "id"),
+        ({"verdict": "block"}, "invalid", "ring"),
+        ({"verdict": "block", "ring": "r", "kind": "user", "id": "u"}, "invalid", "ring"),
+        ({"verdict": "block", "ring": "none"}, "not_found", None),
+        ({"verdict": "block", "kind": "user", "id": "u", "reason": " "}, "invalid", "reason"),
+        ({"verdict": "block", "kind": "user", "id": "u", "until": "2020-01-01T00:00:00Z"}, "invalid", "until"),
+        ({"verdict": "block", "kind": "user", "id": "u", "until": "soon"}, None, "until"),
+    ],
+)
+def test_what_cannot_be_decided_is_said_as_a_value(
+    client: TestClient, given: dict[str, Any], code: str | None, field: str | None
+) -> None:
+    before = ask(client, "query { acts(first: 1) { items { id } } }")
+    found = decide(client, **given)
+    assert found["__typename"] == "Refused"
+    assert found["field"] == field
+    assert found["message"]
+    assert code is None or found["code"] == code
+    assert ask(client, "query { acts(first: 1) { items { id } } }") == before
+
+
+def test_acts_are_paged_and_tenants_see_their_own(client: TestClient) -> None:
+    for n in range(3):
+        decide(client, verdict="allow", kind="user", id=f"p-{n}")
+    seen: list[str] = []
+    after = None
+    while True:
+        page = ask(client, "query($a: String) { acts(first: 2, after: $a) { items { id } next } }", a=after)["acts"]
+        seen += [a["id"] for a in page["items"]]
+        after = page["next"]
+        if after is None:
+            break
+    assert len(seen) == len(set(seen)) >= 3
+
+
+def test_who_may_only_read_decides_nothing_and_sees_no_other_tenant(client: TestClient) -> None:
+    decide(client, verdict="allow", kind="user", id="secret-of-default")
+    keys = client.here.access.keys  # type: ignore[attr-defined]
+    reader = {"x-api-key": keys.create("acme", "reader", ("read",))[1]}
+    actor_key, token = keys.create("acme", "actor", ("read", "act"))
+    for headers, error in ((reader, "denied"), ({"x-api-key": token}, None)):
+        d = {"verdict": "block", "kind": "user", "id": "x", "reason": "why"}
+        body = {"query": DECIDE, "variables": {"d": d}}
+        answer = client.post("/graphql", json=body, headers=headers).json()
+        if error is None:
+            assert answer["data"]["decide"]["who"] == f"key:{actor_key.key_id}"
+        else:
+            assert answer["errors"][0]["extensions"]["code"] == error, answer
+        asked = {"query": "query { acts { items { target who } } audit { items { target } } }"}
+        seen = client.post("/graphql", json=asked, headers=headers).text
+        assert "secret-of-default" not in seen
+    keys.revoke("reader")
+    keys.revoke("actor")
