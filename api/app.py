@@ -34,11 +34,13 @@ def build_app(here: Served) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         here.engine.start(asyncio.get_running_loop())
+        here.cases.start()
         gc.collect()
         gc.freeze()
         noting = asyncio.create_task(_note_key_use(here))
         yield
         noting.cancel()
+        await asyncio.to_thread(here.cases.stop)
         await asyncio.to_thread(here.engine.stop)
 
     app = FastAPI(

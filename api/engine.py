@@ -137,6 +137,19 @@ class Engine:
         self._arrived.put(work)
         return work.future
 
+    def submit_from(self, items: Sequence[Event | Label]) -> Work:
+        """As `submit`, from another thread, and waits."""
+        loop = self._loop
+        assert loop is not None
+
+        async def submitted() -> Work:
+            return await self.submit(items)
+
+        try:
+            return asyncio.run_coroutine_threadsafe(submitted(), loop).result(self.deadline_s * 2)
+        except TimeoutError:
+            raise _no_answer() from None
+
     async def ask(self, question: Callable[[Scoring], T]) -> T:
         """What only the scoring thread may read is read there between two chunks; else anywhere. Must be short."""
         try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from api.answers import AlertEvent
 from api.cursor import read_cursor, write_cursor
+from api.engine import Engine
 from api.served import Served
 from explain.explanation import Explanation, explain
 from ingest.scoring import Scoring
@@ -115,6 +117,16 @@ def ring_question(tenant: str, ring_id: str) -> Any:
         return reader.ring(tenant, ring_id) if reader is not None else None
 
     return ask
+
+
+def ring_risk_of(engine: Engine) -> Callable[[str, str], float]:
+    """(tenant, ring id) to its risk, 0 for a ring there is not."""
+
+    def risk(tenant: str, ring_id: str) -> float:
+        found: Ring | None = engine.ask_from(ring_question(tenant, ring_id))
+        return 0.0 if found is None else found.summary.risk
+
+    return risk
 
 
 def no_ring(ring_id: str) -> NotFound:

@@ -12,6 +12,7 @@ from api.engine import Engine
 from api.guard import Access
 from api.keys import Caller
 from api.meters import Meters
+from desk.case_keeper import CaseKeeper
 from desk.store import Desk
 from explain.past import Past
 from graph.store import GraphStore
@@ -33,6 +34,7 @@ class Served:
     desk: Desk
     decided: Callable[[], None]
     """Have the scorers here look at what was decided at the desk, now."""
+    cases: CaseKeeper
     kinds: Sequence[Kind]
     access: Access
     meters: Meters
@@ -51,6 +53,8 @@ class Served:
             found.insert(0, "halted")
         if self.graph is None:
             found.append("no_graph")
+        if self.cases.trouble:
+            found.append("cases")
         found += troubles_of(self.roles)
         return found
 

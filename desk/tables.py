@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text
 from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
@@ -83,3 +83,89 @@ numbers = Table(
     Column("value", BigInteger, nullable=False),
 )
 """Counters; whoever takes the next number holds it to the end of the transaction, so numbers come in the order of commits."""
+
+cases = Table(
+    "cases",
+    metadata,
+    Column("tenant", _text(256), primary_key=True),
+    Column("case_id", _text(32), primary_key=True),
+    Column("kind", _text(64), nullable=False),
+    Column("entity", _text(256), nullable=False),
+    Column("ring", _text(64), nullable=False),
+    Column("queue", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("level", String(16), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("score", Float, nullable=False),
+    Column("ring_risk", Float, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("alerts", Integer, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("accounts", Integer, nullable=False),
+    Column("priority", Float, nullable=False),
+    Column("first_at_us", BigInteger, nullable=False),
+    Column("last_at_us", BigInteger, nullable=False),
+    Column("opened_us", BigInteger, nullable=False),
+    Column("due_us", BigInteger, nullable=False),
+    Column("claimed_by", _text(256)),
+    Column("claimed_until_us", BigInteger),
+    Column("outcome", String(16)),
+    Column("closed_by", _text(256)),
+    Column("closed_us", BigInteger),
+    Column("version", Integer, nullable=False),
+    Index("cases_by_priority", "tenant", "status", "priority", "case_id"),
+    Index("cases_by_subject", "tenant", "kind", "entity"),
+    Index("cases_by_ring", "tenant", "ring"),
+)
+"""`kind`, `entity`: what it is about; `ring`: the one it was last seen to concern, or nothing."""
+
+case_alerts = Table(
+    "case_alerts",
+    metadata,
+    Column("tenant", _text(256), primary_key=True),
+    Column("alert_id", _text(32), primary_key=True),
+    Column("case_id", _text(32), nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Index("case_alerts_by_case", "tenant", "case_id"),
+)
+"""`events`, `amount_minor`: of the alert as it was counted last."""
+
+case_accounts = Table(
+    "case_accounts",
+    metadata,
+    Column("tenant", _text(256), primary_key=True),
+    Column("user", _text(256), primary_key=True),
+    Column("case_id", _text(32), primary_key=True),
+    Index("case_accounts_by_case", "tenant", "case_id"),
+)
+
+case_notes = Table(
+    "case_notes",
+    metadata,
+    Column("tenant", _text(256), primary_key=True),
+    Column("case_id", _text(32), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("who", _text(256), nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("text", Text, nullable=False),
+)
+
+snoozes = Table(
+    "snoozes",
+    metadata,
+    Column("tenant", _text(256), primary_key=True),
+    Column("key", _text(320), primary_key=True),
+    Column("until_us", BigInteger, nullable=False),
+    Column("who", _text(256), nullable=False),
+)
+"""`key`: KIND:ENTITY of the cases that sleep until then."""
+
+positions = Table(
+    "positions",
+    metadata,
+    Column("name", _text(64), primary_key=True),
+    Column("change", BigInteger, nullable=False),
+    Column("id", _text(256), nullable=False),
+)
+"""How far followers of the ledger are."""

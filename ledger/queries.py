@@ -85,11 +85,27 @@ class LedgerQueries(SqlLedger):
                     found.append(alert)
         return found, None
 
+    def alerts_changed(self, after: Place, *, limit: int) -> list[tuple[Place, Alert]]:
+        """Of all tenants, in the order they were written, each as it is now; `after`: the place of the last one that is known, (0, "") for
+        none. An alert that changes again comes again."""
+        c = t.alert_changes.c
+        query = select(c.change, c.alert_id, t.alerts.c.content).join(t.alerts, t.alerts.c.alert_id == c.alert_id)
+        query = query.where(tuple_(c.change, c.alert_id) > tuple_(*after)).order_by(c.change, c.alert_id).limit(limit)
+        with self._reading() as connection:
+            return [((change, id_), _decode_alert(content)) for change, id_, content in connection.execute(query)]
+
     def alert(self, tenant: str, alert_id: str) -> Alert | None:
         c = t.alerts.c
         with self._reading() as connection:
             content = connection.scalar(select(c.content).where(c.alert_id == alert_id, c.tenant == tenant))
         return None if content is None else _decode_alert(content)
+
+    def alerts_by_id(self, tenant: str, ids: Sequence[str]) -> list[Alert]:
+        """Those of them that there are, in no order."""
+        c = t.alerts.c
+        with self._reading() as connection:
+            found = connection.scalars(select(c.content).where(c.alert_id.in_(ids), c.tenant == tenant))
+            return [_decode_alert(content) for content in found]
 
     def events_of(self, alert: Alert, *, limit: int) -> list[StoredAssessment]:
         """The alert's events in order of time, at most so many; its first and its highest scored are among them."""

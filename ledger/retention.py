@@ -122,7 +122,8 @@ def _delete_alerts(connection: Connection, before_us: int) -> int:
     some = select(c.alert_id).where(c.last_at_us < before_us).order_by(c.last_at_us).limit(_AT_ONCE)
     old = delete(t.alerts).where(c.alert_id.in_(some), c.last_at_us < before_us).returning(c.alert_id)
     ids = list(connection.scalars(old))
-    connection.execute(delete(t.alert_events).where(t.alert_events.c.alert_id.in_(ids)))
+    for table in (t.alert_events, t.alert_changes):
+        connection.execute(delete(table).where(table.c.alert_id.in_(ids)))
     return len(ids)
 
 

@@ -107,6 +107,22 @@ alert_events = Table(
     sqlite_with_rowid=False,
 )
 
+alert_changes = Table(
+    "alert_changes",
+    metadata,
+    Column("alert_id", _text(32), primary_key=True),
+    Column("change", BigInteger, nullable=False),
+    Index("alert_changes_by_change", "change", "alert_id"),
+)
+"""When an alert was written last, as a number that rises in the order of commits: what followers of the alerts go by."""
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", _text(64), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
 labels = Table(
     "labels",
     metadata,

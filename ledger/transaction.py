@@ -44,11 +44,12 @@ class Transaction:
         read = self._read_to(writes) if leave else {}
         new = [w for w in writes if w.progress is None or w.progress.position >= read.get(w.progress.source_id, _NEVER)]
         written = self._decisions([w.decisions for w in new if w.decisions is not None and len(w.decisions)], leave)
-        self._alerts(new)
+        changed = self._alerts(new)
         labels = sorted((pair for w in new for pair in w.labels), key=lambda pair: pair[0])
         if labels:
             self._insert(t.labels, [_label_row(*pair) for pair in labels], "leave" if leave else "fail")
         self.progress([w.progress for w in new if w.progress is not None], leave=leave)
+        self._changed(changed)
         self._meta([w for w in new if w.progress is None or w.progress.position != read.get(w.progress.source_id)])
         left = _events(writes) - _events(new)
         return replace(written, left=written.left + left)
@@ -124,13 +125,23 @@ class Transaction:
         self.found[content] = known
         return known
 
-    def _alerts(self, writes: Sequence[LedgerWrite]) -> None:
+    def _alerts(self, writes: Sequence[LedgerWrite]) -> list[str]:
+        """Ids of those that were written."""
         alerts = {a.alert_id: a for a in sorted((a for w in writes for a in w.alerts), key=lambda a: a.events)}
         if alerts:
             self._insert(t.alerts, [_alert_row(alerts[id_]) for id_ in sorted(alerts)], "grown")
         pairs = sorted({pair for w in writes for pair in w.alert_events})
         if pairs:
             self._insert(t.alert_events, pairs, "leave")
+        return sorted(alerts)
+
+    def _changed(self, alerts: Sequence[str]) -> None:
+        """One number for all of them: it is held until the commit, so that numbers come in the order of commits."""
+        if alerts:
+            first = insert_into(self._connection.dialect, t.counters).values(name="alert_changes", value=1)
+            next_ = first.on_conflict_do_update(index_elements=["name"], set_={"value": t.counters.c.value + 1})
+            change = self._connection.scalar(next_.returning(t.counters.c.value))
+            self._insert(t.alert_changes, [(id_, change) for id_ in alerts], "replace")
 
     def progress(self, progress: Sequence[Progress], *, leave: bool) -> None:
         """How far sources are read; with `leave`, never backwards."""

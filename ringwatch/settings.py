@@ -88,6 +88,12 @@ class Settings(BaseSettings):
     alert_window_h: float = Field(
         24.0, gt=0, le=87_600, description="Hours within which events with the same entity and reason grow one alert."
     )
+    case_now_h: float = Field(
+        4.0, gt=0, le=8_760, description="Hours within which cases with an alert at HIGH or CRITICAL are to be closed."
+    )
+    case_digest_h: float = Field(
+        72.0, gt=0, le=8_760, description="Hours within which the other cases are to be closed."
+    )
     ring_alert_window_days: float = Field(
         30.0, gt=0, le=3_650, description="Days of quiet after which a ring's next event founds another alert."
     )

@@ -12,6 +12,7 @@ from strawberry.types import ExecutionContext, Info
 from api import reads
 from api.graphql import explained as x
 from api.graphql import types as t
+from api.graphql.cases import CaseMutations, CaseQueries
 from api.graphql.context import bounded as _bounded
 from api.graphql.context import context_of as _context
 from api.graphql.context import described as _field
@@ -92,7 +93,7 @@ class Ring:
 
 
 @strawberry.type
-class Query(DecidingQueries):
+class Query(CaseQueries, DecidingQueries):
     """Everything is of the key's tenant."""
 
     @_field("Alerts, newest last event first; at most 200 at once")
@@ -175,7 +176,7 @@ class Query(DecidingQueries):
 
 
 @strawberry.type
-class Mutation(DecidingMutations):
+class Mutation(CaseMutations, DecidingMutations):
     """What people do; all of it is in the audit trail. Needs a key that may `act`."""
 
 

@@ -162,7 +162,9 @@ def served_by(
     from api.engine import Engine
     from api.guard import Access, is_loopback
     from api.meters import Meters
+    from api.reads import ring_risk_of
     from api.served import Served
+    from desk.case_keeper import CaseKeeper
     from features.schema import FeatureSchema
     from ingest.currency import exponent
     from ingest.intake import Intake
@@ -183,6 +185,9 @@ def served_by(
         past=open_past(settings, FeatureSchema(tuple(kinds))),
         desk=desk[0],
         decided=desk[1].look,
+        cases=CaseKeeper(
+            desk[0], ledger, ring_risk_of(engine), {"now": settings.case_now_h, "digest": settings.case_digest_h}
+        ),
         kinds=kinds,
         access=Access(key_file, tenant=settings.tenant, loopback=loopback, hosts=frozenset(hosts)),
         meters=meters,
