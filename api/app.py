@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Scope
 
 from api import house, investigate, pages, posts, problems
 from api.graphql.route import graphql
+from api.graphql.socket import Socket
 from api.guard import Guard, unexpected
 from api.openapi import document
 from api.served import Served, served
@@ -35,11 +36,13 @@ def build_app(here: Served) -> ASGIApp:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         here.engine.start(asyncio.get_running_loop())
         here.cases.start()
+        here.feed.start()
         gc.collect()
         gc.freeze()
         noting = asyncio.create_task(_note_key_use(here))
         yield
         noting.cancel()
+        await here.feed.stop()
         await asyncio.to_thread(here.cases.stop)
         await asyncio.to_thread(here.engine.stop)
 
@@ -70,7 +73,7 @@ def build_app(here: Served) -> ASGIApp:
         ("POST", "/v1/events"): posts.events,
         ("POST", "/v1/labels"): posts.labels,
     }
-    return Guard(app, here, here.access, here.meters, server_timing, hot)
+    return Guard(app, here, here.access, here.meters, server_timing, hot, {"/graphql": Socket()})
 
 
 async def _note_key_use(here: Served) -> None:

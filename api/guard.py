@@ -15,6 +15,7 @@ import secrets
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -114,10 +115,12 @@ class Guard:
         meters: Meters,
         server_timing: Callable[[Scope], str],
         hot: Mapping[tuple[str, str], Hot],
+        sockets: Mapping[str, ASGIApp] = MappingProxyType({}),
     ) -> None:
+        """`sockets`: path -> what answers WebSockets there; it looks itself at who asks, since browsers say so after the handshake."""
         self._app = app
         self._here = here
-        self._hot = hot
+        self._hot, self._sockets = hot, sockets
         self._access = access
         self._meters = meters
         self._timing = server_timing
@@ -126,6 +129,8 @@ class Guard:
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
+            else:
+                await self._socket(scope, receive, send)
             return
         started = scope["ringwatch.started"] = perf_counter()
         scope["ringwatch.served"] = self._here
@@ -149,6 +154,20 @@ class Guard:
         meters.requests[scope.get("ringwatch.route", "other"), status] += 1
         if scope.get("ringwatch.route") == "/v1/score":
             meters.scored((perf_counter() - started) * 1e3)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = self._sockets.get(scope["path"])
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+        try:
+            self._access.check_host(host)
+        except RingwatchError:
+            found = None
+        if found is None:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        scope["ringwatch.served"] = self._here
+        await found(scope, receive, send)
 
     async def _answer(self, hot: Hot, request: Request) -> Response:
         try:

@@ -33,10 +33,8 @@ def alert_filter(given: dict[str, str | None]) -> AlertFilter:
                 f"{name} is {show(value, quote=True)}", hint=f"1 to {MAX_TEXT} printable characters", field=name
             )
     level, delivery = given.get("level"), given.get("delivery")
-    if level is not None and level not in Level.__members__:
-        raise BadInput(
-            f"level is {show(level, quote=True)}", hint=f"one of {', '.join(Level.__members__)}", field="level"
-        )
+    if level is not None:
+        level_of(level)
     if delivery is not None and delivery not in ("now", "digest"):
         raise BadInput(f"delivery is {show(delivery, quote=True)}", hint="now or digest", field="delivery")
     if given.get("entity") is not None and given.get("kind") is None:
@@ -46,6 +44,15 @@ def alert_filter(given: dict[str, str | None]) -> AlertFilter:
         entity=given.get("entity"), account=given.get("account"), delivery=delivery,
         since_us=time_of(given.get("since"), "since"), until_us=time_of(given.get("until"), "until"),
     )  # fmt: skip
+
+
+def level_of(name: str) -> Level:
+    """Raises BadInput for a level there is not."""
+    if name not in Level.__members__:
+        raise BadInput(
+            f"level is {show(name, quote=True)}", hint=f"one of {', '.join(Level.__members__)}", field="level"
+        )
+    return Level[name]
 
 
 def time_of(text: str | None, name: str) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 
 from api.engine import Engine
+from api.feed import Feed
 from api.guard import Access
 from api.keys import Caller
 from api.meters import Meters
@@ -35,6 +36,7 @@ class Served:
     decided: Callable[[], None]
     """Have the scorers here look at what was decided at the desk, now."""
     cases: CaseKeeper
+    feed: Feed
     kinds: Sequence[Kind]
     access: Access
     meters: Meters

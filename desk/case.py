@@ -49,6 +49,8 @@ class Case(msgspec.Struct, frozen=True):
     closed_us: int | None
     version: int
     """Rises with all that somebody does to it."""
+    change: int = 0
+    """When it was changed last, as a number that rises over all cases."""
 
     @property
     def key(self) -> str:

@@ -28,6 +28,8 @@ _NAME = "cases"
 _AT_ONCE = 200
 _EVERY_S = 0.5
 _CASES = "cases"
+CHANGES = "case_changes"
+"""Counts changes of cases."""
 log = logging.getLogger(__name__)
 
 
@@ -131,7 +133,7 @@ class CaseKeeper:
             last_at_us=max(case.last_at_us, alert.last_at_us),
             due_us=min(case.due_us, case.opened_us + self._sla_us[queue]),
         )  # fmt: skip
-        save(connection, grown)
+        save(self._desk, connection, grown)
 
     def _open_case_of(self, connection: Connection, alert: Alert) -> Case | None:
         c = t.cases.c
@@ -187,9 +189,9 @@ class CaseKeeper:
         return int(connection.scalar(mine) or 0)
 
 
-def save(connection: Connection, case: Case) -> None:
+def save(desk: Desk, connection: Connection, case: Case) -> None:
     c = t.cases.c
-    values = msgspec.structs.asdict(case)
+    values = {**msgspec.structs.asdict(case), "change": desk.number(connection, CHANGES)}
     mine = t.cases.update().where(c.tenant == case.tenant, c.case_id == case.case_id)
     connection.execute(mine.values({k: v for k, v in values.items() if k not in ("tenant", "case_id")}))
 

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from desk import tables as t
 from desk.case import CLOSED, OPEN, OUTCOMES, QUEUES, Case, Note, case_of
-from desk.case_keeper import save
+from desk.case_keeper import CHANGES, save
 from desk.store import Act, Desk
 from ringwatch.errors import BadInput, Conflict, NotFound
 from ringwatch.model import DAY_US, MINUTE_US
@@ -91,6 +91,19 @@ def case(desk: Desk, tenant: str, case_id: str) -> Case | None:
     with desk.reading() as connection:
         row = connection.execute(select(t.cases).where(c.tenant == tenant, c.case_id == case_id)).first()
     return None if row is None else case_of(row)
+
+
+def changed(desk: Desk, tenant: str, after: int, *, limit: int) -> list[Case]:
+    """In the order they were changed, each as it is now; `after`: the last change that is known. One that changes again comes again."""
+    c = t.cases.c
+    query = select(t.cases).where(c.tenant == tenant, c.change > after).order_by(c.change).limit(limit)
+    with desk.reading() as connection:
+        return [case_of(row) for row in connection.execute(query)]
+
+
+def newest_change(desk: Desk) -> int:
+    with desk.reading() as connection:
+        return int(connection.scalar(select(t.numbers.c.value).where(t.numbers.c.name == CHANGES)) or 0)
 
 
 def notes(desk: Desk, tenant: str, case_id: str) -> list[Note]:
@@ -273,7 +286,7 @@ def _changing(
         _check_free(before, who, version, desk.clock(), locked=locked)
         change = _Change(connection, before, msgspec.structs.replace(before, version=before.version + 1))
         yield change
-        save(connection, change.after)
+        save(desk, connection, change.after)
         desk.append(connection, Act(who.tenant, who.name, f"case.{did}", "case", case_id, change.old, change.new, why))
 
 

@@ -113,11 +113,14 @@ cases = Table(
     Column("closed_by", _text(256)),
     Column("closed_us", BigInteger),
     Column("version", Integer, nullable=False),
+    Column("change", BigInteger, nullable=False),
+    Index("cases_by_change", "change"),
     Index("cases_by_priority", "tenant", "status", "priority", "case_id"),
     Index("cases_by_subject", "tenant", "kind", "entity"),
     Index("cases_by_ring", "tenant", "ring"),
 )
-"""`kind`, `entity`: what it is about; `ring`: the one it was last seen to concern, or nothing."""
+"""`kind`, `entity`: what it is about; `ring`: the one it was last seen to concern, or nothing; `change`: when it was changed last, as a number
+that rises in the order of commits."""
 
 case_alerts = Table(
     "case_alerts",

@@ -85,12 +85,19 @@ class LedgerQueries(SqlLedger):
                     found.append(alert)
         return found, None
 
-    def alerts_changed(self, after: Place, *, limit: int) -> list[tuple[Place, Alert]]:
-        """Of all tenants, in the order they were written, each as it is now; `after`: the place of the last one that is known, (0, "") for
+    def newest_change(self) -> int:
+        """The number of the last write of alerts; 0 before the first."""
+        c = t.counters.c
+        with self._reading() as connection:
+            return int(connection.scalar(select(c.value).where(c.name == "alert_changes")) or 0)
+
+    def alerts_changed(self, after: Place, *, limit: int, tenant: str | None = None) -> list[tuple[Place, Alert]]:
+        """Of one tenant or all, in the order they were written, each as it is now; `after`: the place of the last one that is known, (0, "") for
         none. An alert that changes again comes again."""
         c = t.alert_changes.c
         query = select(c.change, c.alert_id, t.alerts.c.content).join(t.alerts, t.alerts.c.alert_id == c.alert_id)
         query = query.where(tuple_(c.change, c.alert_id) > tuple_(*after)).order_by(c.change, c.alert_id).limit(limit)
+        query = query if tenant is None else query.where(t.alerts.c.tenant == tenant)
         with self._reading() as connection:
             return [((change, id_), _decode_alert(content)) for change, id_, content in connection.execute(query)]
 

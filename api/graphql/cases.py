@@ -29,8 +29,8 @@ class CaseNote:
     text: str = strawberry.field(description="The note")
 
 
-@strawberry.type(description="Alerts that one person looks at together")
-class Case:
+@strawberry.type(description="A case without what hangs on it")
+class CaseLine:
     id: str = strawberry.field(description="Lasts as long as the case")
     kind: str = strawberry.field(description="Of what it is about: ring, or a kind of entity")
     entity: str = strawberry.field(description="The ring or the entity it is about")
@@ -61,6 +61,10 @@ class Case:
     version: int = strawberry.field(
         description="Rises with all that somebody does to it; give it with a change to be sure nobody was first"
     )
+
+
+@strawberry.type(description="Alerts that one person looks at together")
+class Case(CaseLine):
     kept: strawberry.Private[Kept]
 
     @described("Until when it sleeps; null when it does not")
@@ -238,14 +242,18 @@ def _place(after: str | None, question: list[Any]) -> c.Place | None:
 
 
 def case_of(k: Kept, now_us: int) -> Case:
+    return Case(**vars(line_of(k, now_us)), kept=k)
+
+
+def line_of(k: Kept, now_us: int) -> CaseLine:
     claimed_by = k.claimed(now_us)
-    return Case(
+    return CaseLine(
         id=k.case_id, kind=k.kind, entity=k.entity, ring=k.ring or None, queue=k.queue, status=k.status, level=k.level,
         text=k.text, score=k.score, ring_risk=k.ring_risk, amount_minor=t.Long(k.amount_minor), alert_count=k.alerts,
         events=k.events, account_count=k.accounts, priority=k.priority, first_at=t.time(k.first_at_us),
         last_at=t.time(k.last_at_us), opened_at=t.time(k.opened_us), due_at=t.time(k.due_us), overdue=k.overdue(now_us),
         claimed_by=claimed_by, claimed_until=_time(k.claimed_until_us) if claimed_by else None, outcome=k.outcome,
-        closed_by=k.closed_by, closed_at=_time(k.closed_us), version=k.version, kept=k,
+        closed_by=k.closed_by, closed_at=_time(k.closed_us), version=k.version,
     )  # fmt: skip
 
 

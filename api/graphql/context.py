@@ -14,20 +14,53 @@ from api.served import Served
 from ringwatch.errors import BadInput
 
 
+def _still() -> None:
+    return
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What the resolvers need: the service, and who asks; whose data it is follows from that."""
 
     here: Served
     who: Caller
+    check: Callable[[], None] = _still
+    """Raises Denied where who asks may not any more: for what goes on for long."""
 
     @property
     def tenant(self) -> str:
         return self.who.tenant
 
 
+class Connection:
+    """A WebSocket: what the handshake said, and the context once it is known who asks. `connection_params` is the payload of its first message."""
+
+    def __init__(self, here: Served, authorization: str, api_key: str) -> None:
+        self.here = here
+        self.connection_params: dict[str, Any] = {}
+        self.context: Context | None = None
+        self._authorization, self._api_key = authorization, api_key
+
+    def admit(self) -> None:
+        """Raises Denied where nobody is who may read."""
+        given = self.connection_params.get("authorization", "")
+        if isinstance(given, str) and given and not (self._authorization or self._api_key):
+            self._authorization = given
+        self.context = Context(self.here, self._caller(), self._check)
+
+    def _check(self) -> None:
+        self._caller()
+
+    def _caller(self) -> Caller:
+        found = self.here.access.caller(self._authorization, self._api_key)
+        found.need("read")
+        return found
+
+
 def context_of(info: Info[Any, Any]) -> Context:
     found = info.context
+    if isinstance(found, Connection):
+        found = found.context
     assert isinstance(found, Context)
     return found
 
@@ -35,6 +68,12 @@ def context_of(info: Info[Any, Any]) -> Context:
 def described(description: str) -> Callable[[Callable[..., Any]], Any]:
     """A resolver with what it is for."""
     made: Callable[[Callable[..., Any]], Any] = strawberry.field(description=description)
+    return made
+
+
+def streamed(description: str) -> Callable[[Callable[..., Any]], Any]:
+    """A subscription with what it is for."""
+    made: Callable[[Callable[..., Any]], Any] = strawberry.subscription(description=description)
     return made
 
 

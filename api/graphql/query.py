@@ -8,6 +8,7 @@ import strawberry
 from strawberry.extensions import AddValidationRules, MaxTokensLimiter
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext, Info
+from strawberry.types.graphql import OperationType
 
 from api import reads
 from api.graphql import explained as x
@@ -18,6 +19,7 @@ from api.graphql.context import context_of as _context
 from api.graphql.context import described as _field
 from api.graphql.deciding import DecidingMutations, DecidingQueries
 from api.graphql.limits import MOST_TOKENS, Limits
+from api.graphql.streams import Subscription
 from explain.replay import replay
 from graph.store import EntityRef, Node
 from ingest.values import show
@@ -197,10 +199,15 @@ class Schema(strawberry.Schema):
     def process_errors(self, errors: list[Any], execution_context: ExecutionContext | None = None) -> None:
         return
 
+    async def stream(self, *args: Any, **more: Any) -> Any:
+        """Over WebSocket: subscriptions only; resolvers of the rest would hold the event loop up."""
+        return await super().stream(*args, **{**more, "allowed_operation_types": (OperationType.SUBSCRIPTION,)})
+
 
 schema = Schema(
     Query,
     Mutation,
+    Subscription,
     config=StrawberryConfig(scalar_map={t.Long: t.LONG}),
     extensions=[lambda: MaxTokensLimiter(MOST_TOKENS), lambda: AddValidationRules([Limits])],
 )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _SWITCH_S = 0.0005
 """A thread that computes gives way to the other after so long (Python's default is ten times that, and is seen in p99)."""
 _LOCAL_KEY = "local"
+WS_MOST_BYTES = 64_000
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Binds that listen on all addresses -> the one of them to call."""
 
@@ -160,11 +161,13 @@ def served_by(
     roles: Sequence[Role] = (),
 ) -> Served:
     from api.engine import Engine
+    from api.feed import Feed
     from api.guard import Access, is_loopback
     from api.meters import Meters
     from api.reads import ring_risk_of
     from api.served import Served
     from desk.case_keeper import CaseKeeper
+    from desk.cases import newest_change
     from features.schema import FeatureSchema
     from ingest.currency import exponent
     from ingest.intake import Intake
@@ -188,6 +191,7 @@ def served_by(
         cases=CaseKeeper(
             desk[0], ledger, ring_risk_of(engine), {"now": settings.case_now_h, "digest": settings.case_digest_h}
         ),
+        feed=Feed({"alerts": ledger.newest_change, "cases": lambda: newest_change(desk[0])}),
         kinds=kinds,
         access=Access(key_file, tenant=settings.tenant, loopback=loopback, hosts=frozenset(hosts)),
         meters=meters,
@@ -209,7 +213,7 @@ def run_app(app: Any, listener: socket.socket, announce: Any) -> None:
 
     sys.setswitchinterval(_SWITCH_S)
     config = uvicorn.Config(
-        app, access_log=False, log_level="warning", server_header=False, ws="none", lifespan="auto",
+        app, access_log=False, log_level="warning", server_header=False, ws="websockets-sansio", ws_max_size=WS_MOST_BYTES, lifespan="auto",
         timeout_keep_alive=75, timeout_graceful_shutdown=10, proxy_headers=False,
     )  # fmt: skip
     for number in (signal.SIGTERM, signal.SIGINT):
