@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rings.facts import Facts, shared_things
+from rings.history import History
 from rings.links import Links
 from rings.rules import RingAt
 
@@ -21,8 +22,8 @@ from rings.rules import RingAt
 class RingState:
     """A ring as the keeper has it. `members`: sorted user numbers."""
 
-    __slots__ = ("at", "born_us", "changed_us", "facts", "founding_event", "joined", "members", "number", "ring_id", "risk",
-                 "risk_facts", "row", "tenant")  # fmt: skip
+    __slots__ = ("at", "born_us", "busted", "changed_us", "entries", "facts", "founding_event", "joined", "members", "number",
+                 "quiet_us", "ring_id", "risk", "risk_facts", "row", "tenant")  # fmt: skip
 
     def __init__(self, number: int, ring_id: str, tenant: int, founding_event: str, born_us: int) -> None:
         self.number = number
@@ -40,6 +41,11 @@ class RingState:
         self.risk = 0.0
         self.row: NDArray[np.float32] | None = None
         self.at: RingAt | None = None
+        self.entries = 0
+        """Entries of its history so far."""
+        self.busted = False
+        self.quiet_us: int | None = None
+        """When it was last in use, while it is dormant."""
 
     @property
     def seniority(self) -> tuple[int, str]:
@@ -57,6 +63,7 @@ class Registry:
         self.by_id: dict[str, RingState] = {}
         self.used: set[str] = set()
         self.next_number = 0
+        self.history = History(links)
         self.now_us = 0
         self.fresh: dict[int, None] = {}
         """Rings whose members, things or flags changed since they were last measured, in order."""
@@ -81,20 +88,26 @@ class Registry:
         """The users are one ring from now on, in whole rings."""
         rings = {r.number: r for u in users if (r := self.of[u]) is not None}
         if not rings:
-            self._found(users)
+            if (ring := self._found(users)) is not None:
+                self.history.born(ring)
             return
         best = min(rings.values(), key=lambda r: (-len(r.members), *r.seniority))
-        for ring in rings.values():
-            if ring is not best:
-                self._end(ring)
         members = sorted({*best.members, *users})
         if len(members) == len(best.members):
             self.measure_again(members[:1])
-        else:
-            self._set(best, members)
+            return
+        joined = [u for u in members if self.of[u] is not best]
+        sources = [self.of[u] for u in joined]
+        for ring in rings.values():
+            if ring is not best:
+                self._end(ring)
+                self.history.ended(ring, ring.members, (best,))
+        self._set(best, members)
+        self.history.gained(best, joined, sources)
 
     def extend(self, ring: RingState, u: int) -> None:
         self._set(ring, sorted([*ring.members, u]))
+        self.history.gained(ring, (u,), (None,))
 
     def leave(self, u: int) -> None:
         ring = self.of[u]
@@ -104,19 +117,23 @@ class Registry:
         members = [v for v in ring.members if v != u]
         if len(members) > 1:
             self._set(ring, members)
+            self.history.lost(ring, (u,), (None,), len(members))
             return
         for v in members:
             self.of[v] = None
         self._end(ring)
+        self.history.ended(ring, ring.members)
 
     def regroup(self, users: Iterable[int], groups: list[list[int]]) -> None:
         """These users are in these groups from now on, in no ring where in none. Rings they were in keep who else is in them."""
         concerned = dict.fromkeys(users)
         before = {r.number: r for u in concerned if (r := self.of[u]) is not None}
+        had = {r: r.members for r in before.values()}
         rest = [[u for u in r.members if u not in concerned] for r in before.values()]
         groups = [*groups, *(g for g in rest if len(g) > 1)]
         kept = self._matched(groups)
-        for u in [*concerned, *(v for g in rest for v in g)]:
+        was = {u: self.of[u] for u in [*concerned, *(v for g in rest for v in g)]}
+        for u in was:
             self.of[u] = None
         for number, ring in before.items():
             if number not in kept.values():
@@ -129,9 +146,8 @@ class Registry:
                         self.of[u] = ring
                 else:
                     self._set(ring, group)
-        for i, group in enumerate(groups):
-            if i not in kept:
-                self._found(group)
+        born = [r for i, group in enumerate(groups) if i not in kept and (r := self._found(group)) is not None]
+        self.history.regrouped(had, self.rings, born, was, self.of)
 
     def _matched(self, groups: list[list[int]]) -> dict[int, int]:
         """Group -> the ring whose identity it keeps."""
@@ -148,20 +164,21 @@ class Registry:
                 taken.add(number)
         return kept
 
-    def _found(self, members: Sequence[int]) -> None:
+    def _found(self, members: Sequence[int]) -> RingState | None:
         links = self.links
         second: list[tuple[int, int, int]] = []
         for e, on in shared_things(links, members).items():
             x = sorted(on, key=lambda x: links.link_seq[x])[1]
             second.append((links.link_seq[x], links.thing_kind[e], x))
         if not second:
-            return  # what they shared is gone too; each of them is in the queue
+            return None  # what they shared is gone too; each of them is in the queue
         link = min(second)[2]
         tenant, event = links.user_tenant[members[0]], links.founded_by[link]
         ring = RingState(self.next_number, self._new_id(tenant, event), tenant, event, links.link_first[link])
         self.next_number += 1
         self.rings[ring.number] = self.by_id[ring.ring_id] = ring
         self._set(ring, sorted(members))
+        return ring
 
     def _new_id(self, tenant: int, event: str) -> str:
         name, turn = self.links.tenant_list[tenant].name, 0

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from features.columns import Applied, ResolvedLabel
 from features.schema import FeatureSchema
 from rings import risk, store, view
+from rings.entry import RingEntry
 from rings.expiry import expire
 from rings.facts import measure
 from rings.identity import Registry, RingState
@@ -25,7 +26,7 @@ from rings.membership import Membership
 from rings.ring import Ring, RingSummary
 from rings.row import AGE, Teller
 from rings.rules import RingAt, RingRules
-from ringwatch.model import DAY_US, MICROSECONDS, Event
+from ringwatch.model import DAY_US, MICROSECONDS, Event, Label
 
 __all__ = ["RingAt", "RingKeeper", "RingRules"]
 
@@ -51,6 +52,7 @@ class RingKeeper:
     def _begin(self) -> None:
         self.links = Links(self.kinds)
         self.registry = Registry(self.links)
+        self.registry.history.mark_us = self.rules.mark_us
         self.membership = Membership(self.links, self.rules, self.registry)
         self.patterns: dict[int, tuple[str, ...]] = {}
         """User -> patterns it was alerted for."""
@@ -64,11 +66,14 @@ class RingKeeper:
     def advance(self, at_us: int) -> None:
         """Settle up to the last mark at or before `at_us`: flags, expiry, hubs, queued rebuilds, circles, risk."""
         mark = at_us - at_us % self.rules.mark_us
-        self.settled_us = self.registry.now_us = self.membership.now_us = mark
+        history = self.registry.history
+        self.settled_us = self.registry.now_us = self.membership.now_us = history.now_us = mark
+        history.cause = None
         self.next_mark_us = mark + self.rules.mark_us
         self._take_learned()
         self.counts["expired"] += expire(self.membership, self.patterns, mark - self.rules.window_us)
         self.membership.settle()
+        history.settle(self.registry.rings, self.rules.dormant_us)
         self._measure_all()
         counts, visits = self.counts, self.membership.visits
         counts["marks"] += 1
@@ -168,7 +173,7 @@ class RingKeeper:
         at_us = event.at_us
         u = tenant.users.get(user)
         if event.type == "signup":
-            u = self._signup(tenant, user, u, at_us)
+            u = self._signup(tenant, user, u, seq, event)
         amount = event.amount_minor
         if amount is None or event.type not in _SPENT or event.outcome in _UNSPENT:
             amount = 0
@@ -187,7 +192,7 @@ class RingKeeper:
                     if at_us > last[link]:
                         last[link] = at_us
                     elif at_us < links.link_first[link]:
-                        self._earlier(link, at_us)
+                        self._earlier(link, seq, event)
                     events[link] += 1
                     if amount:
                         amounts[link] += amount
@@ -206,6 +211,8 @@ class RingKeeper:
         if u is None:
             return None
         ring = self.registry.of[u]
+        if ring is not None and ring.quiet_us is not None:
+            self.registry.history.woken(ring, u, (seq, at_us, event.event_id))
         if self.registry.fresh:
             self._measure_fresh()
         return ring
@@ -221,9 +228,10 @@ class RingKeeper:
             self.links.user_signup[u] = at_us
         return u
 
-    def _signup(self, tenant: Tenant, user: str, u: int | None, at_us: int) -> int:
+    def _signup(self, tenant: Tenant, user: str, u: int | None, seq: int, event: Event) -> int:
         """The account's opening; an account is known from it on, linked or not."""
-        links = self.links
+        links, at_us = self.links, event.at_us
+        self.registry.history.cause = seq, at_us, event.event_id
         tenant.signups += 1
         if u is None:
             u = self._new_user(tenant, user, at_us)
@@ -236,9 +244,10 @@ class RingKeeper:
             self.registry.measure_again((u,))
         return u
 
-    def _earlier(self, link: int, at_us: int) -> None:
+    def _earlier(self, link: int, seq: int, event: Event) -> None:
         """A late event moves the first sight of a link back."""
-        links = self.links
+        links, at_us = self.links, event.at_us
+        self.registry.history.cause = seq, at_us, event.event_id
         links.link_first[link] = at_us
         u = links.link_user[link]
         links.user_first[u] = min(links.user_first[u], at_us)
@@ -250,6 +259,7 @@ class RingKeeper:
     def _new_link(self, tenant: Tenant, u: int, e: int | None, kind: str, name: str, seq: int, event: Event) -> int:
         """A link seen for the first time, to what is no hub."""
         links, at_us = self.links, event.at_us
+        self.registry.history.cause = seq, at_us, event.event_id
         if e is None:
             e = links.add_thing(tenant, links.kind_number[kind], name)
         link = links.add(u, e, seq, at_us, event.event_id)
@@ -276,22 +286,35 @@ class RingKeeper:
                 del registry.fresh[number]
 
     def _label(self, item: ResolvedLabel) -> None:
-        links = self.links
-        tenant = links.tenants.get(item.label.tenant)
-        u = None if tenant is None else tenant.users.get(item.entities.get("user", ""))
-        if tenant is None or u is None:
+        links, history, label = self.links, self.registry.history, item.label
+        tenant = links.tenants.get(label.tenant)
+        if tenant is None:
             return
-        if item.label.label == "fraud":
+        history.cause = -1, self._heard_us(label), label.target_id if label.target_kind == "event" else ""
+        u = tenant.users.get(item.entities.get("user", ""))
+        if u is None:
+            if label.label == "fraud" and "user" not in item.entities:
+                for e in (tenant.things.get(kind, {}).get(name) for kind, name in sorted(item.entities.items())):
+                    if e is not None:
+                        history.confirmed_thing(e)
+            return
+        if label.label == "fraud":
             links.user_fraud[u] += 1
             for kind, name in item.entities.items():
                 e = tenant.things.get(kind, {}).get(name)
                 if e is not None and (link := links.find(u, e)) >= 0:
                     links.link_flags[link] |= FRAUD
+            if (ring := self.registry.of[u]) is not None:
+                history.confirmed(ring, u)
         else:
             links.user_good[u] += 1
         self.registry.measure_again((u,))
         if self.registry.fresh:
             self._measure_fresh()
+
+    def _heard_us(self, label: Label) -> int:
+        """A label's time in the history: before the next mark, as that of events."""
+        return label.known_at_us if self.next_mark_us is None else min(label.known_at_us, self.next_mark_us - 1)
 
     # -- questions
 
@@ -332,6 +355,14 @@ class RingKeeper:
         return row
 
     # -- keeping
+
+    def keep_history(self) -> None:
+        """From now on what happens to rings is kept until `take_history`, in dumps too. Whoever says so takes it."""
+        self.registry.history.wanted = True
+
+    def take_history(self) -> list[RingEntry]:
+        """What happened to rings since it was last taken, in order."""
+        return self.registry.history.take()
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """Everything, as plain arrays; texts are UTF-8 bytes with offsets."""

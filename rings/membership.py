@@ -46,8 +46,11 @@ class Membership:
         """Users found to be in a large component since the mark began; whoever reaches one is too."""
 
     def enqueue(self, users: Iterable[int]) -> None:
+        history = self.registry.history
         for u in users:
             self.queue.setdefault(u, self.now_us)
+            if history.cause is not None:
+                history.queued_by[u] = history.cause[0], history.cause[2]
 
     def touch(self, u: int) -> None:
         """Something that decides between circles changed for a user."""
@@ -91,6 +94,7 @@ class Membership:
     def gone(self, u: int) -> None:
         """A user without any links is forgotten."""
         self.queue.pop(u, None)
+        self.registry.history.queued_by.pop(u, None)
         self._reset(u)
         self.registry.leave(u)
 
@@ -114,8 +118,10 @@ class Membership:
         """Work the queue off, until the mark's budget of link visits is spent."""
         self.visits = 0
         self._surely_large.clear()
+        looked_at = self.registry.history.looked_at
         while self.queue and self.visits < self.rules.visits_per_mark:
             self._step()
+            looked_at.clear()
 
     def _step(self) -> None:
         """Some users of the queue: as many as fill a tenth of the budget, so that circles of one change are looked at together."""
@@ -123,21 +129,50 @@ class Membership:
         batch: list[int] = []
         while self.queue and self.visits <= until:
             u = next(iter(self.queue))
-            del self.queue[u]
+            self._dequeue(u)
             near = self._explore(u)
             if near is None:
                 self.large.add(u)
                 self._surely_large.add(u)
                 batch.append(u)
                 continue
-            for v in near:
-                self.queue.pop(v, None)
-                self._reset(v)
-            for e in sorted({self.links.link_thing[x] for v in near for x in self.links.of[v] or ()}):
-                self._uncircle(e)
-            self.registry.regroup(near, [near] if len(near) > 1 else [])
+            self._part(near)
         if batch:
             self._choose(batch)
+
+    def _part(self, near: list[int]) -> None:
+        """A small component is a ring of its own. Who else was in a ring with its users is looked at too, so that a ring that falls into
+        several small parts at once is compared with all of them."""
+        links, of = self.links, self.registry.of
+        groups, found = [near], dict.fromkeys(near)
+        todo, seen = list(near), set()
+        while todo:
+            ring = of[todo.pop()]
+            if ring is None or ring.number in seen:
+                continue
+            seen.add(ring.number)
+            for v in ring.members:
+                if v in found or v in self._surely_large:
+                    continue
+                more = self._explore(v)
+                if more is None:
+                    self._surely_large.add(v)
+                    continue
+                groups.append(more)
+                found.update(dict.fromkeys(more))
+                todo += more
+        for u in found:
+            self._dequeue(u)
+            self._reset(u)
+        for e in sorted({links.link_thing[x] for u in found for x in links.of[u] or ()}):
+            self._uncircle(e)
+        self.registry.regroup(found, [group for group in groups if len(group) > 1])
+
+    def _dequeue(self, u: int) -> None:
+        self.queue.pop(u, None)
+        history = self.registry.history
+        if (by := history.queued_by.pop(u, None)) is not None:
+            history.looked_at[u] = by
 
     def _explore(self, u: int) -> list[int] | None:
         """The user's component, sorted; None when it has more than `community_above` users."""

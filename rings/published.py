@@ -8,6 +8,7 @@ from hashlib import blake2b
 import msgspec
 
 from rings.elsewhere import RingRow, pack_row
+from rings.entry import RingEntry
 from rings.keeper import RingKeeper
 from rings.ring import Ring
 from ringwatch.errors import Corrupt
@@ -37,6 +38,8 @@ class RingChange(msgspec.Struct, frozen=True):
     members: tuple[str, ...]
     row: bytes
     left: tuple[str, ...]
+    history: tuple[RingEntry, ...] = ()
+    """What happened to it since that was last told."""
 
 
 class Published:
@@ -45,6 +48,7 @@ class Published:
     def __init__(self, keeper: RingKeeper, told: Told | None = None) -> None:
         """`told` by whoever kept the rings before: ring id -> tenant, members. They are told again, or that they ended."""
         self._keeper = keeper
+        keeper.keep_history()
         self._told: dict[str, tuple[str, bytes, tuple[str, ...]]] = {
             ring_id: (tenant, b"", members) for ring_id, (tenant, members) in (told or {}).items()
         }
@@ -64,35 +68,39 @@ class Published:
         self._told = {ring_id: (tenant, b"", members) for ring_id, (tenant, _, members) in self._told.items()}
 
     def changes(self, ring_ids: Iterable[str]) -> list[RingChange]:
-        """Of the rings named, and after a mark of all."""
+        """Of the rings named, those that have a history to tell, and after a mark of all."""
         keeper = self._keeper
+        history: dict[str, list[RingEntry]] = {}
+        for entry in keeper.take_history():
+            history.setdefault(entry.ring_id, []).append(entry)
         marked = self.marked
         self._settled_us = keeper.settled_us
-        wanted = set(ring_ids)
+        wanted = {*ring_ids, *history}
         if marked:
             wanted |= {*keeper.registry.by_id, *self._told}
-        return [change for ring_id in sorted(wanted) if (change := self._change(ring_id)) is not None]
+        changes = (self._change(ring_id, tuple(history.get(ring_id, ()))) for ring_id in sorted(wanted))
+        return [change for change in changes if change is not None]
 
-    def _change(self, ring_id: str) -> RingChange | None:
+    def _change(self, ring_id: str, history: tuple[RingEntry, ...]) -> RingChange | None:
         keeper, before = self._keeper, self._told.get(ring_id)
         state = keeper.registry.by_id.get(ring_id)
         if state is None or len(state.members) < LEAST_USERS:
             if before is None:
-                return None
+                return RingChange(history[0].tenant, ring_id, None, (), b"", (), history) if history else None
             del self._told[ring_id]
-            return RingChange(before[0], ring_id, None, (), b"", tuple(self._alone(before[0], before[2])))
+            return RingChange(before[0], ring_id, None, (), b"", tuple(self._alone(before[0], before[2])), history)
         tenant = keeper.links.tenant_list[state.tenant].name
         ring = keeper.ring(tenant, ring_id)
         assert ring is not None
         members = tuple(sorted(keeper.links.user_name[u] for u in state.members))
         told = blake2b(_encode((ring, members)), digest_size=8).digest()
-        if before is not None and before[1] == told:
+        if before is not None and before[1] == told and not history:
             return None
         self._told[ring_id] = tenant, told, members
         row = keeper.columns_of(state)
         gone = set(before[2]) - set(members) if before is not None else set()
         packed = pack_row(RingRow(ring_id, row.astype("<f4").tobytes(), keeper.settled_us))
-        return RingChange(tenant, ring_id, ring, members, packed, tuple(self._alone(tenant, sorted(gone))))
+        return RingChange(tenant, ring_id, ring, members, packed, tuple(self._alone(tenant, sorted(gone))), history)
 
     def _alone(self, tenant: str, users: Iterable[str]) -> Iterator[str]:
         """Those that are in no ring now; who moved to another is told with that."""

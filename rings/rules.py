@@ -26,9 +26,11 @@ class RingRules:
     """Links looked at in the rebuilds of one mark; what is not reached stays queued for the next."""
     eager_users: int = 200
     """Rings up to this size are measured again with every change, larger ones at marks."""
+    dormant_us: int = 14 * DAY_US
+    """A ring none of whose shared things a member was seen on for that long is dormant; noticed at marks."""
 
     def __post_init__(self) -> None:
-        for name in ("window_us", "mark_us", "community_above", "visits_per_mark"):
+        for name in ("window_us", "mark_us", "community_above", "visits_per_mark", "dormant_us"):
             if getattr(self, name) < 1:
                 raise BadInput(f"ring rule {name} is {getattr(self, name)}, at least 1 is needed")
         if not 2 <= self.hub_cap <= 10_000:

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from rings.circles import Pull
+from rings.entry import RingEntry
 from rings.facts import Facts
+from rings.history import History
 from rings.identity import Registry, RingState
-from rings.links import Links
+from rings.links import NEVER, Links
 from rings.membership import Circle, Membership
 from ringwatch.errors import Corrupt
 
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, NDArray[Any]]
 _T = TypeVar("_T")
-FORMAT = 1
+_pack, _unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(list[RingEntry]).decode
+FORMAT = 2
+"""Rises with what is saved: dumps of another format are refused."""
 _COUNTS = ("marks", "visits", "last_visits", "most_visits", "expired", "late")
 
 
@@ -121,6 +126,7 @@ def dump(keeper: RingKeeper) -> Arrays:
             *(keeper.counts[name] for name in _COUNTS),
         ],
     )  # fmt: skip
+    writer.ints("dormant", [rules.dormant_us])
     writer.texts("kinds", keeper.kinds)
     _dump_links(writer, keeper.links)
     _dump_registry(writer, keeper.registry)
@@ -162,6 +168,9 @@ def _dump_registry(writer: _Writer, registry: Registry) -> None:
     writer.texts("rings.id", (r.ring_id for r in rings))
     writer.texts("rings.event", (r.founding_event for r in rings))
     writer.ints("rings.fixed", (x for r in rings for x in (r.number, r.tenant, r.born_us, r.changed_us)))
+    writer.ints("rings.history", (
+        x for r in rings for x in (r.entries, int(r.busted), NEVER if r.quiet_us is None else r.quiet_us)
+    ))  # fmt: skip
     writer.ragged("rings.members", [r.members for r in rings])
     writer.ragged("rings.joined", [r.joined for r in rings])
     writer.arrays["rings.risk"] = np.array([r.risk for r in rings], np.float64)
@@ -170,6 +179,15 @@ def _dump_registry(writer: _Writer, registry: Registry) -> None:
     writer.ints("rings.fresh", registry.fresh)
     writer.ints("rings.unsettled", registry.unsettled)
     writer.texts("rings.used", sorted(registry.used))
+    _dump_history(writer, registry.history)
+
+
+def _dump_history(writer: _Writer, history: History) -> None:
+    writer.pairs("history.clocks", dict(sorted(history.clocks.items())))
+    writer.lists("history.watch", dict(sorted(history.watch.items())))
+    writer.pairs("history.queued_by", {u: seq for u, (seq, _) in history.queued_by.items()})
+    writer.texts("history.queued_by.event", (event_id for _, event_id in history.queued_by.values()))
+    writer.arrays["history.kept"] = np.frombuffer(_pack(history.kept), np.uint8)
 
 
 def load(keeper: RingKeeper, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -182,7 +200,8 @@ def load(keeper: RingKeeper, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 def _load(keeper: RingKeeper, reader: _Reader) -> None:
     clock, rules = reader.ints("clock"), keeper.rules
-    if clock[:5] != [FORMAT, rules.hub_cap, rules.window_us, rules.mark_us, rules.community_above]:
+    rest = [rules.hub_cap, rules.window_us, rules.mark_us, rules.community_above]
+    if clock[:5] != [FORMAT, *rest] or reader.ints("dormant") != [rules.dormant_us]:
         raise Corrupt("the saved rings were kept by other rules or another version", hint="replay the ledger")
     if tuple(reader.texts("kinds")) != keeper.kinds:
         raise Corrupt("the saved rings were kept for other kinds", hint="replay the ledger")
@@ -197,7 +216,8 @@ def _load(keeper: RingKeeper, reader: _Reader) -> None:
     membership.circle_of, membership.queue = reader.pairs("circle_of"), reader.pairs("queue")
     membership.first, membership.final = reader.pairs("first"), reader.pairs("final")
     membership.next_circle, registry.next_number, membership.visits = clock[7:10]
-    membership.now_us = registry.now_us = clock[6]
+    membership.now_us = registry.now_us = registry.history.now_us = clock[6]
+    registry.history.mark_us, registry.history.wanted = rules.mark_us, keeper.registry.history.wanted
     patterns = {
         u: tuple(text.split("\0"))
         for u, text in zip(reader.ints("patterns.keys"), reader.texts("patterns"), strict=True)
@@ -242,6 +262,7 @@ def _load_links(reader: _Reader, kinds: tuple[str, ...]) -> Links:
 def _load_registry(reader: _Reader, links: Links) -> Registry:
     registry = Registry(links)
     fixed, risks = reader.ints("rings.fixed"), reader.raw("rings.risk").tolist()
+    told = reader.ints("rings.history")
     rows = zip(
         reader.texts("rings.id"), reader.texts("rings.event"), reader.ragged("rings.members"),
         reader.ragged("rings.joined"), reader.ragged("rings.facts"), reader.ragged("rings.risk_facts"), strict=True,
@@ -250,6 +271,8 @@ def _load_registry(reader: _Reader, links: Links) -> Registry:
         number, tenant, born_us, changed_us = fixed[4 * i : 4 * i + 4]
         ring = RingState(number, ring_id, tenant, event, born_us)
         ring.changed_us, ring.members, ring.joined, ring.risk = changed_us, tuple(members), array("q", joined), risks[i]
+        ring.entries, ring.busted, quiet_us = told[3 * i], bool(told[3 * i + 1]), told[3 * i + 2]
+        ring.quiet_us = None if quiet_us == NEVER else quiet_us
         ring.facts = Facts(*facts)
         ring.risk_facts = Facts(*risk_facts) if risk_facts else None
         registry.rings[number] = registry.by_id[ring_id] = ring
@@ -258,7 +281,19 @@ def _load_registry(reader: _Reader, links: Links) -> Registry:
     registry.fresh = dict.fromkeys(reader.ints("rings.fresh"))
     registry.unsettled = dict.fromkeys(reader.ints("rings.unsettled"))
     registry.used = set(reader.texts("rings.used"))
+    _load_history(reader, registry.history)
     return registry
+
+
+def _load_history(reader: _Reader, history: History) -> None:
+    history.clocks = reader.pairs("history.clocks")
+    history.watched({hour: array("q", rings) for hour, rings in reader.lists("history.watch").items()})
+    seqs, events = reader.pairs("history.queued_by"), reader.texts("history.queued_by.event")
+    history.queued_by = {u: (seq, event) for (u, seq), event in zip(seqs.items(), events, strict=True)}
+    try:
+        history.kept = _unpack(reader.raw("history.kept").tobytes())
+    except msgspec.MsgspecError as error:
+        raise Corrupt(f"the saved rings' history cannot be read: {error}", hint="an older snapshot is used") from error
 
 
 def _check(links: Links, registry: Registry, membership: Membership) -> None:
