@@ -13,6 +13,7 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
+from rings.entry import RingEntry
 from ringwatch.errors import Corrupt
 from ringwatch.model import Alert, Event, Label, Reason, Versions
 
@@ -165,6 +166,8 @@ class RingMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     """(kind, id) of the entities that hold it together."""
     content: bytes = b""
     """The ring keeper's own record."""
+    history: tuple[RingEntry, ...] = ()
+    """What happened to it since it was told last, in order. A message told again brings entries again, with the same numbers."""
     updated_us: int
     """When it changed, by the wall clock."""
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from bus import messages
+from rings import entry
 from ringwatch import model
 from ringwatch.errors import NotFound, did_you_mean
 
@@ -138,7 +139,7 @@ def _with_unit(field: str, words: str) -> str:
 def _docstrings() -> dict[str, dict[str, str]]:
     """struct -> field -> the string beneath it in the code, in one line."""
     found: dict[str, dict[str, str]] = {}
-    for module in (model, messages):
+    for module in (model, entry, messages):
         for node in ast.parse(inspect.getsource(module)).body:
             if isinstance(node, ast.ClassDef):
                 found[node.name] = dict(_fields(node))

@@ -145,8 +145,14 @@ def config_of(kind: str, *, replication: int = 1) -> dict[str, str]:
         "message.timestamp.type": "LogAppendTime",
     }
     if kind == "rings":
-        # The last state of each ring is kept for good, and old states go within hours.
-        return found | {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": "3600000"}
+        # The last state of each ring is kept for good, and old states go within hours, but not before who keeps the history they
+        # bring had a day to read it.
+        return found | {
+            "cleanup.policy": "compact",
+            "min.cleanable.dirty.ratio": "0.1",
+            "segment.ms": "3600000",
+            "min.compaction.lag.ms": str(_DAY_MS),
+        }
     # Whole segments are deleted, so none is older than a day.
     return found | {
         "cleanup.policy": "delete",

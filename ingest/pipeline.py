@@ -25,6 +25,7 @@ from ingest.stream import ScoringStream
 from ingest.tally import Taken, Tally
 from ledger.alerting import AlertGrouper
 from ledger.store import LedgerStore, LedgerWrite, Progress
+from rings.entry import RingEntry
 from rings.keeper import RingKeeper
 from ringwatch.errors import BadInput, RingwatchError
 from ringwatch.model import Event, Item, Label, Level, Refusal
@@ -59,6 +60,8 @@ class Pipeline:
         self.outlets = outlets
         self.tally = Tally()
         outlets.written = self._count
+        if self.rings is not None:
+            self.rings.keep_history()
         self._grouper = grouper
         self._seen = seen
         self._snapshots = snapshots
@@ -107,6 +110,7 @@ class Pipeline:
         )
         for items in ledger.replay(after_seq=position.seq):
             self._replay(items)
+        self.outlets.flush()
         for tenant, event_id, body in ledger.event_bodies(limit=self._seen.capacity):
             self._seen.remember(tenant, event_id, body)
         watermark_us = ledger.watermark_us()
@@ -126,6 +130,8 @@ class Pipeline:
         decisions = self.stream.feed(applied)
         if self.outlets.graph is not None and len(decisions):
             self.outlets.graph.submit(decisions)
+        if history := self._history():  # of which the ledger has what it had when it last ran
+            self.outlets.put(LedgerWrite(None, ring_history=history))
         self.tally.replayed += len(decisions)
 
     def run(
@@ -268,11 +274,16 @@ class Pipeline:
         refusals: Sequence[Refusal],
         progress: Progress,
     ) -> Future[Spent]:
-        write = LedgerWrite(decisions, progress=progress, labels=labels, refusals=refusals)
+        write = LedgerWrite(
+            decisions, progress=progress, labels=labels, refusals=refusals, ring_history=self._history()
+        )
         write.watermark_us = self.stream.watermark_us
         if decisions is not None and len(decisions):
             write.alerts, write.alert_events = self._grouper.add(decisions)
         return self.outlets.put(write)
+
+    def _history(self) -> Sequence[RingEntry]:
+        return () if self.rings is None else self.rings.take_history()
 
     def _count(self, write: LedgerWrite, spent: Spent) -> None:
         """Of what is in the ledger; on the thread of the outlets."""

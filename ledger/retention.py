@@ -17,6 +17,7 @@ from ledger.months import ends_us, month_of, starts_us
 from ringwatch.errors import Conflict
 
 _AT_ONCE = 2000
+_RINGS_AT_ONCE = 200
 _BLOCKS_AT_ONCE = 500
 """Of 8 KB, with some 80 event ids each."""
 _RETAINING_LOCK = 0x52494E_02
@@ -38,6 +39,7 @@ def retain(engine: Engine, keep_from_us: int, *, dry_run: bool) -> dict[str, int
     found = {"before_us": before_us, **drop_events(engine, before_us)}
     found["alerts"] = _repeat(engine, _delete_alerts, before_us)
     found["labels"] = _repeat(engine, _delete_labels, before_us)
+    found["rings"] = _repeat(engine, _delete_rings, before_us)
     return found
 
 
@@ -54,6 +56,7 @@ def _would(connection: Connection, before_us: int) -> dict[str, int]:
     gone = ~exists().where(_target(), t.event_ids.c.at_us >= before_us)
     labels = select(func.count()).where(c.target_kind == "event", c.known_at_us < before_us, gone)
     found["labels"] = int(connection.scalar(labels) or 0)
+    found["rings"] = int(connection.scalar(select(func.count()).where(*_ended(before_us))) or 0)
     return found
 
 
@@ -133,3 +136,16 @@ def _delete_labels(connection: Connection, before_us: int) -> int:
     gone = c.target_kind == "event", c.known_at_us < before_us, ~exists().where(_target())
     some = select(c.seq).where(*gone).limit(_AT_ONCE)
     return connection.execute(delete(t.labels).where(c.seq.in_(some))).rowcount
+
+
+def _delete_rings(connection: Connection, before_us: int) -> int:
+    """Of rings that ended, the whole history: a part of one could not be replayed."""
+    c = t.ring_history.c
+    rows = connection.execute(select(c.tenant, c.ring_id).where(*_ended(before_us)).limit(_RINGS_AT_ONCE)).all()
+    rings = [(row.tenant, row.ring_id) for row in rows]
+    connection.execute(delete(t.ring_history).where(tuple_(c.tenant, c.ring_id).in_(rings)))
+    return len(rings)
+
+
+def _ended(before_us: int) -> tuple[Any, ...]:
+    return t.ring_history.c.what == "ended", t.ring_history.c.at_us < before_us

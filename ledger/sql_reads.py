@@ -8,20 +8,22 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, and_, func, or_, select, text, tuple_
+from sqlalchemy import Connection, and_, func, or_, select, text, tuple_
 from sqlalchemy.engine import Engine
 
 from features.codec import FeatureCodec
 from features.schema import FeatureSchema
 from ledger import tables as t
 from ledger.engine import errors
+from ledger.ring_rows import RingReads
 from ledger.rows import decode_event, decode_reasons, stored_assessment
-from ledger.store import KeptRing, Progress, StoredAssessment
+from ledger.store import Progress, StoredAssessment
 from ringwatch.model import Alert, Event, Label, Reason
 
 _decode_alert = msgspec.msgpack.Decoder(Alert).decode
 _IDS_AT_ONCE = 500
-_DIGESTED = (t.assessments, t.event_ids, t.versions, t.alerts, t.alert_events, t.labels, t.sources, t.meta, t.rings)
+_DIGESTED = (t.assessments, t.event_ids, t.versions, t.alerts, t.alert_events, t.labels, t.sources, t.meta, t.rings,
+             t.ring_history)  # fmt: skip
 _OF_ID = and_(
     t.event_ids.c.seq == t.assessments.c.seq,
     t.event_ids.c.tenant == t.assessments.c.tenant,
@@ -36,7 +38,7 @@ _BYTES = {
 }
 
 
-class SqlReads:
+class SqlReads(RingReads):
     """Safe to call from several threads; every read has a connection of its own."""
 
     def __init__(self, engine: Engine, schema: FeatureSchema) -> None:
@@ -231,19 +233,6 @@ class SqlReads:
                 for row in connection.execute(select(*columns).order_by(*table.primary_key.columns)):
                     digest.update(repr(tuple(row)).encode())
         return digest.hexdigest()
-
-    def rings(self, tenant: str, *, limit: int, least_users: int = 2) -> Sequence[KeptRing]:
-        c = t.rings.c
-        query = select(t.rings).where(c.tenant == tenant, c.users >= least_users)
-        return self._rings(query.order_by(c.risk.desc(), c.users.desc(), c.ring_id).limit(limit))
-
-    def ring(self, tenant: str, ring_id: str) -> KeptRing | None:
-        found = self._rings(select(t.rings).where(t.rings.c.tenant == tenant, t.rings.c.ring_id == ring_id))
-        return found[0] if found else None
-
-    def _rings(self, query: Select[Any]) -> list[KeptRing]:
-        with self._reading() as connection:
-            return [KeptRing(**row) for row in connection.execute(query).mappings()]
 
 
 def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:

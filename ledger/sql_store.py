@@ -16,10 +16,12 @@ from ledger import tables as t
 from ledger.engine import driver_error, errors, open_engine
 from ledger.insert import inserter
 from ledger.postgres import PostgresAccess, sqlstate
+from ledger.ring_rows import history_rows
 from ledger.sql_reads import SqlReads
 from ledger.sqlite_wal import WalCheckpoints
 from ledger.store import IfKnown, KeptRing, LedgerWrite, Progress, Written
 from ledger.transaction import Transaction
+from rings.entry import RingEntry
 
 if TYPE_CHECKING:
     from ledger.partitions import Partitions
@@ -101,8 +103,10 @@ class SqlLedger(SqlReads):
         self._versions |= transaction.found
         return written
 
-    def write_rings(self, rings: Sequence[KeptRing], progress: Progress | None = None) -> None:
-        """One transaction. A ring is replaced by a state with a higher `updated_seq` only. `progress` never goes back."""
+    def write_rings(
+        self, rings: Sequence[KeptRing], progress: Progress | None = None, history: Sequence[RingEntry] = ()
+    ) -> None:
+        """See `RingStore`."""
         last: dict[tuple[str, str], KeptRing] = {}
         for ring in sorted(rings, key=lambda r: r.updated_seq):
             last[ring.tenant, ring.ring_id] = ring
@@ -111,6 +115,8 @@ class SqlLedger(SqlReads):
             if last:
                 rows = [tuple(getattr(last[key], name) for name in names) for key in sorted(last)]
                 inserter(connection)(t.rings, rows, "newer")
+            if history:
+                inserter(connection)(t.ring_history, history_rows(history), "leave")
             if progress is not None:
                 Transaction(connection, self._codec, self._versions).progress([progress], leave=True)
 

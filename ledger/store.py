@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from rings.entry import RingEntry
 from ringwatch.model import Alert, Assessment, Event, Label, Refusal
 from scorers.decision import Decisions
 
@@ -41,6 +42,8 @@ class LedgerWrite:
     labels: Sequence[tuple[int, Label]] = field(default_factory=list)
     """(seq, label) read, whether or not already known at the stream's time; `known_at_us` says when it counts."""
     refusals: Sequence[Refusal] = field(default_factory=list)
+    ring_history: Sequence[RingEntry] = field(default_factory=list)
+    """What happened to rings; an entry that is there already is left as it is."""
     watermark_us: int | None = None
     """Highest event time seen; labels known up to it have been applied."""
 
@@ -164,9 +167,9 @@ class LedgerStore(Protocol):
         ...
 
     def retain(self, keep_from_us: int, *, dry_run: bool = False) -> dict[str, int]:
-        """Drop the months (UTC) that ended by then: assessments and event ids of them, alerts whose last event lies in them, and
-        labels of their events. Beside writers and readers. Returns what was, or would be, dropped: partitions, events, alerts,
-        labels, and before_us, the time before which nothing is left."""
+        """Drop the months (UTC) that ended by then: assessments and event ids of them, alerts whose last event lies in them,
+        labels of their events, and the history of rings that ended in them. Beside writers and readers. Returns what was, or would be,
+        dropped: partitions, events, alerts, labels, rings, and before_us, the time before which nothing is left."""
         ...
 
     def close(self) -> None: ...
@@ -175,8 +178,11 @@ class LedgerStore(Protocol):
 class RingStore(Protocol):
     """Port: rings as their keeper tells them, for who shows them."""
 
-    def write_rings(self, rings: Sequence[KeptRing], progress: Progress | None = None) -> None:
-        """One transaction. A ring is replaced by a state with a higher `updated_seq` only. `progress` never goes back."""
+    def write_rings(
+        self, rings: Sequence[KeptRing], progress: Progress | None = None, history: Sequence[RingEntry] = ()
+    ) -> None:
+        """One transaction. A ring is replaced by a state with a higher `updated_seq` only. `progress` never goes back. Entries
+        of the history that are there already are left as they are."""
         ...
 
     def rings(self, tenant: str, *, limit: int, least_users: int = 2) -> Sequence[KeptRing]:
@@ -184,3 +190,7 @@ class RingStore(Protocol):
         ...
 
     def ring(self, tenant: str, ring_id: str) -> KeptRing | None: ...
+
+    def ring_history(self, tenant: str, ring_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[RingEntry]:
+        """Entries after a number, in order; of a ring that ended, too."""
+        ...

@@ -166,3 +166,20 @@ rings = Table(
     Column("updated_seq", BigInteger, nullable=False),
     Index("rings_by_risk", "tenant", "risk", "users"),
 )
+
+ring_history = Table(
+    "ring_history",
+    metadata,
+    Column("tenant", _text(256), primary_key=True),
+    Column("ring_id", _text(64), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("what", String(16), nullable=False),
+    Column("event_id", _text(256), nullable=False),
+    Column("users", Integer, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Added to, never changed. `content`: msgpack of (joined, left, rings)."""
+_ended = ring_history.c.what == "ended"
+Index("ring_history_ended", ring_history.c.at_us, sqlite_where=_ended, postgresql_where=_ended)

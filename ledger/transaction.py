@@ -17,6 +17,7 @@ from sqlalchemy import Connection, bindparam, select
 from features.codec import FeatureCodec
 from ledger import tables as t
 from ledger.insert import Rows, insert_into, inserter
+from ledger.ring_rows import history_rows
 from ledger.rows import assessment_rows, encode
 from ledger.store import IfKnown, LedgerWrite, Progress, Written
 from ringwatch.model import Alert, Label, Versions
@@ -48,6 +49,9 @@ class Transaction:
         labels = sorted((pair for w in new for pair in w.labels), key=lambda pair: pair[0])
         if labels:
             self._insert(t.labels, [_label_row(*pair) for pair in labels], "leave" if leave else "fail")
+        history = history_rows(entry for w in new for entry in w.ring_history)
+        if history:
+            self._insert(t.ring_history, history, "leave")
         self.progress([w.progress for w in new if w.progress is not None], leave=leave)
         self._changed(changed)
         self._meta([w for w in new if w.progress is None or w.progress.position != read.get(w.progress.source_id)])

@@ -17,6 +17,7 @@ from features.codec import FeatureCodec
 from features.schema import FeatureSchema
 from ledger.sql_store import SqlLedger
 from ledger.store import KeptRing, LedgerWrite, Progress, Written
+from rings.entry import RingEntry
 from ringwatch.model import Alert, Label
 from roles.follower import Follower
 
@@ -47,6 +48,7 @@ class LedgerWriter(Follower):
         alerts: dict[str, Alert] = {}
         events: list[tuple[str, str]] = []
         rings: list[KeptRing] = []
+        history: list[RingEntry] = []
         for message in messages:
             topic, partition = message.topic(), message.partition()
             assert partition is not None
@@ -56,6 +58,7 @@ class LedgerWriter(Follower):
                     events += [(told.alert_id, event_id) for event_id in told.event_ids]
             elif topic == self.topics.rings:
                 if (r := message_in(message, decode_ring)) is not None:
+                    history += r.history
                     rings.append(
                         KeptRing(r.tenant, r.ring_id, r.status, r.risk, r.users, r.last_us, r.content, _offset(message))
                     )
@@ -67,7 +70,7 @@ class LedgerWriter(Follower):
         if writes:
             self._tell(self._ledger.write(*writes, if_known="leave"))
         if rings:
-            self._ledger.write_rings(rings)
+            self._ledger.write_rings(rings, history=history)
 
     def _decided(self, partition: int, records: Sequence[Message]) -> list[LedgerWrite]:
         numbered: list[tuple[int, DecisionMessage]] = []

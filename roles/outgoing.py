@@ -90,6 +90,7 @@ def ring_messages(topics: Topics, changes: Iterable[RingChange], now_us: int) ->
             risk=0.0 if ring is None else ring.summary.risk, users=0 if ring is None else ring.summary.users,
             first_us=0 if ring is None else ring.summary.born_us, last_us=0 if ring is None else ring.summary.last_us,
             members=change.members, shared=shared, content=b"" if ring is None else _pack(ring), updated_us=now_us,
+            history=change.history,
         )  # fmt: skip
         found.append((topics.rings, f"{change.tenant}/{change.ring_id}".encode(), encode(message)))
     return found

@@ -49,7 +49,8 @@ def retain(
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> None:
-    """Drop whole months (UTC) that ended before the last --keep days: their assessments, alerts that ended in them, labels of their events.
+    """Drop whole months (UTC) that ended before the last --keep days: their assessments, alerts that ended in them, labels of their events,
+    the history of rings that ended in them.
 
     On PostgreSQL beside running processes; with SQLite the data folder must be free.
 
@@ -65,7 +66,7 @@ def retain(
         sys.stdout.write(msgspec.json.encode({**found, "dry_run": dry_run}).decode() + "\n")
         return
     before = _EPOCH + timedelta(microseconds=found["before_us"])
-    what = ", ".join(f"{found[name]:,} {name}" for name in ("events", "alerts", "labels", "partitions"))
+    what = ", ".join(f"{found[name]:,} {name}" for name in ("events", "alerts", "labels", "rings", "partitions"))
     typer.echo(f"{'would drop' if dry_run else 'dropped'} what is before {before:%Y-%m-%d}: {what}")
 
 

@@ -19,6 +19,7 @@ from ledger.months import month_of, starts_us
 from ledger.queries import AlertFilter, LedgerQueries
 from ledger.sql_store import SqlLedger
 from ledger.store import KeptRing, LedgerWrite, Progress, Written
+from rings.entry import RingEntry
 from ringwatch.errors import Corrupt, RingwatchError
 from ringwatch.model import DAY_US, Alert, Label, Refusal, Versions
 from scorers.decision import Decisions
@@ -258,6 +259,40 @@ def test_a_ring_is_replaced_by_newer_states_only(ledger: SqlLedger) -> None:
     assert ledger.progress("kafka:d/0") == Progress("kafka:d/0", "d", 9, 8)
 
 
+def entry(ring_id: str, number: int, what: str, at_us: int, tenant: str = "t", **more: object) -> RingEntry:
+    return RingEntry(tenant, ring_id, number, at_us, what, f"e{number}", 3, **more)  # type: ignore[arg-type]
+
+
+def test_the_history_of_rings_is_added_to_and_never_changed(ledger: SqlLedger) -> None:
+    born = entry("a", 1, "born", 5, joined=("u", "v\u00e4"))
+    grew, more = entry("a", 2, "grew", 7, joined=("x",), rings=("b",)), [entry("a", n, "dormant", 8) for n in range(3, 9)]
+    ledger.write_rings([], history=[grew, born, entry("a", 1, "born", 9, "other"), entry("b", 1, "born", 9)])
+    ledger.write_rings([], history=[entry("a", 2, "ended", 9), *more, *more])
+    ledger.write(LedgerWrite(None, ring_history=[born, entry("a", 9, "ended", 9, left=("u",))]))
+    ledger.write(LedgerWrite(None, ring_history=[entry("c", 1, "born", 1)]), if_known="leave")
+    found = ledger.ring_history("t", "a")
+    assert found == [born, grew, *more, entry("a", 9, "ended", 9, left=("u",))]
+    assert ledger.ring_history("t", "a", after=2, limit=3) == more[:3]
+    assert [len(ledger.ring_history("t", ring_id)) for ring_id in "bcd"] == [1, 1, 0]
+    before = ledger.logical_digest()
+    ledger.write_rings([], history=found)
+    assert ledger.logical_digest() == before
+
+
+def test_the_history_of_a_ring_goes_as_a_whole_once_it_ended_long_ago(ledger: SqlLedger) -> None:
+    day = 1_700_000_000_000_000
+    old, late = day, day + 100 * DAY_US
+    gone = [entry("gone", 1, "born", old), entry("gone", 2, "ended", old + 1)]
+    kept = [entry("lives", 1, "born", old), entry("late", 1, "born", old), entry("late", 2, "ended", late)]
+    ledger.write_rings([], history=[*gone, *kept])
+    would = ledger.retain(late, dry_run=True)
+    assert would["rings"] == 1
+    assert ledger.retain(late) == would
+    assert ledger.ring_history("t", "gone") == []
+    assert [len(ledger.ring_history("t", ring_id)) for ring_id in ("lives", "late")] == [1, 2]
+    assert ledger.retain(late)["rings"] == 0
+
+
 def test_old_months_are_dropped_with_what_belongs_to_them(ledger: LedgerQueries, decisions: Decisions) -> None:
     day = 1_700_000_000_000_000
     times = [day + i * 20 * DAY_US for i in range(9)]
@@ -315,7 +350,7 @@ def test_a_ledger_made_by_an_earlier_version_opens(tmp_path: Path, decisions: De
         ledger.write(LedgerWrite(decisions.select(0, 10), alerts=[alert]))
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection:
         connection.executescript(
-            "DROP TABLE rings; ALTER TABLE alerts DROP COLUMN events; UPDATE alembic_version SET version_num = '0002'"
+            "DROP TABLE ring_history; DROP TABLE rings; ALTER TABLE alerts DROP COLUMN events; UPDATE alembic_version SET version_num = '0002'"
         )
     with closing(SqlLedger(url, SCHEMA)) as ledger:
         ledger.prepare()
@@ -325,6 +360,7 @@ def test_a_ledger_made_by_an_earlier_version_opens(tmp_path: Path, decisions: De
         assert ledger.alerts() == [later]
         assert ledger.counts()["assessments"] == 20
         assert ledger.rings("t", limit=9) == []
+        assert ledger.ring_history("t", "r") == []
 
 
 def test_people_read_a_tenants_alerts_by_page(ledger: LedgerQueries, decisions: Decisions) -> None:
