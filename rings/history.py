@@ -34,6 +34,8 @@ class History:
         """User that waits for a mark -> (seq, event id) of the last event that put it there."""
         self.looked_at: dict[int, tuple[int, str]] = {}
         """The same of users whose turn it is at this mark."""
+        self.expired: dict[RingState, list[str]] = {}
+        """Ring -> accounts that this mark's expiry took from it so far."""
         self.clocks: dict[int, int] = {}
         """Tenant -> time of its last entry."""
         self.mark_us = 1
@@ -50,7 +52,7 @@ class History:
         return found
 
     def _tell(
-        self, ring: RingState, what: What, event_id: str, joined: Iterable[int] = (), left: Iterable[int] = (),
+        self, ring: RingState, what: What, event_id: str, joined: Iterable[int] = (), left: Iterable[str] = (),
         rings: Iterable[RingState | None] = (), *, users: int | None = None,
     ) -> None:  # fmt: skip
         ring.entries += 1
@@ -58,15 +60,17 @@ class History:
         at_us = self.clocks[ring.tenant] = max(at_us, self.clocks.get(ring.tenant, at_us))
         if not self.wanted:
             return
-        name = self.links.user_name.__getitem__
         self.kept.append(
             RingEntry(
                 tenant=self.links.tenant_list[ring.tenant].name, ring_id=ring.ring_id, number=ring.entries, at_us=at_us,
                 what=what, event_id=event_id, users=len(ring.members) if users is None else users,
-                joined=tuple(sorted(map(name, joined))), left=tuple(sorted(map(name, left))),
+                joined=tuple(sorted(self._names(joined))), left=tuple(sorted(left)),
                 rings=tuple(sorted({r.ring_id for r in rings if r is not None and r is not ring})),
             )
         )  # fmt: skip
+
+    def _names(self, users: Iterable[int]) -> Iterable[str]:
+        return map(self.links.user_name.__getitem__, users)
 
     # -- members
 
@@ -83,14 +87,26 @@ class History:
         self._tell(ring, "merged" if _some_together(ring, sources) else "grew", event_id, joined, rings=sources)
         self._bust(ring, joined, event_id)
 
-    def lost(self, ring: RingState, left: Sequence[int], goals: Sequence[RingState | None], users: int) -> None:
+    def _lost(self, ring: RingState, left: Sequence[int], goals: Sequence[RingState | None], users: int) -> None:
         """`goals`: the rings of those who left, one each; `users`: members that stay."""
         what: What = "split" if _some_together(ring, goals) else "shrank"
-        self._tell(ring, what, self._queued(ring, left), left=left, rings=goals, users=users)
+        self._tell(ring, what, self._queued(ring, left), left=self._names(left), rings=goals, users=users)
+
+    def forgotten(self, ring: RingState, left: Iterable[int]) -> None:
+        """Expiry takes members from a ring, in an order of its own: `settle_expired` tells it at once."""
+        self.expired.setdefault(ring, []).extend(self._names(left))
+
+    def settle_expired(self, live: Mapping[int, RingState]) -> None:
+        for ring, left in self.expired.items():
+            if ring.number in live:
+                self._tell(ring, "shrank", "", left=left)
+            else:
+                self._tell(ring, "ended", "", left=left, users=0)
+        self.expired.clear()
 
     def ended(self, ring: RingState, left: Sequence[int], goals: Iterable[RingState | None] = ()) -> None:
         event_id = self._queued(ring, left) if self.cause is None else self.cause[2]
-        self._tell(ring, "ended", event_id, left=left, rings=goals, users=0)
+        self._tell(ring, "ended", event_id, left=self._names(left), rings=goals, users=0)
 
     def regrouped(
         self, before: Mapping[RingState, tuple[int, ...]], live: Mapping[int, RingState], born: Sequence[RingState],
@@ -106,7 +122,7 @@ class History:
             now, then = set(ring.members), set(members)
             left = [u for u in members if u not in now]
             if left:
-                self.lost(ring, left, [of[u] for u in left], len(members) - len(left))
+                self._lost(ring, left, [of[u] for u in left], len(members) - len(left))
             joined = [u for u in ring.members if u not in then]
             if joined:
                 self.gained(ring, joined, [was.get(u) for u in joined])

@@ -110,6 +110,7 @@ class Registry:
         self.history.gained(ring, (u,), (None,))
 
     def leave(self, u: int) -> None:
+        """An account that expired is of no ring."""
         ring = self.of[u]
         if ring is None:
             return
@@ -117,12 +118,12 @@ class Registry:
         members = [v for v in ring.members if v != u]
         if len(members) > 1:
             self._set(ring, members)
-            self.history.lost(ring, (u,), (None,), len(members))
+            self.history.forgotten(ring, (u,))
             return
         for v in members:
             self.of[v] = None
         self._end(ring)
-        self.history.ended(ring, ring.members)
+        self.history.forgotten(ring, ring.members)
 
     def regroup(self, users: Iterable[int], groups: list[list[int]]) -> None:
         """These users are in these groups from now on, in no ring where in none. Rings they were in keep who else is in them."""

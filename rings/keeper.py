@@ -72,6 +72,7 @@ class RingKeeper:
         self.next_mark_us = mark + self.rules.mark_us
         self._take_learned()
         self.counts["expired"] += expire(self.membership, self.patterns, mark - self.rules.window_us)
+        history.settle_expired(self.registry.rings)
         self.membership.settle()
         history.settle(self.registry.rings, self.rules.dormant_us)
         self._measure_all()

@@ -20,6 +20,8 @@ Outgoing = tuple[str, bytes, bytes]
 """topic, key, message."""
 _pack = msgspec.msgpack.Encoder().encode
 _SHARES = 10_000
+_ENTRIES = 500
+"""Of a ring's history, in one message."""
 
 
 def decided(topics: Topics, scored: Scored, features_share: float, now_us: int) -> list[Outgoing]:
@@ -80,17 +82,18 @@ def dead_letters(topics: Topics, refused: Iterable[tuple[str, Refusal]], now_us:
 
 
 def ring_messages(topics: Topics, changes: Iterable[RingChange], now_us: int) -> list[Outgoing]:
-    """Keyed by the ring. One that ended is told once more, without members."""
+    """Keyed by the ring. One that ended is told once more, without members. A long history takes several messages."""
     found: list[Outgoing] = []
     for change in changes:
         ring = change.ring
         shared = () if ring is None else tuple((s.kind, s.entity) for s in ring.shared)
-        message = RingMessage(
-            v=1, tenant=change.tenant, ring_id=change.ring_id, status="ended" if ring is None else "active",
-            risk=0.0 if ring is None else ring.summary.risk, users=0 if ring is None else ring.summary.users,
-            first_us=0 if ring is None else ring.summary.born_us, last_us=0 if ring is None else ring.summary.last_us,
-            members=change.members, shared=shared, content=b"" if ring is None else _pack(ring), updated_us=now_us,
-            history=change.history,
-        )  # fmt: skip
-        found.append((topics.rings, f"{change.tenant}/{change.ring_id}".encode(), encode(message)))
+        for start in range(0, max(1, len(change.history)), _ENTRIES):
+            message = RingMessage(
+                v=1, tenant=change.tenant, ring_id=change.ring_id, status="ended" if ring is None else "active",
+                risk=0.0 if ring is None else ring.summary.risk, users=0 if ring is None else ring.summary.users,
+                first_us=0 if ring is None else ring.summary.born_us, last_us=0 if ring is None else ring.summary.last_us,
+                members=change.members, shared=shared, content=b"" if ring is None else _pack(ring), updated_us=now_us,
+                history=change.history[start : start + _ENTRIES],
+            )  # fmt: skip
+            found.append((topics.rings, f"{change.tenant}/{change.ring_id}".encode(), encode(message)))
     return found

@@ -12,6 +12,7 @@ from strawberry.types.graphql import OperationType
 
 from api import reads
 from api.graphql import explained as x
+from api.graphql import ring_history as h
 from api.graphql import types as t
 from api.graphql.cases import CaseMutations, CaseQueries
 from api.graphql.context import bounded as _bounded
@@ -71,7 +72,7 @@ class Entity:
 
 
 @strawberry.type
-class Ring:
+class Ring(h.RingPast):
     """A ring: who, what they share, why it is a risk."""
 
     summary: t.RingSummary
@@ -161,10 +162,13 @@ class Query(CaseQueries, DecidingQueries):
         found = context.here.engine.ask_from(reads.rings_question(context.tenant, least_users))
         return [t.summary_of(s) for s in found[:first]]
 
-    @_field("A ring; null when there is none")
-    def ring(self, info: Info[Any, Any], id: str) -> Ring | None:
+    @_field(
+        "A ring; null when there is none. One that has ended has its past. `asOf` is the time of `then`, ISO 8601 with a zone"
+    )
+    def ring(self, info: Info[Any, Any], id: str, as_of: str | None = None) -> Ring | None:
         context = _context(info)
-        found: rings.Ring | None = context.here.engine.ask_from(reads.ring_question(context.tenant, id))
+        past = h.Past(context.here.ledger, context.tenant, id, as_of)
+        found: rings.Ring | None = context.here.engine.ask_from(reads.ring_question(context.tenant, id)) or past.gone()
         if found is None:
             return None
         return Ring(
@@ -174,6 +178,7 @@ class Query(CaseQueries, DecidingQueries):
             truncated=found.truncated,
             parts=[t.RingPart(code=p.code, text=p.text, value=p.value) for p in found.parts],
             whole=found,
+            past=past,
         )
 
 

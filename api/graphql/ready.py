@@ -67,4 +67,13 @@ READY: dict[str, dict[str, Any]] = {
 }""",
         "variables": {"ring": "of `rings` above"},
     },
+    "A ring's past": {
+        "query": """query ($ring: String!, $at: String, $after: String) {
+  ring(id: $ring, asOf: $at) {
+    then { at status users busted changedAt complete members(first: 50) { user joinedAt } }
+    timeline(first: 50, after: $after) { items { number at what text eventId users joined left rings } next }
+  }
+}""",
+        "variables": {"ring": "of `rings` above", "at": "2026-05-01T12:00:00Z"},
+    },
 }

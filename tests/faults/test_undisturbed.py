@@ -20,4 +20,6 @@ def test_the_stores_equal_an_embedded_run(fault_servers: Servers, lines: list[by
         cluster.send(lines)
         cluster.await_all(len(lines))
         cluster.check_all(want)
+        ids = {entry.ring_id for entry in want.history}
+        assert [entry for history in cluster.histories(ids) for entry in history] == want.history
         assert cluster.dead_letters() == []

@@ -36,6 +36,8 @@ from features.codec import FeatureCodec
 from features.packed import unpack
 from features.schema import FeatureSchema
 from ledger.sql_store import SqlLedger
+from rings.as_of import as_of
+from rings.entry import RingEntry
 from ringwatch.settings import Settings
 from ringwatch.shared_wiring import postgres_access
 from roles.logs import DecisionsLog
@@ -373,11 +375,17 @@ class Cluster:
 
         def kept() -> bool:
             found = self.ledger().rings(self.tenant, limit=10_000, least_users=0)
-            return {r.ring_id: r.users for r in found if r.status != "ended"} == want.rings
+            then = {one[0].ring_id: as_of(one) for one in self.histories({r.ring_id for r in found})}
+            replayed = {ring_id: len(ring.members) for ring_id, ring in then.items() if ring.members and ring.complete}
+            return {r.ring_id: r.users for r in found if r.status != "ended"} == replayed == want.rings
 
         self.eventually(kept, 30.0, "the ledger has the rings")
         text = "MATCH (r:Ring {tenant: $tenant})<-[:MEMBER_OF]-(u:User) RETURN r.ring_id, count(u)"
         self.eventually(lambda: dict(self._cypher(text)) == want.rings, 60.0, "the graph has the rings")  # type: ignore[arg-type]
+
+    def histories(self, ring_ids: set[str]) -> list[Sequence[RingEntry]]:
+        ledger = self.ledger()
+        return [h for id_ in sorted(ring_ids) if (h := ledger.ring_history(self.tenant, id_, limit=10_000))]
 
     def check_all(self, want: Expected) -> None:
         self.check_decisions(want)

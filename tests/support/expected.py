@@ -13,6 +13,7 @@ from graph.store import GraphBatch
 from ingest.simulate.simulate import SimulationConfig, write_simulation
 from ingest.stream import ScoringStream
 from ledger.alerting import AlertGrouper
+from rings.entry import RingEntry
 from rings.keeper import RingKeeper
 from ringwatch.model import DAY_US, HOUR_US, Alert, Event
 from ringwatch.settings import Settings
@@ -30,6 +31,8 @@ class Expected:
     graph: GraphBatch
     rings: dict[str, int]
     """Ring -> its users."""
+    history: list[RingEntry]
+    """What happened to rings, sorted by ring and number."""
 
 
 def market(folder: Path, events: int, seed: int = 11) -> list[bytes]:
@@ -52,6 +55,7 @@ def expected(lines: Sequence[bytes], tenant: str, *, models_dir: Path | None = N
     events = events_of(lines, tenant)
     state = MemoryState(schema, max_entities=100_000)
     rings = RingKeeper(schema)
+    rings.keep_history()
     assessor = open_assessor(settings, schema, serves=models_dir is not None, whole=False)
     stream = ScoringStream(state, assessor, rings)
     decisions = stream.feed(list(enumerate(events)))
@@ -65,4 +69,5 @@ def expected(lines: Sequence[bytes], tenant: str, *, models_dir: Path | None = N
         state,
         aggregator.take(len(events)),
         {r.ring_id: r.users for r in rings.rings(tenant)},
+        sorted(rings.take_history(), key=lambda e: (e.ring_id, e.number)),
     )

@@ -212,6 +212,7 @@ def test_neighbours_are_bounded_and_say_so(client: TestClient) -> None:
         ('{ alerts(filter: {level: "x"}) { next } }', "invalid"),
         ('{ entity(kind: "planet", id: "x") { id } }', "invalid"),
         ("{ rings(first: 101) { id } }", "invalid"),
+        ('{ ring(id: "r", asOf: "soon") { truncated } }', "time"),
         ("subscription { x }", "invalid"),
         ("mutation { x }", "invalid"),
         ("{" + " ".join(f"a{i}: rings {{ id }}" for i in range(16)) + "}", "too_large"),

@@ -20,8 +20,9 @@ from ingest.keeper import Keeper
 from ingest.stream import ScoringStream
 from ledger.alerting import AlertGrouper
 from rings.elsewhere import RingsElsewhere
+from rings.entry import RingEntry
 from rings.keeper import RingKeeper
-from rings.published import Published, decode_whole
+from rings.published import Published, RingChange, decode_whole
 from ringwatch.model import DAY_US, HOUR_US, Alert
 from roles.outgoing import ring_messages
 from scorers.assess import Assessor
@@ -174,3 +175,13 @@ def test_rings_are_told_once_and_read_elsewhere(
         told = decode_ring(raw)
         assert decode_whole(told.content).summary.ring_id == told.ring_id
         assert told.users == len(told.members) >= 2
+
+
+def test_a_long_history_takes_several_messages() -> None:
+    entries = tuple(RingEntry("t", "r", n, n, "dormant", "", 2) for n in range(1, 1200))
+    told = [
+        decode_ring(raw)
+        for _, _, raw in ring_messages(Topics("t"), [RingChange("t", "r", None, (), b"", (), entries)], 5)
+    ]
+    assert [len(message.history) for message in told] == [500, 500, 199]
+    assert tuple(entry for message in told for entry in message.history) == entries

@@ -264,6 +264,7 @@ def test_a_ring_sleeps_wakes_and_ends() -> None:
     assert [(e.what, e.event_id) for e in found] == [
         ("born", "e1"), ("dormant", ""), ("revived", "e4"), ("ended", ""),
     ]  # fmt: skip
+    assert found[-1].left == ("a", "b")
     hour = START_US % HOUR_US
     assert found[1].at_us == START_US + 3 * DAY_US - hour
     assert found[2].at_us == START_US + 5 * DAY_US
