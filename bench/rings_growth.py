@@ -1,11 +1,12 @@
 """Cost of the ring keeper as it grows: single new links, batches, and what marks take.
 
-    python bench/rings_growth.py [--links 1000000] [--probes 2000] [--json PATH]
+    python bench/rings_growth.py [--links 1000000] [--probes 2000] [--no-history] [--json PATH]
 
 A scripted stream: each account has a device, a card and an address; six in ten share the address with one to five others, some
 of them the card too; one event in 80 is on a random account's device, which slowly makes one large component, and one in a
 thousand on one of five public kiosks (hubs). Six of ten events are of known accounts. At each decade of links, `probes` events that each make one
-new link to a thing that is in use are applied one by one and timed; marks are timed apart.
+new link to a thing that is in use are applied one by one and timed; marks are timed apart. The history of the rings is kept and
+taken after each batch and each probe, within the time measured.
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ class Row:
     mark_max_ms: float
     queued: int
     """Most users left over at a mark."""
+    entries: int
+    """Of the history, so far."""
+    dormant: int
+    """Rings that are, in the end."""
     rss_mb: float
 
 
@@ -100,8 +105,11 @@ class Script:
 
 
 class Growth:
-    def __init__(self) -> None:
+    def __init__(self, *, history: bool) -> None:
         self.keeper = RingKeeper(FeatureSchema())
+        if history:
+            self.keeper.keep_history()
+        self.entries = 0
         self.script = Script()
         self.features = np.empty((BATCH, self.keeper.schema.size), np.float32)
         self.seq = 0
@@ -135,6 +143,7 @@ class Growth:
         for part in self._pieces():
             started = time.perf_counter()
             self.keeper.apply(part, self.features[: len(part)])
+            self.entries += len(self.keeper.take_history())
             spent += time.perf_counter() - started
             events += len(part)
             if self.keeper.stats()["links"] >= links:
@@ -152,6 +161,7 @@ class Growth:
                 self._advance(event.at_us)
             started = time.perf_counter()
             self.keeper.apply([(self.seq, event)], row)
+            self.entries += len(self.keeper.take_history())
             took.append((time.perf_counter() - started) * 1e6)
             self.seq += 1
         return took
@@ -166,7 +176,7 @@ class Growth:
         return Row(
             int(stats["links"]), int(stats["users"]), int(stats["rings"]), len(self.keeper.membership.large),
             float(p50), float(p99), float(most), apply_us, len(self.mark_ms), float(m50), float(m99), float(longest),
-            self.queued, resident_mb(),
+            self.queued, self.entries, sum(r.quiet_us is not None for r in self.keeper.registry.rings.values()), resident_mb(),
         )  # fmt: skip
 
 
@@ -174,9 +184,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--links", type=int, default=1_000_000, help="links in the end")
     parser.add_argument("--probes", type=int, default=2_000, help="single events timed at each decade")
+    parser.add_argument("--no-history", action="store_true", help="nobody keeps what happens to the rings")
     parser.add_argument("--json", type=Path, help="write the figures here")
     given = parser.parse_args()
-    head, growth = machine(), Growth()
+    head, growth = machine(), Growth(history=not given.no_history)
     growth.features.fill(0)
     before_mb = resident_mb()
     gc.freeze()
@@ -198,7 +209,7 @@ def main() -> None:
     keeper.advance(at_us + keeper.rules.window_us + keeper.rules.mark_us)
     expire_s = time.perf_counter() - started
     figures = {
-        "machine": head, "probes": given.probes, "growth": [asdict(r) for r in rows], "bytes_a_link": bytes_a_link,
+        "machine": head, "history": not given.no_history, "probes": given.probes, "growth": [asdict(r) for r in rows], "bytes_a_link": bytes_a_link,
         "dump_s": dump_s, "dump_mb": size_mb, "load_s": load_s, "expire_all_s": expire_s,
     }  # fmt: skip
     print({k: v for k, v in figures.items() if k != "growth"})
