@@ -17,7 +17,7 @@ from rings import ring as rings
 from rings.entry import RingEntry
 from ringwatch.errors import BadInput
 
-MOST_ENTRIES, MOST_NAMED, MOST_THEN = 200, 200, 1000
+MOST_ENTRIES, MOST_NAMED, MOST_THEN = 200, 50, 1000
 _PAGE = 1000
 
 
@@ -82,8 +82,8 @@ class RingChange:
     text: str = _of("In words")
     event_id: str | None = _of("The event behind it; null where only time passed")
     users: int = _of("Members from then on")
-    joined: list[str] = _of("Accounts that are members from then on; at most 200 are listed")
-    left: list[str] = _of("Accounts that are members no more; at most 200 are listed")
+    joined: list[str] = _of("Accounts that are members from then on; at most 50 are listed")
+    left: list[str] = _of("Accounts that are members no more; at most 50 are listed")
     rings: list[str] = _of("Rings that those who joined come from, or those who left went to")
 
 
