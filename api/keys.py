@@ -20,13 +20,21 @@ from pathlib import Path
 
 import msgspec
 
-from ringwatch.errors import BadInput, Corrupt, Denied, NotFound
+from ringwatch.errors import BadInput, Corrupt, Denied, NotFound, did_you_mean
 
 FILE = "api-keys.json"
 _USE_FILE = "api-key-use.json"
-SCOPES = ("score", "read", "label", "operate", "act")
+SCOPES = ("score", "read", "label", "operate", "act", "lead")
 """score: POST /v1/score and /v1/events; label: POST /v1/labels; operate: /metrics and totals of /status; act: decide and work on cases
-(GraphQL's mutations); read: the rest."""
+(GraphQL's mutations); lead, beside act: undo what others decided, take over what others claimed; read: the rest."""
+ROLES: dict[str, tuple[str, ...]] = {
+    "viewer": ("read",),
+    "investigator": ("read", "label", "act"),
+    "lead": ("read", "label", "act", "lead"),
+    "admin": SCOPES,
+    "service": ("score", "label"),
+}
+"""Named sets of scopes: `ringwatch keys create --role`, and the roles a token names."""
 DEFAULT_SCOPES = ("score", "read", "label")
 
 
@@ -42,23 +50,37 @@ class StoredKey(msgspec.Struct, frozen=True):
     created_s: int
     expires_s: int | None = None
     revoked_s: int | None = None
+    role: str = ""
+    """The role its scopes were taken from when it was made; they stay what they were."""
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks: from the key alone."""
+    """Who asks: from the key or the token alone."""
 
     tenant: str
     scopes: tuple[str, ...] = SCOPES
     key_id: str = ""
+    subject: str = ""
+    """Of a token."""
 
     @property
     def name(self) -> str:
         """For the audit trail."""
+        if self.subject:
+            return f"jwt:{self.subject}"
         return f"key:{self.key_id}" if self.key_id else "local"
 
+    @property
+    def leads(self) -> bool:
+        return "lead" in self.scopes
+
     def need(self, scope: str) -> None:
-        if scope not in self.scopes:
-            raise Denied(f"this key may not {scope}", hint=f"make one with --scopes {scope}")
+        if scope in self.scopes:
+            return
+        roles = ", ".join(role for role, scopes in ROLES.items() if scope in scopes)
+        if self.subject:
+            raise Denied(f"this token may not {scope}", hint=f"it needs a role that may: {roles}")
+        raise Denied(f"this key may not {scope}", hint=f"make one with --scopes {scope}, or a role: {roles}")
 
 
 class KeyFile:
@@ -96,16 +118,18 @@ class KeyFile:
         return Caller(key.tenant, key.scopes, key_id)
 
     def create(
-        self, tenant: str, name: str, scopes: tuple[str, ...], days: float | None = None
+        self, tenant: str, name: str, scopes: tuple[str, ...], days: float | None = None, role: str = ""
     ) -> tuple[StoredKey, str]:
-        """A new key and its token, which is shown this once."""
+        """A new key and its token, which is shown this once. With a role, its scopes."""
+        if role:
+            scopes = role_scopes(role)
         for scope in scopes:
             if scope not in SCOPES:
                 raise BadInput(f"scope {scope!r} is not known", hint=f"there are {', '.join(SCOPES)}")
         key_id, secret, salt = secrets.token_hex(6), _text(secrets.token_bytes(32)), secrets.token_hex(16)
         now_s = int(self._clock())
         expires_s = None if days is None else now_s + int(days * 86_400)
-        key = StoredKey(key_id, tenant, name, scopes, salt, _hash(secret, salt), now_s, expires_s)
+        key = StoredKey(key_id, tenant, name, scopes, salt, _hash(secret, salt), now_s, expires_s, role=role)
         with self._changing() as keys:
             keys[key_id] = key
         return key, f"rw_{key_id}_{secret}"
@@ -165,6 +189,13 @@ class KeyFile:
             keys = self._read()
             yield keys
             _write(self._path, list(keys.values()))
+
+
+def role_scopes(role: str) -> tuple[str, ...]:
+    """Raises BadInput for a role there is not."""
+    if role not in ROLES:
+        raise BadInput(f"role {role!r} is not known", hint=did_you_mean(role, ROLES))
+    return ROLES[role]
 
 
 def _write(path: Path, content: object) -> None:

@@ -49,6 +49,8 @@ class Who:
 
     tenant: str
     name: str
+    leads: bool = False
+    """May take over what somebody else has claimed."""
 
 
 def page(desk: Desk, tenant: str, wanted: CaseFilter, *, limit: int, after: Place | None = None) -> list[Case]:
@@ -136,10 +138,10 @@ def snoozed_until(desk: Desk, found: Case) -> int | None:
 
 
 def claim(desk: Desk, who: Who, case_id: str, minutes: int, version: int | None = None) -> Case:
-    """Until then nobody else may work on it; claiming again goes on. Raises Conflict where somebody else has it."""
+    """Until then nobody else may work on it; claiming again goes on. Raises Conflict where somebody else has it, unless who asks leads."""
     if not 1 <= minutes <= MOST_CLAIM_MINUTES:
         raise BadInput(f"minutes is {minutes}", hint=f"1 to {MOST_CLAIM_MINUTES}", field="minutes")
-    with _changing(desk, who, case_id, version, "claim") as change:
+    with _changing(desk, who, case_id, version, "claim", locked=not who.leads) as change:
         until_us = desk.clock() + minutes * MINUTE_US
         change.to(claimed_by=who.name, claimed_until_us=until_us)
         change.said(change.before.claimed(desk.clock()), {"minutes": minutes})
@@ -147,7 +149,8 @@ def claim(desk: Desk, who: Who, case_id: str, minutes: int, version: int | None 
 
 
 def release(desk: Desk, who: Who, case_id: str, version: int | None = None) -> Case:
-    with _changing(desk, who, case_id, version, "release") as change:
+    """Its own claim; who leads, anybody's."""
+    with _changing(desk, who, case_id, version, "release", locked=not who.leads) as change:
         change.to(claimed_by=None, claimed_until_us=None)
         change.said(change.before.claimed(desk.clock()), None)
     return change.after
@@ -294,7 +297,7 @@ def _check_free(found: Case, who: Who, version: int | None, now_us: int, *, lock
     holder = found.claimed(now_us)
     if locked and holder not in (None, who.name):
         message = f"case {found.case_id} is claimed by {holder}"
-        raise Conflict(message, hint="wait for the claim to expire, or ask them")
+        raise Conflict(message, hint="wait for the claim to expire, or ask them; who leads may claim it")
     if version is not None and version != found.version:
         message = f"case {found.case_id} is at version {found.version}, not {version}"
         raise Conflict(message, hint="look at it again: somebody changed it")

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, select
 from desk import tables as t
 from desk.store import Act as Done
 from desk.store import Desk
-from ringwatch.errors import BadInput, Conflict, NotFound
+from ringwatch.errors import BadInput, Conflict, Denied, NotFound
 from scorers.lists import VERDICTS, Entry
 
 MOST_ENTITIES = 5_000
@@ -88,14 +88,16 @@ def decide(desk: Desk, wish: Wish) -> Decided:
     return made
 
 
-def undo(desk: Desk, tenant: str, who: str, act_id: str, why: str) -> Decided:
-    """Raises NotFound, and Conflict where it was undone before."""
+def undo(desk: Desk, tenant: str, who: str, act_id: str, why: str, *, of_others: bool = True) -> Decided:
+    """Raises NotFound, Conflict where it was undone before, and Denied where it is another's and `of_others` is false."""
     _check_words(why)
     with desk.writing() as connection:
         number = desk.number(connection, ACTS)
         found = _act(connection, tenant, act_id)
         if found.undone_us is not None:
             raise Conflict(f"act {act_id} was undone by {found.undone_by}", hint="decide anew if it is to hold again")
+        if not of_others and found.who != who:
+            raise Denied(f"act {act_id} is of {found.who}", hint="ask them, or somebody who may lead, to undo it")
         now_us = desk.clock()
         a, v = t.acts.c, t.verdicts.c
         mine = t.acts.update().where(a.tenant == tenant, a.act_id == act_id)

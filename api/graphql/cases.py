@@ -165,7 +165,9 @@ class CaseQueries:
 
 @strawberry.type
 class CaseMutations:
-    @described("Work on a case: until the claim expires nobody else may. Claiming again goes on")
+    @described(
+        "Work on a case: until the claim expires nobody else may. Claiming again goes on; who may `lead` takes over others' claims"
+    )
     def claim_case(self, info: Info[Any, Any], id: str, minutes: int = 30, version: int | None = None) -> CaseResult:
         return _changed(info, lambda desk, who: c.claim(desk, who, id, minutes, version))
 
@@ -210,7 +212,7 @@ def _changed(info: Info[Any, Any], change: Any) -> Case | Refused:
     def done() -> Case:
         context.who.need("act")
         desk = context.here.desk
-        return case_of(change(desk, c.Who(context.tenant, context.who.name)), desk.clock())
+        return case_of(change(desk, c.Who(context.tenant, context.who.name, context.who.leads)), desk.clock())
 
     return or_refused(done)
 

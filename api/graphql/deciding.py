@@ -148,7 +148,7 @@ class DecidingMutations:
     def decide(self, info: Info[Any, Any], input: Decision) -> ActResult:
         return or_refused(lambda: _decide(context_of(info), input))
 
-    @described("Undo an act, as a whole")
+    @described("Undo an act, as a whole; another's needs a key that may `lead`")
     def undo(self, info: Info[Any, Any], act_id: str, reason: str) -> ActResult:
         return or_refused(lambda: _undo(context_of(info), act_id, reason))
 
@@ -176,7 +176,8 @@ def _decide(context: Context, wanted: Decision) -> Act:
 
 def _undo(context: Context, act_id: str, reason: str) -> Act:
     context.who.need("act")
-    made = v.undo(context.here.desk, context.tenant, context.who.name, act_id, reason)
+    who = context.who
+    made = v.undo(context.here.desk, context.tenant, who.name, act_id, reason, of_others=who.leads)
     context.here.decided()
     return act_of(made)
 

@@ -310,7 +310,13 @@ def local_key_of(key_file: KeyFile, tenant: str) -> str:
 def create(
     name: Annotated[str, typer.Option(help="What it is for; to find it again.")],
     tenant: Annotated[str | None, typer.Option(help="Whose data it opens (default: RINGWATCH_TENANT).")] = None,
-    scopes: Annotated[str, typer.Option(help="Of score, read, label, operate; with commas.")] = "score,read,label",
+    scopes: Annotated[
+        str | None,
+        typer.Option(help="Of score, read, label, operate, act, lead; with commas (default: score,read,label)."),
+    ] = None,
+    role: Annotated[
+        str | None, typer.Option(help="Instead of scopes: viewer, investigator, lead, admin or service.")
+    ] = None,
     days: Annotated[float | None, typer.Option(min=0.001, max=36500, help="Days until it expires.")] = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -318,6 +324,7 @@ def create(
 
     Example: `RINGWATCH_KEY=$(ringwatch keys create --tenant acme --name ci)`
     """
+    from api.keys import DEFAULT_SCOPES, role_scopes
     from ingest.card_numbers import holds_card_number
 
     settings = settings_with(data_dir)
@@ -326,12 +333,19 @@ def create(
         raise BadInput(f"tenant {tenant!r} is no name", hint="letters, digits and . _ : @ - are taken")
     if not _is_name(name):
         raise BadInput(f"name {name!r} is no name", hint="letters, digits and . _ : @ - are taken")
-    wanted = tuple(dict.fromkeys(s.strip() for s in scopes.split(",") if s.strip()))
+    if scopes is not None and role is not None:
+        raise BadInput("--scopes and --role are given", hint="a role is a set of scopes: give one of them")
+    wanted = (
+        DEFAULT_SCOPES if scopes is None else tuple(dict.fromkeys(s.strip() for s in scopes.split(",") if s.strip()))
+    )
+    if role is not None:
+        wanted = role_scopes(role)
     if not wanted:
-        raise BadInput("--scopes names none", hint="score, read, label, operate; with commas")
-    key, token = key_file_of(settings).create(tenant, name, wanted, days)
+        raise BadInput("--scopes names none", hint="score, read, label, operate, act, lead; with commas")
+    key, token = key_file_of(settings).create(tenant, name, wanted, days, role or "")
     print(token, flush=True)
-    print(f"key {key.key_id} of tenant {tenant}, may {', '.join(wanted)}; it is not shown again", file=sys.stderr)
+    said = f"{role}, may" if role else "may"
+    print(f"key {key.key_id} of tenant {tenant}, {said} {', '.join(wanted)}; it is not shown again", file=sys.stderr)
 
 
 @keys_app.command("list")
@@ -343,7 +357,7 @@ def list_keys(data_dir: DataDir = None, json: AsJson = False) -> None:
     used = key_file.last_used()
     rows = [
         {
-            "id": k.key_id, "name": k.name, "tenant": k.tenant, "scopes": list(k.scopes), "created": _when(k.created_s),
+            "id": k.key_id, "name": k.name, "tenant": k.tenant, "role": k.role or None, "scopes": list(k.scopes), "created": _when(k.created_s),
             "last_used": _when(used.get(k.key_id)), "expires": _when(k.expires_s), "revoked": _when(k.revoked_s),
         }
         for k in key_file.entries()
