@@ -23,7 +23,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
-from api.keys import Caller, KeyFile
+from api.jwt_tokens import JwtTokens, NotSigned
+from api.keys import PREFIX, Caller, KeyFile
 from api.meters import Meters
 from api.problems import Problem, problem_of
 from ringwatch.errors import BadInput, Denied, RingwatchError
@@ -50,24 +51,43 @@ _NO_CONTENT = (b"content-security-policy", b"default-src 'none'; frame-ancestors
 class Access:
     """Who may come in, and how."""
 
-    def __init__(self, keys: KeyFile, *, tenant: str, loopback: bool, hosts: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, keys: KeyFile, *, tenant: str, loopback: bool, hosts: frozenset[str] = frozenset(),
+        tokens: JwtTokens | None = None,
+    ) -> None:  # fmt: skip
         """`hosts` are taken besides local names; without any, beyond loopback, the Host header is not looked at."""
-        self.keys = keys
+        self.keys, self.tokens = keys, tokens
         self.loopback = loopback
         self._open_caller = Caller(tenant)
         self._hosts = _LOCAL | hosts if loopback or hosts else frozenset()
 
     @property
     def keys_needed(self) -> bool:
-        return not self.loopback or self.keys.required()
+        return not self.loopback or self.tokens is not None or self.keys.required()
+
+    def troubles(self) -> dict[str, str]:
+        """What is not as it should be: name -> sentence."""
+        return (
+            {"jwt_keys": self.tokens.source.trouble} if self.tokens is not None and self.tokens.source.trouble else {}
+        )
 
     def check_host(self, host: str) -> None:
         """Raises BadInput(code="wrong_host") for a name this server is not called by."""
         if self._hosts and _without_port(host).lower() not in self._hosts:
             raise BadInput("the Host header names another server", hint="use localhost, or RINGWATCH_ALLOWED_HOSTS", code="wrong_host")  # fmt: skip
 
+    async def admitted(self, authorization: str, api_key: str) -> Caller:
+        """As `caller`; for a token whose key is not known yet it is asked for."""
+        try:
+            return self.caller(authorization, api_key)
+        except NotSigned:
+            assert self.tokens is not None
+            if not await self.tokens.fetched():
+                raise
+        return self.caller(authorization, api_key)
+
     def caller(self, authorization: str, api_key: str) -> Caller:
-        """Raises Denied(code="unauthenticated")."""
+        """From what is known now. Raises Denied(code="unauthenticated")."""
         if not self.keys_needed:
             return self._open_caller
         token = api_key or _token_in(authorization)
@@ -76,7 +96,13 @@ class Access:
                 "send it as `Authorization: Bearer KEY`, or as the password of Basic; `ringwatch keys create` makes one"
             )
             raise Denied(_ANY_KEY, hint=hint, code="unauthenticated")
+        if self.tokens is not None and not api_key and not token.startswith(PREFIX) and _is_bearer(authorization):
+            return self.tokens.caller(token)
         return self.keys.caller(token)
+
+
+def _is_bearer(authorization: str) -> bool:
+    return authorization[:7].lower() == "bearer "
 
 
 def _token_in(authorization: str) -> str:
@@ -137,7 +163,7 @@ class Guard:
         state = _Answer(scope, send, self._timing)
         path, method = scope["path"], scope["method"]
         try:
-            found = self._admit(scope, path, method)
+            found = await self._admit(scope, path, method)
             hot = self._hot.get((method, path))
             if found is None and hot is None:
                 await self._app(scope, receive, state.send)
@@ -177,7 +203,7 @@ class Guard:
             self._meters.refusals[found.code] += 1
             return problems.answer(found)
 
-    def _admit(self, scope: Scope, path: str, method: str) -> Problem | None:
+    async def _admit(self, scope: Scope, path: str, method: str) -> Problem | None:
         """None when the request may go on; the caller then stands in the scope."""
         seen = {b"host": "", b"authorization": "", b"x-api-key": ""}
         for name, value in scope["headers"]:
@@ -186,7 +212,7 @@ class Guard:
         try:
             self._access.check_host(seen[b"host"])
             if path not in OPEN:
-                caller = self._access.caller(seen[b"authorization"], seen[b"x-api-key"])
+                caller = await self._access.admitted(seen[b"authorization"], seen[b"x-api-key"])
                 caller.need("operate" if path == _OPERATE else _SCOPES.get((method, path), "read"))
                 scope["ringwatch.caller"] = caller
         except RingwatchError as error:

@@ -61,7 +61,8 @@ async def status(request: Request) -> Response:
 
 def _sentences(here: Served) -> list[str]:
     """What is wrong, with addresses and settings: for those who run it."""
-    return [*here.engine.glance.troubles, *(f"{name}: {text}" for name, text in troubles_of(here.roles).items())]
+    others = {**here.access.troubles(), **troubles_of(here.roles)}
+    return [*here.engine.glance.troubles, *(f"{name}: {text}" for name, text in others.items())]
 
 
 def _totals(here: Served) -> dict[str, dict[str, int]]:

@@ -23,6 +23,8 @@ import msgspec
 from ringwatch.errors import BadInput, Corrupt, Denied, NotFound, did_you_mean
 
 FILE = "api-keys.json"
+PREFIX = "rw_"
+"""How every key begins: a bearer's token that does not is somebody else's."""
 _USE_FILE = "api-key-use.json"
 SCOPES = ("score", "read", "label", "operate", "act", "lead")
 """score: POST /v1/score and /v1/events; label: POST /v1/labels; operate: /metrics and totals of /status; act: decide and work on cases
@@ -132,7 +134,7 @@ class KeyFile:
         key = StoredKey(key_id, tenant, name, scopes, salt, _hash(secret, salt), now_s, expires_s, role=role)
         with self._changing() as keys:
             keys[key_id] = key
-        return key, f"rw_{key_id}_{secret}"
+        return key, f"{PREFIX}{key_id}_{secret}"
 
     def revoke(self, which: str) -> list[StoredKey]:
         """Revoke by id or name; those that were not yet. Raises NotFound."""

@@ -57,6 +57,7 @@ class Served:
             found.append("no_graph")
         if self.cases.trouble:
             found.append("cases")
+        found += self.access.troubles()
         found += troubles_of(self.roles)
         return found
 

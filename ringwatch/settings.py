@@ -110,6 +110,20 @@ class Settings(BaseSettings):
         2000, ge=10, le=600_000, description="Longest an HTTP request waits for its turn to be scored."
     )
 
+    jwt_issuer: str = Field(
+        "",
+        description="Issuer (`iss`) whose tokens are taken beside keys; with an audience and where its public keys are.",
+    )
+    jwt_audience: str = Field("", description="Audience (`aud`) that a token has to be for.")
+    jwt_jwks_url: str = Field("", pattern="^(https?://.+)?$", description="Where the issuer publishes its keys (JWKS).")
+    jwt_key_file: Path | None = Field(
+        None, description="File of the issuer's public keys, PEM or JWKS, instead of a URL; read again when it changes."
+    )
+    jwt_tenant_claim: str = Field("tenant", min_length=1, description="Claim of a token that names the tenant.")
+    jwt_role_claim: str = Field(
+        "role", min_length=1, description="Claim of a token that names a role, or a list of them."
+    )
+
     state_url: str = Field(
         "memory:",
         pattern="^(memory:|rediss?://.+)$",

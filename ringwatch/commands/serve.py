@@ -117,8 +117,9 @@ def serve_folder(settings: Settings, *, local_key: bool, listener: socket.socket
 def check_keys(settings: Settings, key_file: KeyFile, *, local_key: bool) -> None:
     """Raises Denied where everybody on a network could do everything."""
     from api.guard import is_loopback
+    from ringwatch.callers import takes_tokens
 
-    if not is_loopback(settings.host) and not local_key and not key_file.tenants():
+    if not is_loopback(settings.host) and not local_key and not key_file.tenants() and not takes_tokens(settings):
         raise Denied(
             f"without keys only loopback is served, not {settings.host}",
             hint="make one first: `ringwatch keys create --name NAME`",
@@ -172,6 +173,7 @@ def served_by(
     from ingest.currency import exponent
     from ingest.intake import Intake
     from rings.words import Money
+    from ringwatch.callers import open_tokens
     from ringwatch.wiring import open_decoder, open_past
 
     meters = Meters(time.time)
@@ -193,7 +195,9 @@ def served_by(
         ),
         feed=Feed({"alerts": ledger.newest_change, "cases": lambda: newest_change(desk[0])}),
         kinds=kinds,
-        access=Access(key_file, tenant=settings.tenant, loopback=loopback, hosts=frozenset(hosts)),
+        access=Access(
+            key_file, tenant=settings.tenant, loopback=loopback, hosts=frozenset(hosts), tokens=open_tokens(settings)
+        ),
         meters=meters,
         clock=time.time,
         version=version("ringwatch"),
