@@ -14,6 +14,7 @@ import jwt
 import pytest
 from graphql import GraphQLNonNull, get_named_type, is_composite_type, is_input_object_type, is_leaf_type, is_union_type
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 from support.served import in_process
 from support.tokens import AUDIENCE, ISSUER, bearer, claims, make, pem_of, sign
 
@@ -51,9 +52,11 @@ FIELDS: dict[str, str] = {
     **dict.fromkeys((f"Mutation.{name}" for name in (
         "decide", "undo", "claimCase", "releaseCase", "noteCase", "snoozeCase", "closeCase", "reopenCase",
     )), "act"),
+    **dict.fromkeys(("Subscription.alerts", "Subscription.cases"), "read"),
 }  # fmt: skip
 """Type and field -> the scope it needs beside `read`, which /graphql needs."""
 
+SOCKET = "ws://127.0.0.1:8000/graphql"
 KEY, START = make("RS256"), datetime(2026, 1, 1, tzinfo=UTC)
 MINE = "of-acme"
 """In the names of acme's users, and in nothing that anybody asks with."""
@@ -223,6 +226,26 @@ def test_nobody_sees_or_changes_what_is_another_tenants(client: TestClient, ids:
         elif name != "Mutation.decide":
             assert '"not_found"' in answer, (name, answer)
     assert _audit(client, mine) == before
+
+
+def said_to(client: TestClient, headers: dict[str, str], *, in_payload: bool) -> Any:
+    """The answer to the first message over a socket: a message, or the code it was closed with."""
+    first = {"type": "connection_init", **({"payload": headers} if in_payload else {})}
+    try:
+        with client.websocket_connect(SOCKET, ["graphql-transport-ws"], headers={} if in_payload else headers) as ws:
+            ws.send_json(first)
+            return ws.receive_json()["type"]
+    except WebSocketDisconnect as closed:
+        return closed.code
+
+
+@pytest.mark.parametrize("in_payload", [True, False])
+def test_a_socket_opens_for_who_may_read(client: TestClient, in_payload: bool) -> None:
+    for role, scopes in ROLES.items():
+        said = said_to(client, token(role), in_payload=in_payload)
+        assert said == ("connection_ack" if "read" in scopes else 4403), role
+    for who, headers in strangers().items():
+        assert said_to(client, headers, in_payload=in_payload) == 4403, who
 
 
 def _audit(client: TestClient, headers: dict[str, str]) -> Any:
