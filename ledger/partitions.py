@@ -1,4 +1,4 @@
-"""Monthly partitions of the assessments on PostgreSQL: made when first needed, dropped when old."""
+"""Monthly partitions on PostgreSQL, of the assessments and of the events of entities: made when first needed, dropped when old."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ ATTACHED: State = "attached"
 DETACHING: State = "detaching"
 DETACHED: State = "detached"
 """The last two: its dropping was begun and not ended."""
-_PREFIX = "assessments_"
-_KIND = text("SELECT relkind FROM pg_class WHERE oid = to_regclass('assessments')")
+TABLES = ("event_entities", "assessments")
+"""What is cut by month, in the order of dropping."""
+_KIND = text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:name)")
 _PRESENT = text(
     "SELECT c.relname, i.inhdetachpending FROM pg_class c LEFT JOIN pg_inherits i ON c.oid = i.inhrelid"
-    " WHERE c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('assessments'))"
-    r" AND c.relkind = 'r' AND c.relname ~ '^assessments_\d{4}_\d{2}$'"
+    " WHERE c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass(:name))"
+    r" AND c.relkind = 'r' AND c.relname ~ ('^' || :name || '_\d{4}_\d{2}$')"
 )
 _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 
@@ -37,30 +38,28 @@ class Partitions:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._known: set[Month] = set()
-        self._by_month: bool | None = None
 
     def ensure(self, times_us: Sequence[int]) -> None:
         missing = months_of(times_us) - self._known
-        if not missing or self._by_month is False:
+        if not missing:
             return
         with self._engine.begin() as connection:
-            self._by_month = is_by_month(connection)
-            if not self._by_month:
-                return
             lock(connection, MAKING_LOCK)
-            present = {month for month, state in present_months(connection).items() if state == ATTACHED}
-            for month in sorted(missing - present):
-                _make(connection, month)
-        self._known |= present | missing
+            for table in TABLES:
+                if is_by_month(connection, table):
+                    states = present_months(connection, table)
+                    for month in sorted(m for m in missing if states.get(m) != ATTACHED):
+                        _make(connection, table, month)
+        self._known |= missing
 
     def forget(self) -> None:
         """Look again at what there is: a partition was dropped behind our back."""
         self._known.clear()
 
 
-def is_by_month(connection: Connection) -> bool:
+def is_by_month(connection: Connection, table: str) -> bool:
     """False where an extension cuts the table."""
-    return bool(connection.scalar(_KIND) == "p")
+    return bool(connection.scalar(_KIND, {"name": table}) == "p")
 
 
 def lock(connection: Connection, key: int) -> None:
@@ -68,33 +67,33 @@ def lock(connection: Connection, key: int) -> None:
     connection.execute(_LOCK, {"key": key})
 
 
-def present_months(connection: Connection) -> dict[Month, State]:
-    """The months there are tables of."""
+def present_months(connection: Connection, table: str) -> dict[Month, State]:
+    """The months there are partitions of."""
     found: dict[Month, State] = {}
-    for name, pending in connection.execute(_PRESENT):
-        year, number = name.removeprefix(_PREFIX).split("_")
+    for name, pending in connection.execute(_PRESENT, {"name": table}):
+        year, number = name.removeprefix(f"{table}_").split("_")
         found[int(year), int(number)] = DETACHED if pending is None else DETACHING if pending else ATTACHED
     return found
 
 
-def drop(connection: Connection, month: Month, state: State) -> None:
+def drop(connection: Connection, table: str, month: Month, state: State) -> None:
     """`connection` commits by itself. Who reads or writes other months does not wait; what was begun before is ended."""
-    name = _name(month)
+    name = _name(table, month)
     if state != DETACHED:
         ending = sql.SQL("CONCURRENTLY" if state == ATTACHED else "FINALIZE")
-        _run(connection, sql.SQL("ALTER TABLE assessments DETACH PARTITION {} {}").format(name, ending))
+        _run(connection, sql.SQL("ALTER TABLE {} DETACH PARTITION {} {}").format(sql.Identifier(table), name, ending))
     _run(connection, sql.SQL("DROP TABLE {}").format(name))
 
 
-def _make(connection: Connection, month: Month) -> None:
-    name, bounds = _name(month), (sql.Literal(starts_us(month)), sql.Literal(ends_us(month)))
-    _run(connection, sql.SQL("CREATE TABLE IF NOT EXISTS {} (LIKE assessments INCLUDING ALL)").format(name))
-    attach = sql.SQL("ALTER TABLE assessments ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})")
-    _run(connection, attach.format(name, *bounds))
+def _make(connection: Connection, table: str, month: Month) -> None:
+    whole, part = sql.Identifier(table), _name(table, month)
+    _run(connection, sql.SQL("CREATE TABLE IF NOT EXISTS {} (LIKE {} INCLUDING ALL)").format(part, whole))
+    attach = sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})")
+    _run(connection, attach.format(whole, part, sql.Literal(starts_us(month)), sql.Literal(ends_us(month))))
 
 
-def _name(month: Month) -> sql.Identifier:
-    return sql.Identifier(f"{_PREFIX}{month[0]:04d}_{month[1]:02d}")
+def _name(table: str, month: Month) -> sql.Identifier:
+    return sql.Identifier(f"{table}_{month[0]:04d}_{month[1]:02d}")
 
 
 def _run(connection: Connection, statement: sql.Composed) -> None:

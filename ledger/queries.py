@@ -8,21 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
 from sqlalchemy import func, select, tuple_
 
 from ledger import tables as t
-from ledger.sql_store import SqlLedger
+from ledger.entity_queries import EntityQueries, Place
+from ledger.rows import decode_alert
 from ledger.store import StoredAssessment
 from ringwatch.model import Alert, Level
 
-_decode_alert = msgspec.msgpack.Decoder(Alert).decode
 CALM_WITHIN = 50_000
 """Running numbers before an event that are looked at for calm ones."""
 SCANNED = 20_000
 """Alerts looked at for one page; a page may be short and still name the next."""
-Place = tuple[int, str]
-"""last_at_us and alert_id of an alert: where a page ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ class AlertFilter:
         )
 
 
-class LedgerQueries(SqlLedger):
+class LedgerQueries(EntityQueries):
     """Reads for people. Safe to call from several threads."""
 
     def alert_page(
@@ -78,7 +75,7 @@ class LedgerQueries(SqlLedger):
             for (content,) in connection.execution_options(yield_per=500).execute(query.limit(SCANNED + 1)):
                 if len(found) == limit or seen == SCANNED:
                     return found, last
-                alert = _decode_alert(content)
+                alert = decode_alert(content)
                 last = (alert.last_at_us, alert.alert_id)
                 seen += 1
                 if wanted.holds(alert):
@@ -99,20 +96,20 @@ class LedgerQueries(SqlLedger):
         query = query.where(tuple_(c.change, c.alert_id) > tuple_(*after)).order_by(c.change, c.alert_id).limit(limit)
         query = query if tenant is None else query.where(t.alerts.c.tenant == tenant)
         with self._reading() as connection:
-            return [((change, id_), _decode_alert(content)) for change, id_, content in connection.execute(query)]
+            return [((change, id_), decode_alert(content)) for change, id_, content in connection.execute(query)]
 
     def alert(self, tenant: str, alert_id: str) -> Alert | None:
         c = t.alerts.c
         with self._reading() as connection:
             content = connection.scalar(select(c.content).where(c.alert_id == alert_id, c.tenant == tenant))
-        return None if content is None else _decode_alert(content)
+        return None if content is None else decode_alert(content)
 
     def alerts_by_id(self, tenant: str, ids: Sequence[str]) -> list[Alert]:
         """Those of them that there are, in no order."""
         c = t.alerts.c
         with self._reading() as connection:
             found = connection.scalars(select(c.content).where(c.alert_id.in_(ids), c.tenant == tenant))
-            return [_decode_alert(content) for content in found]
+            return [decode_alert(content) for content in found]
 
     def events_of(self, alert: Alert, *, limit: int) -> list[StoredAssessment]:
         """The alert's events in order of time, at most so many; its first and its highest scored are among them."""

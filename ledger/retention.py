@@ -1,7 +1,7 @@
 """Dropping what is older than is kept, by whole months, in small transactions beside writers and readers.
 
 Whatever stops it, doing it again ends it. On PostgreSQL a month's assessments go with their partition, without a row being
-looked at; on SQLite they are deleted by chunks, and the file keeps its size for what comes.
+looked at, and so do the rows of event_entities; on SQLite they are deleted by chunks, and the file keeps its size for what comes.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, func, select, text, tuple_
+from sqlalchemy import Connection, bindparam, delete, exists, func, select, text, tuple_
 from sqlalchemy.engine import Engine
 
 from ledger import tables as t
+from ledger.insert import Rows
 from ledger.months import ends_us, month_of, starts_us
+from ledger.rows import decode_event, entity_rows
 from ringwatch.errors import Conflict
 
 _AT_ONCE = 2000
@@ -46,7 +48,7 @@ def retain(engine: Engine, keep_from_us: int, *, dry_run: bool) -> dict[str, int
 def _would(connection: Connection, before_us: int) -> dict[str, int]:
     found = {"partitions": 0}
     if connection.dialect.name == "postgresql":
-        found["partitions"] = len(_old_partitions(connection, before_us))
+        found["partitions"] = len(_old_partitions(connection, "assessments", before_us))
     for name, table, old in (
         ("events", t.event_ids, t.event_ids.c.at_us < before_us),
         ("alerts", t.alerts, t.alerts.c.last_at_us < before_us),
@@ -65,24 +67,26 @@ def _target() -> Any:
     return (t.event_ids.c.tenant == t.labels.c.tenant) & (t.event_ids.c.event_id == t.labels.c.target_id)
 
 
-def _old_partitions(connection: Connection, before_us: int) -> dict[Any, Any]:
+def _old_partitions(connection: Connection, table: str, before_us: int) -> dict[Any, Any]:
     from ledger.partitions import is_by_month, present_months
 
-    present = present_months(connection) if is_by_month(connection) else {}
+    present = present_months(connection, table) if is_by_month(connection, table) else {}
     return {month: state for month, state in sorted(present.items()) if ends_us(month) <= before_us}
 
 
 def _drop_partitions(engine: Engine, before_us: int) -> dict[str, int]:
-    from ledger.partitions import drop, is_by_month
+    from ledger.partitions import TABLES, drop, is_by_month
 
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if not connection.scalar(_LOCK, {"key": _RETAINING_LOCK}):
             raise Conflict("another `ringwatch ledger retain` is at work on this ledger", hint="wait until it ends")
-        old = _old_partitions(connection, before_us)
-        for month, state in old.items():
-            drop(connection, month, state)
-        partitions = len(old)
-        if not is_by_month(connection):
+        partitions = 0
+        for table in TABLES:
+            old = _old_partitions(connection, table, before_us)
+            for month, state in old.items():
+                drop(connection, table, month, state)
+            partitions += len(old) if table == "assessments" else 0
+        if not is_by_month(connection, "assessments"):
             partitions = len(connection.execute(_CHUNKS, {"before_us": before_us}).all())
         events = 0
         for low in range(0, int(connection.scalar(_BLOCKS) or 0), _BLOCKS_AT_ONCE):
@@ -95,9 +99,9 @@ def _delete_events(engine: Engine, before_us: int) -> dict[str, int]:
     a, i = t.assessments.c, t.event_ids.c
     events, after_seq = 0, -1
     while True:
-        page = select(a.seq, a.tenant, a.event_id, a.at_us).where(a.seq > after_seq).order_by(a.seq).limit(_AT_ONCE)
+        page = select(a.seq, a.tenant, a.event_id, a.at_us, a.event).where(a.seq > after_seq).order_by(a.seq)
         with engine.begin() as connection:
-            rows = connection.execute(page).all()
+            rows = connection.execute(page.limit(_AT_ONCE)).all()
             if not rows:
                 return {"partitions": 0, "events": events}
             after_seq = rows[-1].seq
@@ -106,7 +110,16 @@ def _delete_events(engine: Engine, before_us: int) -> dict[str, int]:
                 connection.execute(delete(t.assessments).where(a.seq.in_([row.seq for row in old])))
                 ids = [(row.tenant, row.event_id) for row in old]
                 connection.execute(delete(t.event_ids).where(tuple_(i.tenant, i.event_id).in_(ids)))
+                _delete_rows(connection, entity_rows(decode_event(row.event) for row in old))
                 events += len(old)
+
+
+def _delete_rows(connection: Connection, rows: Rows) -> None:
+    """Rows of event_entities."""
+    key = t.event_entities.primary_key.columns
+    statement = delete(t.event_entities).where(*(c == bindparam(f"of_{c.name}") for c in key))
+    if rows:
+        connection.execute(statement, [{f"of_{c.name}": v for c, v in zip(key, row, strict=True)} for row in rows])
 
 
 def _repeat(engine: Engine, step: Callable[[Connection, int], int], before_us: int) -> int:

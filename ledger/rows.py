@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -12,11 +12,12 @@ import numpy as np
 
 from features.codec import FeatureCodec
 from ledger.store import StoredAssessment
-from ringwatch.model import Action, Assessment, Event, Level, Reason, Versions
+from ringwatch.model import Action, Alert, Assessment, Event, Level, Reason, Versions
 from scorers.decision import Decisions
 
 encode = msgspec.msgpack.Encoder(order="deterministic").encode
 decode_event = msgspec.msgpack.Decoder(Event).decode
+decode_alert = msgspec.msgpack.Decoder(Alert).decode
 decode_reasons = msgspec.msgpack.Decoder(tuple[Reason, ...]).decode
 
 
@@ -48,6 +49,11 @@ def assessment_rows(d: Decisions, codec: FeatureCodec, version_ids: Sequence[int
             ",".join(d.degraded[i]) or None, timing, _context_of(d, i),
         ))  # fmt: skip
     return rows
+
+
+def entity_rows(events: Iterable[Event]) -> list[tuple[Any, ...]]:
+    """Rows of the event_entities table, sorted by key."""
+    return sorted((e.tenant, kind, id_, e.at_us, e.event_id) for e in events for kind, id_ in e.entities.items())
 
 
 def _context_of(d: Decisions, row: int) -> bytes | None:

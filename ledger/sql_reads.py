@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, and_, func, or_, select, text, tuple_
 from sqlalchemy.engine import Engine
 
@@ -16,15 +15,16 @@ from features.schema import FeatureSchema
 from ledger import tables as t
 from ledger.engine import errors
 from ledger.ring_rows import RingReads
-from ledger.rows import decode_event, decode_reasons, stored_assessment
+from ledger.rows import decode_alert, decode_event, decode_reasons, stored_assessment
 from ledger.store import Progress, StoredAssessment
 from ringwatch.model import Alert, Event, Label, Reason
 
-_decode_alert = msgspec.msgpack.Decoder(Alert).decode
 _IDS_AT_ONCE = 500
-_DIGESTED = (t.assessments, t.event_ids, t.versions, t.alerts, t.alert_events, t.labels, t.sources, t.meta, t.rings,
-             t.ring_history)  # fmt: skip
-_OF_ID = and_(
+_DIGESTED = (
+    t.assessments, t.event_ids, t.event_entities, t.versions, t.alerts, t.alert_events, t.labels, t.sources, t.meta, t.rings,
+    t.ring_history,
+)  # fmt: skip
+OF_ID = and_(
     t.event_ids.c.seq == t.assessments.c.seq,
     t.event_ids.c.tenant == t.assessments.c.tenant,
     t.event_ids.c.event_id == t.assessments.c.event_id,
@@ -117,7 +117,7 @@ class SqlReads(RingReads):
         for some in _parts(event_ids):
             query = (
                 select(a, v.c.content)
-                .join(i, _OF_ID)
+                .join(i, OF_ID)
                 .join(v, v.c.version_id == a.c.version_id)
                 .where(i.c.tenant == tenant, i.c.event_id.in_(some))
             )
@@ -133,9 +133,7 @@ class SqlReads(RingReads):
         found: dict[str, tuple[Reason, ...]] = {}
         a, i = t.assessments, t.event_ids
         for some in _parts(event_ids):
-            query = (
-                select(a.c.event_id, a.c.reasons).join(i, _OF_ID).where(i.c.tenant == tenant, i.c.event_id.in_(some))
-            )
+            query = select(a.c.event_id, a.c.reasons).join(i, OF_ID).where(i.c.tenant == tenant, i.c.event_id.in_(some))
             with self._reading() as connection:
                 found |= {e: decode_reasons(body) if body else () for e, body in connection.execute(query)}
         return found
@@ -153,7 +151,7 @@ class SqlReads(RingReads):
         found: dict[str, dict[str, str]] = {}
         a, i = t.assessments, t.event_ids
         for some in _parts(event_ids):
-            query = select(a.c.event).join(i, _OF_ID).where(i.c.tenant == tenant, i.c.event_id.in_(some))
+            query = select(a.c.event).join(i, OF_ID).where(i.c.tenant == tenant, i.c.event_id.in_(some))
             with self._reading() as connection:
                 for (body,) in connection.execute(query):
                     e = decode_event(body)
@@ -183,12 +181,12 @@ class SqlReads(RingReads):
                 if at is None:
                     return []
                 query = query.where(tuple_(c.last_at_us, c.alert_id) < tuple_(at, after))
-            return [_decode_alert(content) for (content,) in connection.execute(query)]
+            return [decode_alert(content) for (content,) in connection.execute(query)]
 
     def open_alerts(self, *, active_since_us: int) -> Sequence[Alert]:
         query = select(t.alerts.c.content).where(t.alerts.c.last_at_us >= active_since_us)
         with self._reading() as connection:
-            return [_decode_alert(content) for (content,) in connection.execute(query)]
+            return [decode_alert(content) for (content,) in connection.execute(query)]
 
     def alert_events(self, alert_id: str, *, limit: int = 100) -> Sequence[str]:
         c = t.alert_events.c

@@ -1,8 +1,8 @@
 """The ledger's tables: one schema for every engine.
 
 An assessment's key is (tenant, event_id, at_us); `event_ids` is not partitioned and refuses the same id at another time. SQLite
-keeps assessments by running number; PostgreSQL by their key, cut by month (`partitioned_assessments`), and has the indexes that
-several tenants and writers need. Texts are compared byte by byte on both, so that both sort alike.
+keeps assessments by running number; PostgreSQL by their key, cut by month (`partitioned_assessments`), as `event_entities` are, and
+has the indexes that several tenants and writers need. Texts are compared byte by byte on both, so that both sort alike.
 """
 
 from __future__ import annotations
@@ -77,6 +77,19 @@ event_ids = Table(
     sqlite_with_rowid=False,
 )
 
+event_entities = Table(
+    "event_entities",
+    metadata,
+    Column("tenant", _text(256), primary_key=True),
+    Column("kind", _text(64), primary_key=True),
+    Column("id", _text(256), primary_key=True),
+    Column("at_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("event_id", _text(256), primary_key=True),
+    sqlite_with_rowid=False,
+    postgresql_partition_by="RANGE (at_us)",
+)
+"""The events of an entity in order of time, and the entities there are. A row for each entity of an event, the user included."""
+
 versions = Table(
     "versions",
     metadata,
@@ -104,6 +117,7 @@ alert_events = Table(
     metadata,
     Column("alert_id", _text(32), primary_key=True),
     Column("event_id", _text(256), primary_key=True),
+    Index("alert_events_by_event", "event_id"),
     sqlite_with_rowid=False,
 )
 

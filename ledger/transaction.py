@@ -18,7 +18,7 @@ from features.codec import FeatureCodec
 from ledger import tables as t
 from ledger.insert import Rows, insert_into, inserter
 from ledger.ring_rows import history_rows
-from ledger.rows import assessment_rows, encode
+from ledger.rows import assessment_rows, encode, entity_rows
 from ledger.store import IfKnown, LedgerWrite, Progress, Written
 from ringwatch.model import Alert, Label, Versions
 from scorers.decision import Decisions
@@ -69,12 +69,14 @@ class Transaction:
         rows: list[tuple[Any, ...]] = []
         for d in pieces:
             rows += assessment_rows(d, self._codec, self._version_ids(d))
+        events = [event for d in pieces for event in d.events]
         if not rows:
             return Written()
         ids = sorted((tenant, event_id, at_us, seq) for seq, tenant, event_id, at_us, *_ in rows)
         if not leave:
             self._insert.bulk(t.assessments, rows)
             self._insert.bulk(t.event_ids, ids)
+            self._insert.bulk(t.event_entities, entity_rows(events))
             return Written(added=len(rows))
         free = self._insert.claim(ids)
         mine: dict[tuple[str, str], int] = {}
@@ -85,7 +87,9 @@ class Transaction:
                 mine[id_] = row[3]
             else:
                 others.append(row)
-        self._insert.bulk(t.assessments, [row for row in _once(rows) if mine.get(row[1:3]) == row[0]])
+        kept = [i for i in _once(rows) if mine.get(rows[i][1:3]) == rows[i][0]]
+        self._insert.bulk(t.assessments, [rows[i] for i in kept])
+        self._insert.bulk(t.event_entities, entity_rows(events[i] for i in kept))
         return self._told(others, added=len(mine))
 
     def _told(self, ids: Rows, *, added: int) -> Written:
@@ -166,9 +170,12 @@ def _events(writes: Sequence[LedgerWrite]) -> int:
     return sum(len(w.decisions) for w in writes if w.decisions is not None)
 
 
-def _once(rows: Rows) -> Rows:
-    """Of rows of assessments with the same event id and running number, the first."""
-    return list({row[:3]: row for row in reversed(rows)}.values())[::-1]
+def _once(rows: Rows) -> list[int]:
+    """Of rows of assessments with the same event id and running number, the index of the first."""
+    first: dict[tuple[Any, ...], int] = {}
+    for i, row in enumerate(rows):
+        first.setdefault(row[:3], i)
+    return list(first.values())
 
 
 def _alert_row(alert: Alert) -> tuple[Any, ...]:

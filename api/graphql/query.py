@@ -10,8 +10,9 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext, Info
 from strawberry.types.graphql import OperationType
 
-from api import reads
+from api import finding, reads
 from api.graphql import explained as x
+from api.graphql import found as f
 from api.graphql import ring_history as h
 from api.graphql import types as t
 from api.graphql.cases import CaseMutations, CaseQueries
@@ -69,6 +70,18 @@ class Entity:
             raise _no_graph()
         root = EntityRef(context.tenant, self.kind, self.id)
         return t.neighbours_of(graph.neighbourhood(root, hops=hops, degree_cap=first, limit=first + 1))
+
+    @_field("Its events, newest first, at most 200 at once; `since` <= time < `until`, of these types")
+    def timeline(
+        self, info: Info[Any, Any], first: int = 20, after: str | None = None, since: str | None = None,
+        until: str | None = None, types: list[str] | None = None,
+    ) -> f.EntityTimeline:  # fmt: skip
+        context = _context(info)
+        wanted = finding.event_filter(since, until, types)
+        _bounded(first, finding.MOST_TIMELINE)
+        return f.timeline_of(
+            finding.timeline(context.here, context.tenant, (self.kind, self.id), wanted, first=first, after=after)
+        )
 
 
 @strawberry.type
@@ -152,6 +165,13 @@ class Query(CaseQueries, DecidingQueries):
         except NotFound:
             return None
         return _entity(found.nodes[0])
+
+    @_field("What has this identifier, of whatever kind: events, alerts, rings, entities; then what has one that begins with it (rings: "
+            "whole ones only). At most 50")  # fmt: skip
+    def search(self, info: Info[Any, Any], text: str, first: int = 20) -> list[f.Hit]:
+        context = _context(info)
+        _bounded(first, finding.MOST_HITS)
+        return [f.hit_of(h) for h in finding.search(context.here, context.tenant, text, first=first)]
 
     @_field("Rings, highest risk first; at most 100")
     def rings(self, info: Info[Any, Any], first: int = 20, least_users: int = 2) -> list[t.RingSummary]:

@@ -1,0 +1,104 @@
+"""What people look for: the events of an entity, any identifier, a path between two entities. Bounded, always of one tenant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from api.cursor import read_cursor, write_cursor
+from api.reads import MAX_TEXT, ring_question
+from api.served import Served
+from ingest.values import check_text, check_time, show, time_text
+from ledger.entity_queries import EntityEvent, EventFilter
+from ringwatch.errors import BadInput
+from ringwatch.model import type_names
+
+MOST_TIMELINE, MOST_HITS = 200, 50
+_RING_ID = re.compile("[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """Something whose identifier is the text looked for, or begins with it."""
+
+    kind: str
+    """event, alert, ring, or the kind of an entity."""
+    id: str
+    text: str
+    """What it is, in a line."""
+
+
+def span_us(since: str | None, until: str | None) -> tuple[int | None, int | None]:
+    """Times from texts. Raises BadInput naming the one that is wrong."""
+    since_us = None if since is None else check_time(since, "since", "refuse")
+    until_us = None if until is None else check_time(until, "until", "refuse")
+    if since_us is not None and until_us is not None and until_us <= since_us:
+        raise BadInput(f"until is {show(until, quote=True)}", hint="a time after since", field="until")
+    return since_us, until_us
+
+
+def known_kind(here: Served, kind: str, field: str) -> str:
+    """Raises BadInput where there is no such kind."""
+    known = [k.name for k in here.kinds]
+    if kind not in known:
+        raise BadInput(f"{field} is {show(kind, quote=True)}", hint=f"one of {', '.join(known)}", field=field)
+    return kind
+
+
+def event_filter(since: str | None, until: str | None, types: Sequence[str] | None) -> EventFilter:
+    for name in types or ():
+        if name not in type_names:
+            raise BadInput(f"types has {show(name, quote=True)}", hint=f"of {', '.join(type_names)}", field="types")
+    return EventFilter(*span_us(since, until), tuple(sorted(set(types or ()))))
+
+
+def timeline(
+    here: Served, tenant: str, entity: tuple[str, str], wanted: EventFilter, *, first: int, after: str | None
+) -> tuple[list[EntityEvent], str | None]:
+    """Events of an entity (kind, id), newest first, and the cursor of the next page."""
+    question = ["timeline", tenant, *entity, wanted.since_us, wanted.until_us, wanted.types]
+    found, place = here.ledger.timeline(tenant, *entity, wanted, limit=first, after=read_cursor(after, question))
+    return found, write_cursor(place, question)
+
+
+def search(here: Served, tenant: str, text: str, *, first: int) -> list[Hit]:
+    """What has this identifier, then what has one that begins with it: the nearest of each kind in turn."""
+    text = check_text(text.strip(), "text", MAX_TEXT)
+    ranked = [
+        (hit.id != text, rank, order, hit)
+        for order, hits in enumerate(_hits(here, tenant, text, first))
+        for rank, hit in enumerate(hits)
+    ]
+    nearest = sorted(ranked, key=lambda r: r[:3])[:first]
+    return [Hit(hit.kind, hit.id, hit.text or _last(here, tenant, hit)) for *_, hit in nearest]
+
+
+def _hits(here: Served, tenant: str, text: str, first: int) -> Iterator[list[Hit]]:
+    """Of each kind, in order of the ids. Entities are described later, when it is known which are shown."""
+    for kind in here.kinds:
+        yield [Hit(kind.name, id_, "") for id_ in here.ledger.entities_from(tenant, kind.name, text, limit=first)]
+    yield [
+        Hit("alert", a.alert_id, f"alert, {a.level}, on {a.kind} {a.entity}: {a.text}")
+        for a in here.ledger.alerts_from(tenant, text, limit=first)
+    ]
+    yield _ring(here, tenant, text)
+    yield [Hit("event", x.event.event_id, _event(x)) for x in here.ledger.events_from(tenant, text, limit=first)]
+
+
+def _ring(here: Served, tenant: str, text: str) -> list[Hit]:
+    """Whole ids only: rings are not kept in order of their ids."""
+    found = here.engine.ask_from(ring_question(tenant, text)) if _RING_ID.fullmatch(text) else None
+    if found is None:
+        return []
+    return [Hit("ring", text, f"ring of {found.summary.users} users, risk {found.summary.risk:.2f}")]
+
+
+def _event(x: EntityEvent) -> str:
+    who = f" of user {x.event.user}" if x.event.user is not None else ""
+    return f"{x.event.type}{who} at {time_text(x.event.at_us)}: {x.level}, {x.action}, score {x.score:.2f}"
+
+
+def _last(here: Served, tenant: str, hit: Hit) -> str:
+    last = here.ledger.last_event(tenant, hit.kind, hit.id)
+    return hit.kind if last is None else f"{hit.kind}, last in event {last[1]} at {time_text(last[0])}"

@@ -1,0 +1,56 @@
+"""GraphQL types of what people look for: the events of an entity, hits of a search, a path between two entities."""
+
+from __future__ import annotations
+
+import strawberry
+
+from api import finding
+from api.graphql import types as t
+from ledger.entity_queries import EntityEvent
+
+
+@strawberry.type(description="An event of an entity and what it was given")
+class TimelineEvent:
+    event_id: str = strawberry.field(description="The event")
+    type: str = strawberry.field(description="Of the event: payment, login, ...")
+    at: str = strawberry.field(description="When it happened")
+    user: str | None = strawberry.field(description="Who did it; null where the event names nobody")
+    amount_minor: t.Long | None = strawberry.field(
+        description="In minor units of the tenant's currency; null without one"
+    )
+    score: float = strawberry.field(description="Probability of fraud, as it was decided")
+    level: str = strawberry.field(description="LOW, MEDIUM, HIGH or CRITICAL")
+    action: str = strawberry.field(description="What the policy advised")
+    alert_id: str | None = strawberry.field(description="The alert it is in; null where it is in none")
+
+
+@strawberry.type(description="Events of an entity, newest first")
+class EntityTimeline:
+    items: list[TimelineEvent] = strawberry.field(
+        description="May be fewer than `first` where `next` is there: a page looks at 2,000 events"
+    )
+    next: str | None = strawberry.field(description="`after` of the next page; null at the end")
+
+
+@strawberry.type(description="Something whose identifier was looked for")
+class Hit:
+    kind: str = strawberry.field(description="event, alert, ring, or the kind of an entity")
+    id: str = strawberry.field(description="Its whole identifier")
+    text: str = strawberry.field(description="What it is, in a line")
+
+
+def timeline_of(found: tuple[list[EntityEvent], str | None]) -> EntityTimeline:
+    return EntityTimeline(items=[_timeline_event(x) for x in found[0]], next=found[1])
+
+
+def _timeline_event(x: EntityEvent) -> TimelineEvent:
+    e = x.event
+    return TimelineEvent(
+        event_id=e.event_id, type=e.type, at=t.time(e.at_us), user=e.user,
+        amount_minor=None if e.amount_minor is None else t.Long(e.amount_minor),
+        score=x.score, level=x.level, action=x.action, alert_id=x.alert_id,
+    )  # fmt: skip
+
+
+def hit_of(h: finding.Hit) -> Hit:
+    return Hit(kind=h.kind, id=h.id, text=h.text)

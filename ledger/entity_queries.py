@@ -1,0 +1,173 @@
+"""What the ledger knows of entities: the events of one, newest first, and which identifiers there are.
+
+Reads of the `event_entities` index, always of one tenant; what one read may look at is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, ScalarSelect, func, literal, select, tuple_
+
+from ledger import tables as t
+from ledger.rows import decode_alert, decode_event
+from ledger.sql_reads import OF_ID
+from ledger.sql_store import SqlLedger
+from ringwatch.model import Action, Alert, Event, Level
+
+LOOKED_AT = 2_000
+"""Events of an entity looked at for one page; a page may be short and still name the next."""
+_AT_ONCE = 250
+_ALERTS_LOOKED_AT = 1_000
+_AFTER_ALL = "\U0010ffff"
+"""Sorts behind every character an identifier has."""
+Place = tuple[int, str]
+"""Where a page ends: time and id of its last event or alert."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """All that are given must hold: since_us <= time < until_us, and the type is one of `types`."""
+
+    since_us: int | None = None
+    until_us: int | None = None
+    types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EntityEvent:
+    """An event of an entity, what it was given, and the alert it is in."""
+
+    event: Event
+    score: float
+    level: str
+    action: str
+    alert_id: str | None
+
+
+class EntityQueries(SqlLedger):
+    """Safe to call from several threads."""
+
+    def timeline(
+        self, tenant: str, kind: str, id_: str, wanted: EventFilter, *, limit: int, after: Place | None
+    ) -> tuple[list[EntityEvent], Place | None]:
+        """Events of an entity, newest first (ties by the id, the greater first), and where to go on; None at the end."""
+        found: list[EntityEvent] = []
+        looked_at = 0
+        with self._reading() as connection:
+            while True:
+                some = _AT_ONCE if wanted.types else min(_AT_ONCE, limit + 1 - len(found))
+                places = _places(connection, (tenant, kind, id_), wanted, some, after)
+                events = _events(connection, tenant, places)
+                for place in places:
+                    if len(found) == limit or looked_at == LOOKED_AT:
+                        return found, after
+                    after = place
+                    looked_at += 1
+                    stored = events.get(place[1])
+                    if stored is not None and (not wanted.types or stored.event.type in wanted.types):
+                        found.append(stored)
+                if len(places) < some:
+                    return found, None
+
+    def last_event(self, tenant: str, kind: str, id_: str) -> Place | None:
+        """Time and id of the newest event of an entity; None where there is none."""
+        with self._reading() as connection:
+            return next(iter(_places(connection, (tenant, kind, id_), EventFilter(), 1, None)), None)
+
+    def entities_from(self, tenant: str, kind: str, text: str, *, limit: int) -> list[str]:
+        """Ids of this kind that begin with a text, in order (so that the text itself comes first), at most so many.
+
+        Looks at one row an id, however many events each has.
+        """
+        e = t.event_entities.c
+
+        def least(*beyond: Any) -> ScalarSelect[str]:
+            of_kind = e.tenant == tenant, e.kind == kind, e.id < text + _AFTER_ALL
+            return select(e.id).where(*of_kind, *beyond).order_by(e.id).limit(1).scalar_subquery()
+
+        ids = select(least(e.id >= text).label("id"), literal(1).label("n")).cte("ids", recursive=True)
+        ids = ids.union_all(select(least(e.id > ids.c.id), ids.c.n + 1).where(ids.c.id.is_not(None), ids.c.n < limit))
+        with self._reading() as connection:
+            return list(connection.scalars(select(ids.c.id).where(ids.c.id.is_not(None)).order_by(ids.c.id)))
+
+    def events_from(self, tenant: str, text: str, *, limit: int) -> list[EntityEvent]:
+        """Events whose ids begin with a text, in order of their ids, at most so many."""
+        c = t.event_ids.c
+        query = select(c.at_us, c.event_id).where(c.tenant == tenant, *_begins(c.event_id, text)).order_by(c.event_id)
+        with self._reading() as connection:
+            places = [(at_us, id_) for at_us, id_ in connection.execute(query.limit(limit))]
+            events = _events(connection, tenant, places)
+        return [events[id_] for _, id_ in places if id_ in events]
+
+    def alerts_from(self, tenant: str, text: str, *, limit: int) -> list[Alert]:
+        """Alerts whose ids begin with a text, in order of their ids, at most so many; of the first thousand, whosever they are."""
+        c = t.alerts.c
+        some = select(c.alert_id, c.tenant).where(*_begins(c.alert_id, text)).order_by(c.alert_id)
+        near = some.limit(_ALERTS_LOOKED_AT).subquery()
+        ids = select(near.c.alert_id).where(near.c.tenant == tenant)
+        query = select(c.content).where(c.alert_id.in_(ids), c.tenant == tenant).order_by(c.alert_id).limit(limit)
+        with self._reading() as connection:
+            return [decode_alert(content) for content in connection.scalars(query)]
+
+
+def _begins(column: Any, text: str) -> tuple[Any, Any]:
+    """As a range of the index: ids are compared byte by byte."""
+    return column >= text, column < text + _AFTER_ALL
+
+
+def _places(
+    connection: Connection, of: tuple[str, str, str], wanted: EventFilter, limit: int, after: Place | None
+) -> list[Place]:
+    """Times and ids of events of (tenant, kind, id), newest first."""
+    c = t.event_entities.c
+    query = select(c.at_us, c.event_id).where(c.tenant == of[0], c.kind == of[1], c.id == of[2])
+    if wanted.since_us is not None:
+        query = query.where(c.at_us >= wanted.since_us)
+    if wanted.until_us is not None:
+        query = query.where(c.at_us < wanted.until_us)
+    if after is not None:
+        query = query.where(c.at_us <= after[0], tuple_(c.at_us, c.event_id) < tuple_(*after))
+    return [
+        (at_us, id_)
+        for at_us, id_ in connection.execute(query.order_by(c.at_us.desc(), c.event_id.desc()).limit(limit))
+    ]
+
+
+def _events(connection: Connection, tenant: str, places: Sequence[Place]) -> dict[str, EntityEvent]:
+    """By id; what retention took between two reads is missing."""
+    a, i = t.assessments.c, t.event_ids.c
+    found: dict[str, EntityEvent] = {}
+    for some in _parts(places):
+        ids = [id_ for _, id_ in some]
+        times = [at_us for at_us, _ in some]
+        query = (
+            select(a.event, a.score, a.level, a.action)
+            .join(t.event_ids, OF_ID)
+            .where(i.tenant == tenant, i.event_id.in_(ids), a.at_us.between(min(times), max(times)))
+        )
+        alerts = _alerts_of(connection, tenant, ids)
+        for body, score, level, action in connection.execute(query):
+            event = decode_event(body)
+            found[event.event_id] = EntityEvent(
+                event, score, Level(level).name, Action(action).name.lower(), alerts.get(event.event_id)
+            )
+    return found
+
+
+def _alerts_of(connection: Connection, tenant: str, event_ids: Sequence[str]) -> dict[str, str]:
+    """event id -> the alert it is in; of several the least id."""
+    p, a = t.alert_events.c, t.alerts.c
+    query = (
+        select(p.event_id, func.min(p.alert_id).label("alert_id"))
+        .join(t.alerts, a.alert_id == p.alert_id)
+        .where(p.event_id.in_(event_ids), a.tenant == tenant)
+        .group_by(p.event_id)
+    )
+    return {row.event_id: row.alert_id for row in connection.execute(query)}
+
+
+def _parts(places: Sequence[Place]) -> Iterator[Sequence[Place]]:
+    return (places[start : start + _AT_ONCE] for start in range(0, len(places), _AT_ONCE))
