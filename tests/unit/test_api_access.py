@@ -261,7 +261,7 @@ def document(name: str, field: Any, ids: dict[str, str]) -> str:
 def _arguments(entrance: str, field: Any, ids: dict[str, str]) -> str:
     about = {"alert": ids["alert"], "ring": ids["ring"], "entity": "d-1"}
     known = {
-        "id": about.get(entrance, ids["case"]), "eventId": "e-1", "actId": ids["act"], "kind": "device", "text": "a note",
+        "id": about.get(entrance, ids["case"]), "eventId": "e-1", "actId": ids["act"], "kind": "device", "text": "u-0-",
         "reason": "looked", "outcome": "not_sure", "until": (datetime.now(UTC) + timedelta(days=1)).isoformat(),
     }  # fmt: skip
     given = {}
