@@ -232,7 +232,6 @@ class RingKeeper:
     def _signup(self, tenant: Tenant, user: str, u: int | None, seq: int, event: Event) -> int:
         """The account's opening; an account is known from it on, linked or not."""
         links, at_us = self.links, event.at_us
-        self.registry.history.cause = seq, at_us, event.event_id
         tenant.signups += 1
         if u is None:
             u = self._new_user(tenant, user, at_us)
@@ -241,7 +240,9 @@ class RingKeeper:
         if before == NEVER or at_us < before:
             links.user_signup[u] = at_us
             links.user_first[u] = min(links.user_first[u], at_us)
-            self.membership.touch(u)
+            if u in self.membership.large:
+                self.registry.history.cause = seq, at_us, event.event_id
+                self.membership.touch(u)
             self.registry.measure_again((u,))
         return u
 
@@ -260,7 +261,6 @@ class RingKeeper:
     def _new_link(self, tenant: Tenant, u: int, e: int | None, kind: str, name: str, seq: int, event: Event) -> int:
         """A link seen for the first time, to what is no hub."""
         links, at_us = self.links, event.at_us
-        self.registry.history.cause = seq, at_us, event.event_id
         if e is None:
             e = links.add_thing(tenant, links.kind_number[kind], name)
         link = links.add(u, e, seq, at_us, event.event_id)
@@ -268,6 +268,7 @@ class RingKeeper:
         on = links.on.get(e)
         if on is None:
             return link
+        self.registry.history.cause = seq, at_us, event.event_id
         if len(on) > self.rules.hub_cap:
             users = [links.link_user[x] for x in links.make_hub(e, at_us)]
             self.membership.unlinked(e, users)

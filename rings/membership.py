@@ -46,11 +46,12 @@ class Membership:
         """Users found to be in a large component since the mark began; whoever reaches one is too."""
 
     def enqueue(self, users: Iterable[int]) -> None:
-        history = self.registry.history
+        history, queue, now_us = self.registry.history, self.queue, self.now_us
+        by = None if history.cause is None else (history.cause[0], history.cause[2])
         for u in users:
-            self.queue.setdefault(u, self.now_us)
-            if history.cause is not None:
-                history.queued_by[u] = history.cause[0], history.cause[2]
+            queue.setdefault(u, now_us)
+            if by is not None:
+                history.queued_by[u] = by
 
     def touch(self, u: int) -> None:
         """Something that decides between circles changed for a user."""
