@@ -43,6 +43,8 @@ def build_app(here: Served) -> ASGIApp:
         yield
         noting.cancel()
         await here.feed.stop()
+        if here.access.rates is not None:
+            await here.access.rates.close()
         await asyncio.to_thread(here.cases.stop)
         await asyncio.to_thread(here.engine.stop)
 

@@ -27,6 +27,7 @@ from api.jwt_tokens import JwtTokens, NotSigned
 from api.keys import PREFIX, Caller, KeyFile
 from api.meters import Meters
 from api.problems import Problem, problem_of
+from api.rates import Rates
 from ringwatch.errors import BadInput, Denied, RingwatchError
 
 log = logging.getLogger(__name__)
@@ -53,10 +54,10 @@ class Access:
 
     def __init__(
         self, keys: KeyFile, *, tenant: str, loopback: bool, hosts: frozenset[str] = frozenset(),
-        tokens: JwtTokens | None = None,
+        tokens: JwtTokens | None = None, rates: Rates | None = None,
     ) -> None:  # fmt: skip
         """`hosts` are taken besides local names; without any, beyond loopback, the Host header is not looked at."""
-        self.keys, self.tokens = keys, tokens
+        self.keys, self.tokens, self.rates = keys, tokens, rates
         self.loopback = loopback
         self._open_caller = Caller(tenant)
         self._hosts = _LOCAL | hosts if loopback or hosts else frozenset()
@@ -67,9 +68,12 @@ class Access:
 
     def troubles(self) -> dict[str, str]:
         """What is not as it should be: name -> sentence."""
-        return (
-            {"jwt_keys": self.tokens.source.trouble} if self.tokens is not None and self.tokens.source.trouble else {}
-        )
+        tokens, rates = self.tokens, self.rates
+        found = {
+            "jwt_keys": "" if tokens is None else tokens.source.trouble,
+            "rate_limits": "" if rates is None else rates.trouble,
+        }
+        return {name: trouble for name, trouble in found.items() if trouble}
 
     def check_host(self, host: str) -> None:
         """Raises BadInput(code="wrong_host") for a name this server is not called by."""
@@ -77,14 +81,17 @@ class Access:
             raise BadInput("the Host header names another server", hint="use localhost, or RINGWATCH_ALLOWED_HOSTS", code="wrong_host")  # fmt: skip
 
     async def admitted(self, authorization: str, api_key: str) -> Caller:
-        """As `caller`; for a token whose key is not known yet it is asked for."""
+        """As `caller`; for a token whose key is not known yet it is asked for. Raises Unavailable(code="too_many")."""
         try:
-            return self.caller(authorization, api_key)
+            who = self.caller(authorization, api_key)
         except NotSigned:
             assert self.tokens is not None
             if not await self.tokens.fetched():
                 raise
-        return self.caller(authorization, api_key)
+            who = self.caller(authorization, api_key)
+        if self.rates is not None:
+            await self.rates.take(who)
+        return who
 
     def caller(self, authorization: str, api_key: str) -> Caller:
         """From what is known now. Raises Denied(code="unauthenticated")."""

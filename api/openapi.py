@@ -24,11 +24,12 @@ _STATUS_TEXT = {
     "403": "The key may not do this, or belongs to another tenant", "404": "There is none",
     "409": "The id was seen with another content", "413": "Too large", "415": "Not JSON",
     "421": "The Host header names another server", "422": "A value is not accepted; the detail names it",
+    "429": "Too many requests; Retry-After says when",
     "503": "Not now; Retry-After says when",
 }  # fmt: skip
-READ_ERRORS = ("401", "403", "404", "421", "422", "503")
-POST_ERRORS = ("400", "401", "403", "404", "409", "413", "415", "421", "422", "503")
-GUARD_ERRORS = ("401", "403", "421")
+READ_ERRORS = ("401", "403", "404", "421", "422", "429", "503")
+POST_ERRORS = ("400", "401", "403", "404", "409", "413", "415", "421", "422", "429", "503")
+GUARD_ERRORS = ("401", "403", "421", "429")
 
 EVENT_EXAMPLE: dict[str, Any] = {
     "event_id": "example-1", "type": "payment", "at": "2026-05-01T12:00:00Z", "user": "u-7", "card": "tok-1",

@@ -6,6 +6,7 @@ A detail names the field, the value and what is accepted, card numbers masked; n
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -69,6 +70,7 @@ CODES: dict[str, int] = {
     "ledger_away": 503,
     "too_large": 413,
     "media_type": 415,
+    "too_many": 429,
     "wrong_host": 421,
     "internal": 500,
 }
@@ -87,6 +89,7 @@ SAID: dict[str, str] = {
     "conflict": "it exists with another content; what was kept first stays",
     "too_large": "the body, or the list in it, is too large",
     "media_type": "another content type is needed",
+    "too_many": "this key or token has made more requests than it may: wait as long as Retry-After says",
     "wrong_host": "the Host header names no address of this server",
     "invalid": "a field cannot be used: detail says which, and what is accepted",
     "time": "a time lies too far ahead, or is none",
@@ -176,5 +179,5 @@ def unexpected(error_id: str) -> Problem:
 def answer(found: Problem, headers: Mapping[str, str] | None = None) -> Response:
     more = dict(headers or {})
     if found.retry_after_s:
-        more["retry-after"] = str(max(1, round(found.retry_after_s)))
+        more["retry-after"] = str(max(1, math.ceil(found.retry_after_s)))
     return Response(_encode(found), found.status, more, MEDIA)

@@ -14,6 +14,7 @@ from ringwatch.settings import Settings
 if TYPE_CHECKING:
     from bus.clients import BusSettings
     from features.redis_state import RedisState
+    from features.redis_wire import Access
     from features.shared_state import ColdEntity
     from graph.neo4j_store import Neo4jGraph
     from ledger.postgres import PostgresAccess
@@ -46,21 +47,35 @@ def open_shared_state(settings: Settings, schema: FeatureSchema, graph: Neo4jGra
             f"RINGWATCH_STATE_URL is {settings.state_url!r}",
             hint="with Kafka the state is shared: redis://host:port/0",
         )
-    certificate, key = certificate_of(settings, "redis")
+    access = redis_access(settings)
     return RedisState(
-        without_secret("state_url", settings.state_url),
+        access.url,
         schema,
-        username=settings.redis_username or None,
-        password=password_of(settings, "redis", username=False),
-        ca_file=readable(settings, "redis_ca_file"),
-        cert_file=certificate,
-        key_file=key,
+        username=access.username,
+        password=access.password,
+        ca_file=access.ca_file,
+        cert_file=access.cert_file,
+        key_file=access.key_file,
         state_ttl_s=int(settings.state_ttl_days * 86_400),
         dedupe_ttl_s=int(settings.dedupe_hours * 3600),
         answer_ttl_s=max(1, int(settings.answer_minutes * 60)),
         late_full_us=int(settings.late_full_h * HOUR_US),
         cold_reader=_cold_reader(graph) if graph is not None else None,
         cold_deadline_s=settings.cold_deadline_ms / 1e3,
+    )
+
+
+def redis_access(settings: Settings) -> Access:
+    from features.redis_wire import Access
+
+    certificate, key = certificate_of(settings, "redis")
+    return Access(
+        without_secret("state_url", settings.state_url),
+        username=settings.redis_username or None,
+        password=password_of(settings, "redis", username=False),
+        ca_file=readable(settings, "redis_ca_file"),
+        cert_file=certificate,
+        key_file=key,
     )
 
 

@@ -1,4 +1,4 @@
-"""Settings to who may call the API beside those with keys: the issuer whose tokens are taken."""
+"""Settings to who may call the API beside those with keys, and how often: the issuer whose tokens are taken, rate limits."""
 
 from __future__ import annotations
 
@@ -11,6 +11,22 @@ from ringwatch.settings import Settings
 
 if TYPE_CHECKING:
     from api.jwt_tokens import JwtTokens
+    from api.rates import Rates
+
+
+def open_rates(settings: Settings) -> Rates | None:
+    """None where there is no limit. In Redis where the state is: then several processes may serve."""
+    if not settings.rate_per_s:
+        return None
+    from api.rates import LocalRates, Rate
+
+    rate = Rate(settings.rate_per_s, settings.rate_burst)
+    if not settings.state_url.startswith("redis"):
+        return LocalRates(rate)
+    from api.redis_rates import RedisRates
+    from ringwatch.access import redis_access
+
+    return RedisRates(rate, redis_access(settings))
 
 
 def takes_tokens(settings: Settings) -> bool:

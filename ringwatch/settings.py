@@ -110,6 +110,13 @@ class Settings(BaseSettings):
         2000, ge=10, le=600_000, description="Longest an HTTP request waits for its turn to be scored."
     )
 
+    rate_per_s: float = Field(
+        0.0,
+        ge=0,
+        le=1e6,
+        description="Requests a second that each key or token's subject may make; 0: as many as they like.",
+    )
+    rate_burst: int = Field(100, ge=1, le=1_000_000, description="Requests that may come at once, of each of them.")
     jwt_issuer: str = Field(
         "",
         description="Issuer (`iss`) whose tokens are taken beside keys; with an audience and where its public keys are.",

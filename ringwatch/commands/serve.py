@@ -173,7 +173,7 @@ def served_by(
     from ingest.currency import exponent
     from ingest.intake import Intake
     from rings.words import Money
-    from ringwatch.callers import open_tokens
+    from ringwatch.callers import open_rates, open_tokens
     from ringwatch.wiring import open_decoder, open_past
 
     meters = Meters(time.time)
@@ -196,7 +196,12 @@ def served_by(
         feed=Feed({"alerts": ledger.newest_change, "cases": lambda: newest_change(desk[0])}),
         kinds=kinds,
         access=Access(
-            key_file, tenant=settings.tenant, loopback=loopback, hosts=frozenset(hosts), tokens=open_tokens(settings)
+            key_file,
+            tenant=settings.tenant,
+            loopback=loopback,
+            hosts=frozenset(hosts),
+            tokens=open_tokens(settings),
+            rates=open_rates(settings),
         ),
         meters=meters,
         clock=time.time,
