@@ -51,7 +51,7 @@ class JwtTokens:
         self._wanted, self.source = wanted, source
         self._keys: tuple[PublicKey, ...] = ()
         self._known: dict[bytes, tuple[Caller, float]] = {}
-        """Digest of a token that was checked with `_keys` -> who, and until when: a signature costs 50 to 100 microseconds."""
+        """Digest of a token that was checked with `_keys` -> who, and until when: a signature costs some hundred microseconds."""
 
     def caller(self, token: str) -> Caller:
         """Who a token is of. Raises Denied: "unauthenticated", or "denied" where it is good and opens nothing."""
