@@ -7,14 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from api.cursor import read_cursor, write_cursor
-from api.reads import MAX_TEXT, ring_question
+from api.reads import MAX_TEXT, is_id, ring_question
 from api.served import Served
+from graph.store import EntityRef, LinkFilter, Path
 from ingest.values import check_text, check_time, show, time_text
 from ledger.entity_queries import EntityEvent, EventFilter
-from ringwatch.errors import BadInput
+from ringwatch.errors import BadInput, Unavailable
 from ringwatch.model import type_names
 
-MOST_TIMELINE, MOST_HITS = 200, 50
+MOST_TIMELINE, MOST_HITS, MOST_HOPS = 200, 50, 6
+WAY_DEGREE, WAY_ENTITIES = 200, 2_000
+"""Of a path: links an entity on it has at most, entities looked at from either end."""
 _RING_ID = re.compile("[0-9a-f]{16}")
 
 
@@ -51,6 +54,38 @@ def event_filter(since: str | None, until: str | None, types: Sequence[str] | No
         if name not in type_names:
             raise BadInput(f"types has {show(name, quote=True)}", hint=f"of {', '.join(type_names)}", field="types")
     return EventFilter(*span_us(since, until), tuple(sorted(set(types or ()))))
+
+
+def link_filter(
+    here: Served, kinds: Sequence[str] | None, since: str | None, until: str | None, min_events: int
+) -> LinkFilter:
+    """Raises BadInput naming what is wrong."""
+    for kind in kinds or ():
+        if known_kind(here, kind, "kinds") == "user":
+            raise BadInput(
+                "kinds has 'user'", hint="name kinds of things: users on them are always there", field="kinds"
+            )
+    if not 1 <= min_events < 2**31:
+        raise BadInput(f"minEvents is {min_events}", hint="1 or more", field="minEvents")
+    return LinkFilter(None if kinds is None else tuple(sorted(set(kinds))), *span_us(since, until), min_events)
+
+
+def path(here: Served, tenant: str, start: tuple[str, str], end: tuple[str, str], max_hops: int) -> Path | None:
+    """Between two entities (kind, id). Raises BadInput naming what is wrong, NotFound where the graph does not know an end."""
+    if here.graph is None:
+        raise no_graph()
+    if not 1 <= max_hops <= MOST_HOPS:
+        raise BadInput(f"maxHops is {max_hops}", hint=f"1 to {MOST_HOPS}", field="maxHops")
+    for (kind, id_), name in ((start, "from"), (end, "to")):
+        known_kind(here, kind, f"{name}Kind")
+        if not is_id(id_):
+            raise BadInput(f"{name}Id is {show(id_, quote=True)}", hint="the whole id of an entity", field=f"{name}Id")
+    ends = EntityRef(tenant, *start), EntityRef(tenant, *end)
+    return here.graph.path(*ends, max_hops=max_hops, degree_cap=WAY_DEGREE, limit=WAY_ENTITIES)
+
+
+def no_graph() -> Unavailable:
+    return Unavailable("there is no graph here", hint="RINGWATCH_GRAPH_URL is none:", retry_after_s=60.0)
 
 
 def timeline(

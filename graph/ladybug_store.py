@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 
 from cypher.load import load
 from graph.ladybug_rows import rows_of
-from graph.store import EntityRef, GraphBatch, Neighbourhood
+from graph.path import path_between
+from graph.store import EVERY_LINK, EntityRef, GraphBatch, LinkFilter, Neighbourhood
+from graph.store import Path as FoundPath
 from graph.traverse import LinksOf, StoredEntity, StoredLink, most_recent, walk
 from graph.uid import uid_of
 from ringwatch.errors import BadInput, Conflict, Corrupt, NotFound, Unavailable
@@ -108,18 +110,32 @@ class LadybugGraph:
                 self._positions[partition] = int(stored[0]["position"]) if stored else -1
             return self._positions[partition]
 
-    def neighbourhood(self, root: EntityRef, *, hops: int = 2, degree_cap: int = 50, limit: int = 500) -> Neighbourhood:
+    def neighbourhood(
+        self,
+        root: EntityRef,
+        *,
+        hops: int = 2,
+        degree_cap: int = 50,
+        limit: int = 500,
+        wanted: LinkFilter = EVERY_LINK,
+    ) -> Neighbourhood:
         for name, value, least in (("hops", hops, 0), ("degree_cap", degree_cap, 1), ("limit", limit, 1)):
             if value < least:
                 raise BadInput(f"neighbourhood {name}={value}", hint=f"{name} is at least {least}")
         with self._lock:
-            found = walk(_Reader(self), uid_of(root), hops=hops, degree_cap=degree_cap, limit=limit)
+            found = walk(_Reader(self), uid_of(root), hops=hops, degree_cap=degree_cap, limit=limit, wanted=wanted)
         if found is None:
             raise NotFound(
                 f"no {root.kind} {root.id!r} in tenant {root.tenant!r}",
                 hint="the graph knows an entity once an event that names it has been written; check kind and id",
             )
         return found
+
+    def path(
+        self, start: EntityRef, end: EntityRef, *, max_hops: int = 6, degree_cap: int = 200, limit: int = 2000
+    ) -> FoundPath | None:
+        with self._lock:
+            return path_between(_Reader(self), start, end, max_hops=max_hops, degree_cap=degree_cap, limit=limit)
 
     def counts(self) -> dict[str, int]:
         with self._lock:
@@ -262,22 +278,23 @@ class _Reader:
     def __init__(self, store: LadybugGraph) -> None:
         self._store = store
 
-    def links_of(self, uids: Sequence[str], *, cap: int) -> Mapping[str, LinksOf]:
+    def links_of(self, uids: Sequence[str], *, cap: int, wanted: LinkFilter) -> Mapping[str, LinksOf]:
         found: list[list[StoredLink]] = [[] for _ in uids]
-        degrees = [0] * len(uids)
+        degrees, fitting = [0] * len(uids), [0] * len(uids)
         for way, outgoing in (("out", True), ("in", False)):
             table = self._read(f"read_links_{way}", uids, MAX_ROWS_READ)
             table = table.filter(table["node"].is_valid())
+            _count(table, degrees)
+            table = _wanted(table, wanted)
+            _count(table, fitting)
             near, seen = table["i"].to_numpy(), table["last_seen"].to_numpy()
-            for i, degree in zip(*np.unique(near, return_counts=True), strict=True):
-                degrees[i] += int(degree)
             kept = table.take(pa.array(_recent_rows(near, seen, cap)))
             ends = self._ends(f"read_ends_{way}", uids, kept)
             for i, node, *values in zip(*(column.to_pylist() for column in kept.columns), strict=True):
                 found[i].append(StoredLink(ends[node], outgoing, *values))
         return {
-            uid: LinksOf(most_recent(links, cap), degree)
-            for uid, links, degree in zip(uids, found, degrees, strict=True)
+            uid: LinksOf(most_recent(links, cap), degree, fit)
+            for uid, links, degree, fit in zip(uids, found, degrees, fitting, strict=True)
         }
 
     def _ends(self, name: str, uids: Sequence[str], kept: pa.Table) -> dict[int, str]:
@@ -324,6 +341,27 @@ def _entity(tally: dict[str, Any], links: dict[str, Any]) -> StoredEntity:
         sum(x["amount"] or 0 for x in both),
         tally["alerts"] or 0,
     )
+
+
+def _count(table: pa.Table, counts: list[int]) -> None:
+    """Adds the rows of each index `i`."""
+    for i, n in zip(*np.unique(table["i"].to_numpy(), return_counts=True), strict=True):
+        counts[i] += int(n)
+
+
+def _wanted(table: pa.Table, wanted: LinkFilter) -> pa.Table:
+    """The rows that are wanted, without the kind, which only links away from a user have."""
+    fits = table["events"].to_numpy() >= wanted.min_events
+    seen = table["last_seen"].to_numpy()
+    if wanted.since_us is not None:
+        fits &= seen >= wanted.since_us
+    if wanted.until_us is not None:
+        fits &= seen < wanted.until_us
+    if "kind" in table.column_names:
+        if wanted.kinds is not None:
+            fits &= np.array([wanted.leads_to(kind) for kind in table["kind"].to_pylist()], bool)
+        table = table.drop_columns(["kind"])
+    return table if fits.all() else table.filter(pa.array(fits))
 
 
 def _recent_rows(near: NDArray[np.int64], seen: NDArray[np.int64], cap: int) -> NDArray[np.int64]:

@@ -17,8 +17,19 @@ from graph.neo4j_names import type_of
 from graph.neo4j_reader import LINKS_A_STEP, Neo4jReader
 from graph.neo4j_rows import columns_of
 from graph.neo4j_shown import write_alerts, write_rings
+from graph.path import path_between
 from graph.shown import EntityKey, RingShown
-from graph.store import COLD_LINKS, ColdEntity, ColdLink, EntityRef, GraphBatch, Neighbourhood
+from graph.store import (
+    COLD_LINKS,
+    EVERY_LINK,
+    ColdEntity,
+    ColdLink,
+    EntityRef,
+    GraphBatch,
+    LinkFilter,
+    Neighbourhood,
+)
+from graph.store import Path as FoundPath
 from graph.traverse import walk
 from graph.uid import uid_of
 from ringwatch.errors import BadInput, NotFound
@@ -78,14 +89,22 @@ class Neo4jGraph:
     def applied_position(self, partition: str = "0") -> int:
         return int(one(self._connection.rows("read_position", partition=partition), "position", -1))
 
-    def neighbourhood(self, root: EntityRef, *, hops: int = 2, degree_cap: int = 50, limit: int = 500) -> Neighbourhood:
+    def neighbourhood(
+        self,
+        root: EntityRef,
+        *,
+        hops: int = 2,
+        degree_cap: int = 50,
+        limit: int = 500,
+        wanted: LinkFilter = EVERY_LINK,
+    ) -> Neighbourhood:
         for name, value, least in (("hops", hops, 0), ("degree_cap", degree_cap, 1), ("limit", limit, 1)):
             if value < least:
                 raise BadInput(f"neighbourhood {name}={value}", hint=f"{name} is at least {least}")
 
         def work(statements: Statements) -> Neighbourhood | None:
             reader = Neo4jReader(statements, self._links_a_step)
-            return walk(reader, uid_of(root), hops=hops, degree_cap=degree_cap, limit=limit)
+            return walk(reader, uid_of(root), hops=hops, degree_cap=degree_cap, limit=limit, wanted=wanted)
 
         found = self._connection.read("neighbourhood", work)
         if found is None:
@@ -94,6 +113,15 @@ class Neo4jGraph:
                 hint="the graph knows an entity once an event that names it has been written; check kind and id",
             )
         return found
+
+    def path(
+        self, start: EntityRef, end: EntityRef, *, max_hops: int = 6, degree_cap: int = 200, limit: int = 2000
+    ) -> FoundPath | None:
+        def work(statements: Statements) -> FoundPath | None:
+            reader = Neo4jReader(statements, self._links_a_step)
+            return path_between(reader, start, end, max_hops=max_hops, degree_cap=degree_cap, limit=limit)
+
+        return self._connection.read("path", work)
 
     def counts(self) -> dict[str, int]:
         kinds = {row["kind"]: row["entities"] for row in self._connection.rows("read_kind_counts")}

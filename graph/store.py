@@ -99,6 +99,24 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkFilter:
+    """Which links are walked; all that is given must hold."""
+
+    kinds: tuple[str, ...] | None = None
+    """Of things that links lead to; to users they always may, since things are linked through them."""
+    since_us: int | None = None
+    until_us: int | None = None
+    """since_us <= last_seen_us < until_us"""
+    min_events: int = 1
+
+    def leads_to(self, kind: str) -> bool:
+        return self.kinds is None or kind == "user" or kind in self.kinds
+
+
+EVERY_LINK = LinkFilter()
+
+
+@dataclass(frozen=True, slots=True)
 class Neighbourhood:
     """A bounded piece of the graph around `root`, and where it was cut."""
 
@@ -107,6 +125,18 @@ class Neighbourhood:
     links: Sequence[Link]
     cuts: Sequence[str] = field(default_factory=tuple)
     """One sentence for each bound that left something out, for example "ip 1.2.3.4: 20 of 20,412 links read"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A shortest way from one entity to another, or why none is known."""
+
+    nodes: Sequence[Node]
+    """From the one to the other; `depth` counts along the way. Empty where none was found and something was left out."""
+    links: Sequence[Link]
+    """One between each two nodes, in their order."""
+    cuts: Sequence[str]
+    """One sentence for each bound that left something out: there may be a shorter way through what they name."""
 
 
 class ColdLink(msgspec.Struct, frozen=True, gc=False):
@@ -155,10 +185,29 @@ class GraphStore(Protocol):
         """Position of the last applied batch, -1 when none."""
         ...
 
-    def neighbourhood(self, root: EntityRef, *, hops: int = 2, degree_cap: int = 50, limit: int = 500) -> Neighbourhood:
-        """Links up to `hops` away, the most recent `degree_cap` of each entity, at most `limit` nodes in all.
+    def neighbourhood(
+        self,
+        root: EntityRef,
+        *,
+        hops: int = 2,
+        degree_cap: int = 50,
+        limit: int = 500,
+        wanted: LinkFilter = EVERY_LINK,
+    ) -> Neighbourhood:
+        """Links up to `hops` away, of those that are wanted the most recent `degree_cap` of each entity, at most `limit` nodes in all.
 
-        Raises `NotFound` when the root is unknown.
+        `degree` counts all links of a node; `cut` and `cuts` tell of wanted ones only. Raises `NotFound` when the root is unknown.
+        """
+        ...
+
+    def path(
+        self, start: EntityRef, end: EntityRef, *, max_hops: int = 6, degree_cap: int = 200, limit: int = 2000
+    ) -> Path | None:
+        """A shortest way of at most `max_hops` links between two entities of a tenant; of several always the same one. None where
+        there is none and nothing was left out.
+
+        No way leads through an entity with more than `degree_cap` links; of an end with more the most recent are read. At most
+        `limit` entities are looked at from either end. Raises `NotFound` when an end is unknown.
         """
         ...
 

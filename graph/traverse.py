@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from graph.store import EntityRef, Link, Neighbourhood, Node
+from graph.store import EVERY_LINK, EntityRef, Link, LinkFilter, Neighbourhood, Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,17 @@ class StoredEntity:
 
 @dataclass(frozen=True, slots=True)
 class LinksOf:
-    """The most recent links of one entity, latest first (ties by uid), and how many it has in all."""
+    """The most recent wanted links of one entity, latest first (ties by uid)."""
 
     links: Sequence[StoredLink]
     degree: int
+    """All its links."""
+    wanted: int
+    """How many of them are wanted, at most: the engine may not look at all of a hub."""
 
 
 class LinkReader(Protocol):
-    def links_of(self, uids: Sequence[str], *, cap: int) -> Mapping[str, LinksOf]: ...
+    def links_of(self, uids: Sequence[str], *, cap: int, wanted: LinkFilter) -> Mapping[str, LinksOf]: ...
 
     def degrees(self, uids: Sequence[str]) -> Mapping[str, int]: ...
 
@@ -60,17 +63,20 @@ class _Walk:
     """Depth and degree by uid; links by (user uid, other uid)."""
 
     depth: dict[str, int]
+    filter: LinkFilter = EVERY_LINK
     degree: dict[str, int] = field(default_factory=dict)
     links: dict[tuple[str, str], StoredLink] = field(default_factory=dict)
-    read: dict[str, int] = field(default_factory=dict)
+    read: dict[str, LinksOf] = field(default_factory=dict)
     left_out: set[str] = field(default_factory=set)
 
 
-def walk(reader: LinkReader, root: str, *, hops: int, degree_cap: int, limit: int) -> Neighbourhood | None:
+def walk(
+    reader: LinkReader, root: str, *, hops: int, degree_cap: int, limit: int, wanted: LinkFilter = EVERY_LINK
+) -> Neighbourhood | None:
     """Breadth first from `root` within the bounds; None when the reader does not know the root."""
     if not reader.entities([root]):
         return None
-    state = _Walk({root: 0})
+    state = _Walk({root: 0}, wanted)
     frontier = [root]
     for depth in range(1, hops + 1):
         if not frontier:
@@ -81,12 +87,12 @@ def walk(reader: LinkReader, root: str, *, hops: int, degree_cap: int, limit: in
 
 
 def _step(reader: LinkReader, state: _Walk, frontier: list[str], depth: int, cap: int, limit: int) -> list[str]:
-    found = reader.links_of(frontier, cap=cap)
+    found = reader.links_of(frontier, cap=cap, wanted=state.filter)
     reached: list[str] = []
     for uid in frontier:
-        near = found.get(uid) or LinksOf((), 0)
+        near = found.get(uid) or LinksOf((), 0, 0)
         state.degree[uid] = near.degree
-        state.read[uid] = len(near.links)
+        state.read[uid] = near
         for link in near.links:
             if link.other not in state.depth:
                 if len(state.depth) >= limit:
@@ -103,15 +109,16 @@ def _assemble(reader: LinkReader, state: _Walk, root: str, hops: int, limit: int
     stored = reader.entities(list(state.depth))
     shown = dict.fromkeys(state.depth, 0)
     for user, other in state.links:
-        shown[user] += 1
+        shown[user] += user not in state.read or state.filter.leads_to(stored[other].ref.kind)
         shown[other] += other != user
     nodes = []
     for uid, depth in state.depth.items():
         e, degree = stored[uid], state.degree.get(uid, 0)
+        all_there = state.read[uid].wanted if uid in state.read else degree
         nodes.append(
             Node(
                 e.ref, e.first_seen_us, e.last_seen_us, e.events, e.amount_minor, e.alerts,
-                depth=depth, degree=degree, cut=degree > shown[uid],
+                depth=depth, degree=degree, cut=all_there > shown[uid],
             )
         )  # fmt: skip
     links = [
@@ -127,11 +134,11 @@ def _cuts(
     state: _Walk, stored: Mapping[str, StoredEntity], shown: Mapping[str, int], hops: int, limit: int
 ) -> tuple[str, ...]:
     cuts = []
-    for uid, read in state.read.items():
-        seen, degree = max(read, shown[uid]), state.degree[uid]
-        if seen < degree:
+    for uid, near in state.read.items():
+        seen = max(len(near.links), shown[uid])
+        if seen < near.wanted:
             ref = stored[uid].ref
-            cuts.append(f"{ref.kind} {ref.id}: {seen:,} of {degree:,} links read")
+            cuts.append(f"{ref.kind} {ref.id}: {seen:,} of {near.wanted:,} links read")
     if state.left_out:
         cuts.append(f"{limit:,} nodes read: at least {len(state.left_out):,} more lie within {hops} hops")
     beyond = sum(1 for uid in state.depth if uid not in state.read and state.degree.get(uid, 0) > shown[uid])

@@ -41,20 +41,17 @@ class Connection:
         self.context: Context | None = None
         self._authorization, self._api_key = authorization, api_key
 
-    def admit(self) -> None:
-        """Raises Denied where nobody is who may read."""
+    async def admit(self) -> None:
+        """Raises Denied where nobody is who may read, Unavailable where they ask too often."""
         given = self.connection_params.get("authorization", "")
         if isinstance(given, str) and given and not (self._authorization or self._api_key):
             self._authorization = given
-        self.context = Context(self.here, self._caller(), self._check)
+        who = await self.here.access.admitted(self._authorization, self._api_key)
+        who.need("read")
+        self.context = Context(self.here, who, self._check)
 
     def _check(self) -> None:
-        self._caller()
-
-    def _caller(self) -> Caller:
-        found = self.here.access.caller(self._authorization, self._api_key)
-        found.need("read")
-        return found
+        self.here.access.caller(self._authorization, self._api_key).need("read")
 
 
 def context_of(info: Info[Any, Any]) -> Context:

@@ -6,6 +6,7 @@ import strawberry
 
 from api import finding
 from api.graphql import types as t
+from graph import store
 from ledger.entity_queries import EntityEvent
 
 
@@ -37,6 +38,40 @@ class Hit:
     kind: str = strawberry.field(description="event, alert, ring, or the kind of an entity")
     id: str = strawberry.field(description="Its whole identifier")
     text: str = strawberry.field(description="What it is, in a line")
+
+
+@strawberry.type(description="An entity on the way from one to another")
+class OnPath:
+    kind: str = strawberry.field(description="Of the entity")
+    id: str = strawberry.field(description="The entity")
+    degree: int = strawberry.field(description="All links it has")
+    events: int = strawberry.field(description="Events it was in")
+    alerts: int = strawberry.field(description="Alerts it was in")
+
+
+@strawberry.type(description="A shortest way between two entities")
+class Path:
+    hops: int | None = strawberry.field(
+        description="Links on the way; null where none was found, but something was left out"
+    )
+    entities: list[OnPath] = strawberry.field(description="From the one to the other, both included")
+    links: list[t.Link] = strawberry.field(description="Between each two of them, in their order")
+    cuts: list[str] = strawberry.field(
+        description="What was left out: hubs, through which no way leads, and bounds that were met. A shorter way may lead there"
+    )
+
+
+def path_of(found: store.Path | None) -> Path | None:
+    if found is None:
+        return None
+    return Path(
+        hops=len(found.links) if found.nodes else None,
+        entities=[
+            OnPath(kind=n.ref.kind, id=n.ref.id, degree=n.degree, events=n.events, alerts=n.alerts) for n in found.nodes
+        ],
+        links=[t.link_of(x) for x in found.links],
+        cuts=list(found.cuts),
+    )
 
 
 def timeline_of(found: tuple[list[EntityEvent], str | None]) -> EntityTimeline:

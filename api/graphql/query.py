@@ -24,9 +24,8 @@ from api.graphql.limits import MOST_TOKENS, Limits
 from api.graphql.streams import Subscription
 from explain.replay import replay
 from graph.store import EntityRef, Node
-from ingest.values import show
 from rings import ring as rings
-from ringwatch.errors import BadInput, NotFound, Unavailable
+from ringwatch.errors import BadInput, NotFound
 
 MOST_NEIGHBOURS, MOST_MEMBERS, MOST_LINKS = 50, 1000, 2000
 
@@ -59,17 +58,22 @@ class Entity:
     amount_minor: t.Long
     degree: int
 
-    @_field("Linked entities, at most 50; over two hops also what those are linked to")
-    def neighbours(self, info: Info[Any, Any], first: int = 20, hops: int = 1) -> t.Neighbours:
+    @_field("Linked entities, at most 50; over two hops also what those are linked to. Only by links to these kinds of things (to users "
+            "always), last used at `since` <= time < `until`, of `minEvents` events or more")  # fmt: skip
+    def neighbours(
+        self, info: Info[Any, Any], first: int = 20, hops: int = 1, kinds: list[str] | None = None,
+        since: str | None = None, until: str | None = None, min_events: int = 1,
+    ) -> t.Neighbours:  # fmt: skip
         context = _context(info)
         _bounded(first, MOST_NEIGHBOURS)
         if hops not in (1, 2):
             raise BadInput(f"hops is {hops}", hint="1 or 2", field="hops")
         graph = context.here.graph
         if graph is None:
-            raise _no_graph()
+            raise finding.no_graph()
         root = EntityRef(context.tenant, self.kind, self.id)
-        return t.neighbours_of(graph.neighbourhood(root, hops=hops, degree_cap=first, limit=first + 1))
+        wanted = finding.link_filter(context.here, kinds, since, until, min_events)
+        return t.neighbours_of(graph.neighbourhood(root, hops=hops, degree_cap=first, limit=first + 1, wanted=wanted))
 
     @_field("Its events, newest first, at most 200 at once; `since` <= time < `until`, of these types")
     def timeline(
@@ -154,10 +158,8 @@ class Query(CaseQueries, DecidingQueries):
         context = _context(info)
         graph = context.here.graph
         if graph is None:
-            raise _no_graph()
-        if kind not in {k.name for k in context.here.kinds}:
-            known = ", ".join(k.name for k in context.here.kinds)
-            raise BadInput(f"kind is {show(kind, quote=True)}", hint=f"one of {known}", field="kind")
+            raise finding.no_graph()
+        finding.known_kind(context.here, kind, "kind")
         if not reads.is_id(id):
             return None
         try:
@@ -172,6 +174,15 @@ class Query(CaseQueries, DecidingQueries):
         context = _context(info)
         _bounded(first, finding.MOST_HITS)
         return [f.hit_of(h) for h in finding.search(context.here, context.tenant, text, first=first)]
+
+    @_field("A shortest way between two entities, at most 6 links long, of several always the same one; none leads through an entity with "
+            "more than 200 links. Null where there is none and nothing was left out")  # fmt: skip
+    def path(
+        self, info: Info[Any, Any], from_kind: str, from_id: str, to_kind: str, to_id: str, max_hops: int = 6
+    ) -> f.Path | None:
+        context = _context(info)
+        ends = (from_kind, from_id), (to_kind, to_id)
+        return f.path_of(finding.path(context.here, context.tenant, *ends, max_hops))
 
     @_field("Rings, highest risk first; at most 100")
     def rings(self, info: Info[Any, Any], first: int = 20, least_users: int = 2) -> list[t.RingSummary]:
@@ -212,10 +223,6 @@ def _entity(node: Node) -> Entity:
         kind=node.ref.kind, id=node.ref.id, first_at=t.time(node.first_seen_us), last_at=t.time(node.last_seen_us),
         events=node.events, alerts=node.alerts, amount_minor=t.Long(node.amount_minor), degree=node.degree,
     )  # fmt: skip
-
-
-def _no_graph() -> Unavailable:
-    return Unavailable("there is no graph here", hint="RINGWATCH_GRAPH_URL is none:", retry_after_s=60.0)
 
 
 class Schema(strawberry.Schema):

@@ -41,7 +41,7 @@ class Socket(GraphQL[Any, Any]):
     async def on_ws_connect(self, context: Any) -> UnsetType:
         assert isinstance(context, Connection)
         try:
-            context.admit()
+            await context.admit()
         except RingwatchError:
             raise ConnectionRejectionError from None
         nothing: UnsetType = UNSET

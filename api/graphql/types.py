@@ -7,8 +7,8 @@ from typing import NewType
 
 import strawberry
 
+from graph import store
 from graph.alert_query import alert_query
-from graph.store import Neighbourhood
 from ledger.store import StoredAssessment
 from rings import ring as rings
 from ringwatch import model
@@ -213,7 +213,14 @@ def alert_of(a: model.Alert) -> Alert:
     )  # fmt: skip
 
 
-def neighbours_of(found: Neighbourhood) -> Neighbours:
+def link_of(x: store.Link) -> Link:
+    return Link(
+        user=x.user.id, kind=x.other.kind, id=x.other.id, first_at=time(x.first_seen_us),
+        last_at=time(x.last_seen_us), events=x.events, amount_minor=Long(x.amount_minor), fails=x.fails,
+    )  # fmt: skip
+
+
+def neighbours_of(found: store.Neighbourhood) -> Neighbours:
     return Neighbours(
         nodes=[
             Neighbour(
@@ -222,13 +229,7 @@ def neighbours_of(found: Neighbourhood) -> Neighbours:
             for n in found.nodes
             if n.depth
         ],
-        links=[
-            Link(
-                user=x.user.id, kind=x.other.kind, id=x.other.id, first_at=time(x.first_seen_us),
-                last_at=time(x.last_seen_us), events=x.events, amount_minor=Long(x.amount_minor), fails=x.fails,
-            )
-            for x in found.links
-        ],
+        links=[link_of(x) for x in found.links],
         cuts=list(found.cuts),
     )  # fmt: skip
 

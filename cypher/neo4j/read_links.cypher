@@ -1,10 +1,11 @@
-// params: uids, scan, cap, limit
+// params: uids, scan, kinds, since, until, least, cap, limit
 // returns: uid, other, outgoing, first_seen, last_seen, events, amount, fails
 UNWIND $uids AS uid
 MATCH (e:Entity {uid: uid})
 CALL (e) {
   MATCH (e)-[l:!MEMBER_OF&!ABOUT&!SHARES]-(o)
   WITH l, o LIMIT $scan
+  WHERE l.last_seen >= $since AND l.last_seen < $until AND l.events >= $least AND ($kinds IS NULL OR o.kind IN $kinds)
   RETURN l, o
   ORDER BY l.last_seen DESC, o.uid LIMIT $cap
 }

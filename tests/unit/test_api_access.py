@@ -47,7 +47,7 @@ ROUTES: dict[str, str] = {
 FIELDS: dict[str, str] = {
     **dict.fromkeys((f"Query.{name}" for name in (
         "alerts", "alert", "assessment", "explanation", "replay", "entity", "rings", "ring", "blastRadius", "acts", "audit", "case",
-        "cases", "queues", "search",
+        "cases", "queues", "search", "path",
     )), "read"),
     **dict.fromkeys((f"Mutation.{name}" for name in (
         "decide", "undo", "claimCase", "releaseCase", "noteCase", "snoozeCase", "closeCase", "reopenCase",

@@ -149,3 +149,77 @@ def test_a_search_that_cannot_be_is_refused(client: TestClient, text: str, first
     (error,) = answer.json()["errors"]
     assert error["extensions"]["field"] == field
     assert "4111111111111111" not in answer.text
+
+
+NEAR = """query($k: String!, $i: String!, $kinds: [String!], $since: String, $until: String, $least: Int! = 1) {
+  entity(kind: $k, id: $i) {
+    neighbours(first: 50, hops: 2, kinds: $kinds, since: $since, until: $until, minEvents: $least) {
+      nodes { kind id depth } links { user kind id lastAt events } cuts
+    }
+  }
+}"""
+
+
+def near(client: TestClient, **of: Any) -> dict[str, Any]:
+    found: dict[str, Any] = ask(client, NEAR, **of)["data"]["entity"]["neighbours"]
+    return found
+
+
+def test_neighbours_are_of_kinds_times_and_strength(client: TestClient, alert: dict[str, Any]) -> None:
+    user = next(a for a in alert["accounts"] if len(timeline(client, 50, k="user", i=a)) > 2)
+    of = {"k": "user", "i": user}
+    whole = near(client, **of)
+    kinds = {n["kind"] for n in whole["nodes"]} - {"user"}
+    assert len(kinds) > 1
+    for kind in kinds:
+        some = near(client, **of, kinds=[kind])
+        assert {n["kind"] for n in some["nodes"]} <= {kind, "user"}
+        assert {x["kind"] for x in some["links"]} == {kind}
+    middle = sorted(x["lastAt"] for x in whole["links"])[len(whole["links"]) // 2]
+    assert all(x["lastAt"] >= middle for x in near(client, **of, since=middle)["links"])
+    assert all(x["lastAt"] < middle for x in near(client, **of, until=middle)["links"])
+    assert all(x["events"] >= 2 for x in near(client, **of, least=2)["links"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [({"kinds": ["planet"]}, "kinds"), ({"kinds": ["user"]}, "kinds"), ({"since": "x"}, "since"), ({"least": 0}, "minEvents")],
+)  # fmt: skip
+def test_a_slip_in_a_filter_of_neighbours_names_the_field(
+    client: TestClient, alert: dict[str, Any], wrong: dict[str, Any], field: str
+) -> None:
+    (error,) = ask(client, NEAR, k="user", i=alert["accounts"][0], **wrong)["errors"]
+    assert error["extensions"]["field"] == field
+
+
+PATH = """query($a: String!, $b: String!, $kind: String! = "user", $hops: Int! = 6) {
+  path(fromKind: "user", fromId: $a, toKind: $kind, toId: $b, maxHops: $hops) {
+    hops entities { kind id degree events alerts } links { user kind id events } cuts
+  }
+}"""
+
+
+def test_a_path_leads_over_what_both_use(client: TestClient) -> None:
+    rings = client.get("/v1/rings").json()["rings"]
+    members = client.get(f"/v1/rings/{rings[0]['ring_id']}").json()["ring"]["members"]
+    a, b = members[0]["user"], members[1]["user"]
+    found = ask(client, PATH, a=a, b=b)["data"]["path"]
+    assert found["hops"] % 2 == 0
+    assert [e["id"] for e in (found["entities"][0], found["entities"][-1])] == [a, b]
+    assert len(found["links"]) == found["hops"] == len(found["entities"]) - 1
+    assert found["links"][0]["user"] == a
+    assert ask(client, PATH, a=a, b=b)["data"]["path"] == found
+    assert ask(client, PATH, a=a, b=b, hops=1)["data"]["path"] is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "field"),
+    [({"kind": "planet"}, "invalid", "toKind"), ({"hops": 7}, "invalid", "maxHops"), ({"hops": 0}, "invalid", "maxHops"),
+     ({"b": ""}, "invalid", "toId"), ({"b": "nobody"}, "not_found", None)],
+)  # fmt: skip
+def test_a_slip_in_a_path_names_the_field(
+    client: TestClient, alert: dict[str, Any], wrong: dict[str, Any], code: str, field: str | None
+) -> None:
+    ends = {"a": alert["accounts"][0], "b": alert["accounts"][0]}
+    (error,) = ask(client, PATH, **{**ends, **wrong})["errors"]
+    assert (error["extensions"]["code"], error["extensions"].get("field")) == (code, field)
