@@ -7,14 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from desk import tables as t
 from desk.chain import BEGIN, Checked, Entry, Head, Key, check
-from ledger.engine import errors, open_engine
+from ledger.engine import errors, migrate, open_engine
 from ledger.postgres import PostgresAccess
 from ringwatch.errors import BadInput
 
@@ -49,13 +47,9 @@ class Desk:
 
     def prepare(self) -> None:
         """Migrate to the newest version. Idempotent; of several at once one does it and the others wait."""
-        with errors(self._engine, "be prepared"):
-            config = Config()
-            config.set_main_option("script_location", "desk:migrations")
-            with self._engine.begin() as connection:
-                self._alone(connection)
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+        with errors(self._engine, "be prepared"), self._engine.begin() as connection:
+            self._alone(connection)
+            migrate(connection, "desk:migrations")
 
     @property
     def _key(self) -> Key:

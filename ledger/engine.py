@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import create_engine, event
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError, TimeoutError
 from sqlalchemy.pool import NullPool
@@ -20,6 +23,8 @@ _CONNECTIONS = 4
 _MORE = 12
 """Connections made on top when all are taken, and closed after."""
 _WAIT_S = 5
+_ONE_AT_A_TIME = threading.Lock()
+"""Alembic keeps what it migrates in globals of its module."""
 
 
 def open_engine(url: str, access: PostgresAccess | None = None, *, pooled: bool = True) -> Engine:
@@ -52,6 +57,15 @@ def open_engine(url: str, access: PostgresAccess | None = None, *, pooled: bool 
             connection.execute(f"PRAGMA {pragma}")
 
     return engine
+
+
+def migrate(connection: Connection, scripts: str) -> None:
+    """To the newest version, in the transaction of this connection. `scripts`: "package:folder"; its `env` takes `attributes["connection"]`."""
+    config = Config()
+    config.set_main_option("script_location", scripts)
+    config.attributes["connection"] = connection
+    with _ONE_AT_A_TIME:
+        command.upgrade(config, "head")
 
 
 @contextmanager

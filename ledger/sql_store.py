@@ -7,13 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, text
 
 from features.schema import FeatureSchema
 from ledger import tables as t
-from ledger.engine import driver_error, errors, open_engine
+from ledger.engine import driver_error, errors, migrate, open_engine
 from ledger.insert import inserter
 from ledger.postgres import PostgresAccess, sqlstate
 from ledger.ring_rows import history_rows
@@ -51,17 +49,13 @@ class SqlLedger(SqlReads):
 
     def prepare(self) -> None:
         """Migrate the schema to the newest version. Idempotent; of several at once one does it and the others wait."""
-        with errors(self._engine, "be prepared"):
-            config = Config()
-            config.set_main_option("script_location", "ledger:migrations")
-            with self._engine.begin() as connection:
-                if self._on_postgres:
-                    from ledger.partitions import MAKING_LOCK, lock
+        with errors(self._engine, "be prepared"), self._engine.begin() as connection:
+            if self._on_postgres:
+                from ledger.partitions import MAKING_LOCK, lock
 
-                    connection.execute(text("SET LOCAL statement_timeout = 0"))
-                    lock(connection, MAKING_LOCK)
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                connection.execute(text("SET LOCAL statement_timeout = 0"))
+                lock(connection, MAKING_LOCK)
+            migrate(connection, "ledger:migrations")
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from support import desks
@@ -65,3 +67,16 @@ def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(BadInput, match="cannot be read"):
         Key.of(path)
+
+
+def test_stores_of_one_process_are_prepared_side_by_side(tmp_path: Path) -> None:
+    def of(i: int) -> None:
+        store = Desk(f"sqlite:///{tmp_path / f'{i}.sqlite'}", KEY, clock())
+        gate.wait()
+        store.prepare()
+        assert store.tenants() == []
+        store.close()
+
+    gate = Barrier(8)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(of, range(8)))
