@@ -111,8 +111,9 @@ def search(here: Served, tenant: str, text: str, *, first: int) -> list[Hit]:
 
 def _hits(here: Served, tenant: str, text: str, first: int) -> Iterator[list[Hit]]:
     """Of each kind, in order of the ids. Entities are described later, when it is known which are shown."""
-    for kind in here.kinds:
-        yield [Hit(kind.name, id_, "") for id_ in here.ledger.entities_from(tenant, kind.name, text, limit=first)]
+    kinds = [kind.name for kind in here.kinds]
+    for kind, ids in here.ledger.entities_from(tenant, kinds, text, limit=first).items():
+        yield [Hit(kind, id_, "") for id_ in ids]
     yield [
         Hit("alert", a.alert_id, f"alert, {a.level}, on {a.kind} {a.entity}: {a.text}")
         for a in here.ledger.alerts_from(tenant, text, limit=first)

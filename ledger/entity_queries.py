@@ -9,18 +9,33 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, ScalarSelect, func, literal, select, tuple_
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    exists,
+    func,
+    literal,
+    select,
+    tuple_,
+    union_all,
+)
 
 from ledger import tables as t
 from ledger.rows import decode_alert, decode_event
 from ledger.sql_reads import OF_ID
 from ledger.sql_store import SqlLedger
-from ringwatch.model import Action, Alert, Event, Level
+from ringwatch.model import DAY_US, Action, Alert, Event, Level
 
 LOOKED_AT = 2_000
 """Events of an entity looked at for one page; a page may be short and still name the next."""
 _AT_ONCE = 250
 _ALERTS_LOOKED_AT = 1_000
+_DAY_US = literal(DAY_US, BigInteger)
+_NO_DAY = 10**7
+"""A day later than any."""
 _AFTER_ALL = "\U0010ffff"
 """Sorts behind every character an identifier has."""
 Place = tuple[int, str]
@@ -77,21 +92,31 @@ class EntityQueries(SqlLedger):
         with self._reading() as connection:
             return next(iter(_places(connection, (tenant, kind, id_), EventFilter(), 1, None)), None)
 
-    def entities_from(self, tenant: str, kind: str, text: str, *, limit: int) -> list[str]:
-        """Ids of this kind that begin with a text, in order (so that the text itself comes first), at most so many.
+    def entities_from(self, tenant: str, kinds: Sequence[str], text: str, *, limit: int) -> dict[str, list[str]]:
+        """Of each kind, the ids that begin with a text, in order (so that the text itself comes first), at most so many.
 
-        Looks at one row an id, however many events each has.
+        Looks at one row an id and day, however many events each has.
         """
         e = t.event_entities.c
+        days = _days(tenant)
+        asked = union_all(*(select(literal(kind).label("kind")) for kind in kinds)).cte("kinds")
 
-        def least(*beyond: Any) -> ScalarSelect[str]:
-            of_kind = e.tenant == tenant, e.kind == kind, e.id < text + _AFTER_ALL
-            return select(e.id).where(*of_kind, *beyond).order_by(e.id).limit(1).scalar_subquery()
+        def least(kind: Any, beyond: Any) -> ScalarSelect[str]:
+            begins = e.tenant == tenant, e.kind == kind, e.id < text + _AFTER_ALL, beyond
+            of_day = select(e.id).where(*_on(days.c.day), *begins).order_by(e.id).limit(1)
+            one = of_day.correlate_except(t.event_entities).scalar_subquery()
+            return select(func.min(one)).select_from(days).correlate_except(days).scalar_subquery()
 
-        ids = select(least(e.id >= text).label("id"), literal(1).label("n")).cte("ids", recursive=True)
-        ids = ids.union_all(select(least(e.id > ids.c.id), ids.c.n + 1).where(ids.c.id.is_not(None), ids.c.n < limit))
+        first = select(asked.c.kind, least(asked.c.kind, e.id >= text).label("id"), literal(1).label("n"))
+        ids = first.cte("ids", recursive=True)
+        further = select(ids.c.kind, least(ids.c.kind, e.id > ids.c.id), ids.c.n + 1)
+        ids = ids.union_all(further.where(ids.c.id.is_not(None), ids.c.n < limit))
+        found: dict[str, list[str]] = {kind: [] for kind in kinds}
+        query = select(ids.c.kind, ids.c.id).where(ids.c.id.is_not(None)).order_by(ids.c.id)
         with self._reading() as connection:
-            return list(connection.scalars(select(ids.c.id).where(ids.c.id.is_not(None)).order_by(ids.c.id)))
+            for kind, id_ in connection.execute(query):
+                found[kind].append(id_)
+        return found
 
     def events_from(self, tenant: str, text: str, *, limit: int) -> list[EntityEvent]:
         """Events whose ids begin with a text, in order of their ids, at most so many."""
@@ -118,22 +143,50 @@ def _begins(column: Any, text: str) -> tuple[Any, Any]:
     return column >= text, column < text + _AFTER_ALL
 
 
+def _on(day: Any) -> tuple[ColumnElement[bool], ...]:
+    """Of a day, said in times too: so only its partition is looked at."""
+    c = t.event_entities.c
+    return c.day == day, c.at_us >= day * _DAY_US, c.at_us < (day + 1) * _DAY_US
+
+
+def _days(tenant: str, first: int | None = None, last: int | None = None) -> CTE:
+    """The days of a tenant's events, last to first; one look into the index each."""
+    c = t.event_entities.c
+    since = [] if first is None else [c.day >= first, c.at_us >= first * _DAY_US]
+
+    def newest(before: Any) -> ScalarSelect[int]:
+        bounds = c.tenant == tenant, c.day < before, c.at_us < before * _DAY_US, *since
+        one = select(c.day).where(*bounds).order_by(c.tenant.desc(), c.day.desc()).limit(1)
+        return one.correlate_except(t.event_entities).scalar_subquery()
+
+    days = select(newest(_NO_DAY if last is None else last + 1).label("day")).cte("days", recursive=True)
+    return days.union_all(select(newest(days.c.day)).where(days.c.day.is_not(None)))
+
+
 def _places(
     connection: Connection, of: tuple[str, str, str], wanted: EventFilter, limit: int, after: Place | None
 ) -> list[Place]:
-    """Times and ids of events of (tenant, kind, id), newest first."""
+    """Times and ids of events of (tenant, kind, id), newest first, at most so many: day by day, of those it has any."""
     c = t.event_entities.c
-    query = select(c.at_us, c.event_id).where(c.tenant == of[0], c.kind == of[1], c.id == of[2])
-    if wanted.since_us is not None:
-        query = query.where(c.at_us >= wanted.since_us)
+    entity = c.tenant == of[0], c.kind == of[1], c.id == of[2]
+    last_us = min((at for at in (wanted.until_us, None if after is None else after[0]) if at is not None), default=None)
+    since_us = wanted.since_us
+    days = _days(of[0], *(None if at is None else at // DAY_US for at in (since_us, last_us)))
+    there = select(days.c.day).where(days.c.day.is_not(None), exists().where(*entity, *_on(days.c.day)))
+    query = select(c.at_us, c.event_id).where(*entity).order_by(c.at_us.desc(), c.event_id.desc())
+    if since_us is not None:
+        query = query.where(c.at_us >= since_us)
     if wanted.until_us is not None:
         query = query.where(c.at_us < wanted.until_us)
     if after is not None:
         query = query.where(c.at_us <= after[0], tuple_(c.at_us, c.event_id) < tuple_(*after))
-    return [
-        (at_us, id_)
-        for at_us, id_ in connection.execute(query.order_by(c.at_us.desc(), c.event_id.desc()).limit(limit))
-    ]
+    found: list[Place] = []
+    for day in connection.scalars(there.limit(limit + 2)).all():
+        of_day = query.where(*_on(day))
+        found += [(at_us, id_) for at_us, id_ in connection.execute(of_day.limit(limit - len(found)))]
+        if len(found) == limit:
+            break
+    return found
 
 
 def _events(connection: Connection, tenant: str, places: Sequence[Place]) -> dict[str, EntityEvent]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from features.codec import FeatureCodec
 from ledger.store import StoredAssessment
-from ringwatch.model import Action, Alert, Assessment, Event, Level, Reason, Versions
+from ringwatch.model import DAY_US, Action, Alert, Assessment, Event, Level, Reason, Versions
 from scorers.decision import Decisions
 
 encode = msgspec.msgpack.Encoder(order="deterministic").encode
@@ -53,7 +53,11 @@ def assessment_rows(d: Decisions, codec: FeatureCodec, version_ids: Sequence[int
 
 def entity_rows(events: Iterable[Event]) -> list[tuple[Any, ...]]:
     """Rows of the event_entities table, sorted by key."""
-    return sorted((e.tenant, kind, id_, e.at_us, e.event_id) for e in events for kind, id_ in e.entities.items())
+    return sorted(
+        (e.tenant, e.at_us // DAY_US, kind, id_, e.at_us, e.event_id)
+        for e in events
+        for kind, id_ in e.entities.items()
+    )
 
 
 def _context_of(d: Decisions, row: int) -> bytes | None:

@@ -81,6 +81,7 @@ event_entities = Table(
     "event_entities",
     metadata,
     Column("tenant", _text(256), primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
     Column("kind", _text(64), primary_key=True),
     Column("id", _text(256), primary_key=True),
     Column("at_us", BigInteger, primary_key=True, autoincrement=False),
@@ -88,7 +89,9 @@ event_entities = Table(
     sqlite_with_rowid=False,
     postgresql_partition_by="RANGE (at_us)",
 )
-"""The events of an entity in order of time, and the entities there are. A row for each entity of an event, the user included."""
+"""The events of an entity in order of time, and the entities there are. A row for each entity of an event, the user included.
+`day` (UTC, since 1970) keeps what is written now close together: without it each row is in a page of its own, and a decision costs
+the more the longer the ledger."""
 
 versions = Table(
     "versions",

@@ -59,6 +59,12 @@ def pages(ledger: LedgerQueries, kind: str, id_: str, wanted: EventFilter, size:
             return found
 
 
+def entities(ledger: LedgerQueries, kind: str, text: str, limit: int, tenant: str = "default") -> list[str]:
+    found = ledger.entities_from(tenant, ["user", kind, "promo"], text, limit=limit)
+    assert found["promo"] == []
+    return found[kind]
+
+
 def expected(decisions: Decisions, kind: str, id_: str) -> list[str]:
     mine = [e for e in decisions.events if e.entities.get(kind) == id_]
     return [e.event_id for e in sorted(mine, key=lambda e: (e.at_us, e.event_id), reverse=True)]
@@ -136,13 +142,13 @@ def test_identifiers_are_found_whole_and_by_how_they_begin(ledger: LedgerQueries
               for i in range(6)]  # fmt: skip
     ledger.write(LedgerWrite(decisions, alerts=alerts))
     ids = sorted({e.entities["card"] for e in decisions.events if "card" in e.entities})
-    assert ledger.entities_from("default", "card", "c", limit=500) == ids
-    assert ledger.entities_from("default", "card", "c", limit=3) == ids[:3]
-    assert ledger.entities_from("default", "card", "c1", limit=500) == [i for i in ids if i.startswith("c1")]
-    assert ledger.entities_from("default", "card", "c1", limit=1) == [next(i for i in ids if i.startswith("c1"))]
-    assert ledger.entities_from("default", "card", "nothing", limit=5) == []
-    assert ledger.entities_from("default", "card", "%", limit=5) == []
-    assert ledger.entities_from("other", "card", "c", limit=5) == []
+    assert entities(ledger, "card", "c", 500) == ids
+    assert entities(ledger, "card", "c", 3) == ids[:3]
+    assert entities(ledger, "card", "c1", 500) == [i for i in ids if i.startswith("c1")]
+    assert entities(ledger, "card", "c1", 1) == [next(i for i in ids if i.startswith("c1"))]
+    assert entities(ledger, "card", "nothing", 5) == []
+    assert entities(ledger, "card", "%", 5) == []
+    assert entities(ledger, "card", "c", 5, "other") == []
     events = sorted(e.event_id for e in decisions.events)
     assert [x.event.event_id for x in ledger.events_from("default", "11-1", limit=900)] == [
         i for i in events if i.startswith("11-1")
@@ -165,7 +171,7 @@ def test_dropped_months_leave_the_timeline(ledger: LedgerQueries, decisions: Dec
     kept = [f"e{i}" for i in reversed(range(9)) if times[i] >= before]
     assert 0 < len(kept) < 9
     assert [x.event.event_id for x in pages(ledger, "user", "u", ALL, 2)] == kept
-    assert ledger.entities_from("default", "ip", "i", limit=50) == [f"i{i[1:]}" for i in reversed(kept)]
+    assert entities(ledger, "ip", "i", 50) == [f"i{i[1:]}" for i in reversed(kept)]
     ledger.write(LedgerWrite(replace(decisions.select(0, 9), events=events).select(0, 2)), if_known="leave")
     assert [x.event.event_id for x in pages(ledger, "user", "u", ALL, 2)] == [*kept, "e1", "e0"]
 
