@@ -141,8 +141,16 @@ class Truth:
                     self.campaigns.setdefault(key, Campaign(key, row["pattern"], row["form"]))
         with (market / "truth_rings.jsonl").open() as file:
             rows = [json.loads(line) for line in file]
-        self.members = {row["group_id"]: set(row["members"]) for row in rows if not row["innocent"]}
+        planted = [row for row in rows if not row["innocent"]]
+        self.members = {row["group_id"]: set(row["members"]) for row in planted}
+        self.shared = {
+            row["group_id"]: {(kind, id_) for kind, ids in row["shared"].items() for id_ in ids} for row in planted
+        }
         self.guilty = set().union(*self.members.values()) if self.members else set()
+        self.groups_of: dict[str, list[str]] = {}
+        for group, users in self.members.items():
+            for user in users:
+                self.groups_of.setdefault(user, []).append(group)
 
 
 class Watch:
@@ -161,6 +169,8 @@ class Watch:
         for event in events:
             key = self.truth.campaign_of.get(event.event_id)
             user = event.user
+            if user is not None:
+                self._link(event, user, key)
             if key is None:
                 if user is not None and user not in self.truth.guilty:
                     self._innocent.add(user)
@@ -170,10 +180,14 @@ class Watch:
             campaign.money += _money(event)
             if user is not None:
                 campaign.accounts.add(user)
-                links = self._links.setdefault(key, {})
-                for kind, entity in event.entities.items():
-                    if kind in self._strong:
-                        links.setdefault((kind, entity), set()).add(user)
+
+    def _link(self, event: Event, user: str, key: str | None) -> None:
+        """By a fraudulent event to all that is strong, by any other to what the campaign shares."""
+        named = [about for about in event.entities.items() if about[0] in self._strong]
+        for group in {*self.truth.groups_of.get(user, ()), *([key] if key is not None else [])}:
+            links = self._links.setdefault(group, {})
+            for about in named if group == key else self.truth.shared[group].intersection(named):
+                links.setdefault(about, set()).add(user)
 
     def see(self, decisions: Decisions) -> None:
         for row, event in enumerate(decisions.events):
@@ -223,8 +237,8 @@ class Watch:
         )
 
     def true_rings(self) -> dict[str, set[str]]:
-        """Three and more accounts of a campaign that its fraudulent events link by strong things. A campaign whose accounts
-        fall into parts that share nothing (two parcel lockers) is as many rings."""
+        """Three and more accounts of a campaign that are linked by strong things: by what its fraudulent events name, and by any event to
+        what was planted for it to share. A campaign whose accounts fall into parts that share nothing (two parcel lockers) is as many rings."""
         found = {}
         for key, links in self._links.items():
             for i, part in enumerate(_components(links.values())):

@@ -26,6 +26,10 @@ _WINDOWS = (
 )
 
 
+_SUMMED = frozenset(("link_new", "neighbours_24h", "fraud_neighbours"))
+"""Features of an entity that the event sums over its entities."""
+
+
 class WithoutEntity(msgspec.Struct, frozen=True, tag="entity"):
     """The event as if it had not named an entity, and its user had no link to it."""
 
@@ -64,7 +68,8 @@ def applied(
     usual = [change for change in changes if isinstance(change, AsUsual)]
     for change in usual:
         features[schema.column(change.feature)] = np.nan if change.usual is None else change.usual
-    _recount(schema, features, entities, but={change.feature for change in usual})
+    if len(usual) < len(changes) or any(change.feature.partition(".")[2] in _SUMMED for change in usual):
+        _recount(schema, features, entities, but={change.feature for change in usual})
     if ring is not None and len(entities) < len(then.event.entities) and not _shared(schema, features, entities):
         ring = None
         features[schema.ring_offset :] = np.nan

@@ -13,7 +13,7 @@ from explain.past import Past
 from explain.usual import Usual, usual_of
 from explain.what_if import Outcome, WhatIf
 from features.schema import FeatureSchema
-from ledger.store import StoredAssessment
+from ledger.store import Peers, StoredAssessment
 from ringwatch.model import Reason
 
 _FEATURES = 12
@@ -77,7 +77,7 @@ class Explanation(msgspec.Struct, frozen=True):
     """Sentences for the file, each made of these numbers."""
 
 
-def explain(past: Past, then: StoredAssessment, peers: Sequence[StoredAssessment]) -> Explanation:
+def explain(past: Past, then: StoredAssessment, peers: Peers) -> Explanation:
     """`peers`: events of the tenant before this one that nobody found remarkable. Raises NotFound or Corrupt where what made the
     decision is not there any more."""
     usual = usual_of(past.schema, then, peers)

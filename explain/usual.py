@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from features.schema import FeatureSchema
-from ledger.store import StoredAssessment
+from ledger.store import Peers, StoredAssessment
 
 _ENOUGH = 30
 """Events of the same type, for these to be the peers."""
-_SHARE = 0.95
+_HIGH = 0.95
 
 
 class Usual(msgspec.Struct, frozen=True):
@@ -28,18 +26,18 @@ class Usual(msgspec.Struct, frozen=True):
     """Whether they are of the event's type; else of any."""
 
 
-def usual_of(schema: FeatureSchema, then: StoredAssessment, peers: Sequence[StoredAssessment]) -> Usual:
-    """`peers`: events of the tenant before this one. Those of another schema or without features do not count."""
-    kept = [p for p in peers if p.features and p.assessment.versions.schema == schema.hash]
-    same = [p for p in kept if p.event.type == then.event.type]
-    of_type = len(same) >= _ENOUGH
-    chosen = same if of_type else kept
-    values = np.full((len(chosen), schema.size), np.nan, np.float32)
-    for row, peer in zip(values, chosen, strict=True):
-        row[[schema.column(name) for name in peer.features]] = list(peer.features.values())
+def usual_of(schema: FeatureSchema, then: StoredAssessment, peers: Peers) -> Usual:
+    """`peers`: events of the tenant before this one."""
+    same = np.array([type_ == then.event.type for type_ in peers.types], bool)
+    of_type = int(same.sum()) >= _ENOUGH
+    values = peers.features[same] if of_type else peers.features
+    n = len(values)
     known = np.sum(~np.isnan(values), axis=0)
     found = np.full((2, schema.size), np.nan, np.float32)
-    some = np.flatnonzero((known > 0) & (2 * known >= len(chosen)))
+    some = np.flatnonzero((known > 0) & (2 * known >= n))
     if len(some):
-        found[:, some] = np.nanquantile(values[:, some], [0.5, _SHARE], axis=0, method="lower")
-    return Usual(found[0], found[1], len(chosen), of_type)
+        ordered = np.sort(values[:, some], axis=0)  # missing ones last
+        for row, share in zip(found, (0.5, _HIGH), strict=True):
+            at = np.floor((known[some] - 1) * share).astype(np.int64)
+            row[some] = np.take_along_axis(ordered, at[None], axis=0)[0]
+    return Usual(found[0], found[1], n, of_type)

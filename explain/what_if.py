@@ -40,6 +40,7 @@ class WhatIf:
     def __init__(self, past: Past, then: StoredAssessment, usual: Usual) -> None:
         self._then, self._usual, self._schema = then, usual, past.schema
         self._assessor, self._vector = past.assessor(then), past.vector(then)
+        self._alone: tuple[list[Outcome], list[Outcome]] | None = None
 
     def of(self, sets: Sequence[Sequence[Change]]) -> list[Outcome]:
         """One outcome a set."""
@@ -58,18 +59,30 @@ class WhatIf:
 
     def entities(self) -> list[Outcome]:
         """Without each of the event's entities but its user, the strongest first."""
-        named = self._then.event.entities.items()
-        return _ranked(self.of([(WithoutEntity(kind, id_),) for kind, id_ in named if kind != "user"]))
+        return self._each()[0]
 
     def features(self, *, of_links: bool = False) -> list[Outcome]:
         """With each feature that is not as usual as it is usually, the strongest first; those that change nothing left out. `of_links`:
         link-decomposable ones alone."""
-        there = ~np.isnan(self._vector)
-        differ = there & ~np.isclose(self._vector, self._usual.middle, rtol=1e-4, atol=1e-6, equal_nan=True)
-        at = [i for i in np.flatnonzero(differ).tolist() if not of_links or self._schema.features[i].decomposable]
-        usual = [float(self._usual.middle[i]) for i in at]
-        changes = [AsUsual(self._schema.names[i], None if u != u else u) for i, u in zip(at, usual, strict=True)]
-        return [o for o in _ranked(self.of([(change,) for change in changes])) if abs(o.less) > _LEAST]
+        found = [o for o in self._each()[1] if abs(o.less) > _LEAST]
+        return [o for o in found if self._decomposable(o)] if of_links else found
+
+    def _each(self) -> tuple[list[Outcome], list[Outcome]]:
+        if self._alone is None:
+            there = ~np.isnan(self._vector)
+            differ = there & ~np.isclose(self._vector, self._usual.middle, rtol=1e-4, atol=1e-6, equal_nan=True)
+            at = np.flatnonzero(differ).tolist()
+            usual = [float(self._usual.middle[i]) for i in at]
+            named = [WithoutEntity(kind, id_) for kind, id_ in self._then.event.entities.items() if kind != "user"]
+            odd = [AsUsual(self._schema.names[i], None if u != u else u) for i, u in zip(at, usual, strict=True)]
+            every: list[Change] = [*named, *odd]
+            found = self.of([(change,) for change in every])
+            self._alone = _ranked(found[: len(named)]), _ranked(found[len(named) :])
+        return self._alone
+
+    def _decomposable(self, outcome: Outcome) -> bool:
+        (change,) = outcome.changes
+        return isinstance(change, AsUsual) and self._schema.features[self._schema.column(change.feature)].decomposable
 
     def flip(self) -> Outcome | None:
         """The smallest set found that has the event's action milder; None where no set of these does."""

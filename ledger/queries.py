@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from sqlalchemy import func, select, tuple_
 
 from ledger import tables as t
 from ledger.entity_queries import EntityQueries, Place
-from ledger.rows import decode_alert
-from ledger.store import StoredAssessment
+from ledger.rows import decode_alert, decode_event, schema_of
+from ledger.store import Peers, StoredAssessment
 from ringwatch.model import Alert, Level
 
 CALM_WITHIN = 50_000
@@ -133,18 +134,24 @@ class LedgerQueries(EntityQueries):
     def stored(self, tenant: str, event_id: str) -> StoredAssessment | None:
         return self.assessments(tenant, [event_id]).get(event_id)
 
-    def calm_before(self, tenant: str, event_id: str, *, limit: int) -> list[StoredAssessment]:
-        """Events of level LOW that were decided before one, the latest first; looked for among the last so many numbers."""
-        a, ids = t.assessments.c, t.event_ids.c
+    def calm_before(self, tenant: str, event_id: str, *, limit: int) -> Peers:
+        """Events of level LOW that were decided before one, the latest first; looked for among the last so many numbers. Those of
+        another feature schema, or whose features were not kept, are left out."""
+        a, ids, v = t.assessments.c, t.event_ids.c, t.versions.c
         with self._reading() as connection:
             seq = connection.scalar(select(ids.seq).where(ids.tenant == tenant, ids.event_id == event_id))
-            if seq is None:
-                return []
-            near = a.tenant == tenant, a.seq < seq, a.seq >= seq - CALM_WITHIN, a.level == int(Level.LOW)
-            some = select(a.event_id).where(*near).order_by(a.seq.desc()).limit(limit)
-            found = [str(id_) for (id_,) in connection.execute(some)]
-        stored = self.assessments(tenant, found)
-        return [stored[id_] for id_ in found if id_ in stored]
+            before = -1 if seq is None else seq
+            near = a.tenant == tenant, a.seq < before, a.seq >= before - CALM_WITHIN, a.level == int(Level.LOW)
+            found = select(a.event, a.features, a.version_id).where(*near).order_by(a.seq.desc()).limit(limit)
+            rows = connection.execute(found).all()
+            of = select(v.version_id, v.content).where(v.version_id.in_(sorted({row.version_id for row in rows})))
+            mine = {id_ for id_, content in connection.execute(of) if schema_of(content) == self._codec.schema.hash}
+        rows = [row for row in rows if row.version_id in mine]
+        features = np.empty((len(rows), self._codec.schema.size), np.float32)
+        for i, row in enumerate(rows):
+            features[i] = self._codec.unpack(row.features)
+        kept = ~np.isnan(features).all(axis=1)
+        return Peers(tuple(decode_event(rows[i].event).type for i in np.flatnonzero(kept)), features[kept])
 
     def alerts_of_ring(self, tenant: str, ring_id: str, *, limit: int) -> Sequence[Alert]:
         return self.alert_page(tenant, AlertFilter(ring=ring_id), limit=limit, after=None)[0]

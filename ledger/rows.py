@@ -69,6 +69,11 @@ def _context_of(d: Decisions, row: int) -> bytes | None:
     return encode((ring, patterns)) if ring is not None or patterns else None
 
 
+def schema_of(content: str) -> str:
+    """Hash of the feature schema of a version's content."""
+    return str(json.loads(content)[0]["schema"])
+
+
 def stored_assessment(row: Any, codec: FeatureCodec) -> StoredAssessment:
     """A row of assessments with the content of its version."""
     versions, names = json.loads(row["content"])

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rings.entry import RingEntry
 from ringwatch.model import Alert, Assessment, Event, Label, Refusal
@@ -89,6 +92,14 @@ class StoredAssessment:
     body_hash: bytes
     """16 bytes over the event's content, to tell a redelivery from a conflict."""
     features: dict[str, float]
+
+
+class Peers(NamedTuple):
+    """Events that others are held against."""
+
+    types: tuple[str, ...]
+    features: NDArray[np.float32]
+    """(events, size of the schema); NaN: missing."""
 
 
 class LedgerStore(Protocol):

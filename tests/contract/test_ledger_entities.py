@@ -19,7 +19,7 @@ from ledger.entity_queries import EntityEvent, EventFilter, Place
 from ledger.queries import LedgerQueries
 from ledger.sql_store import SqlLedger
 from ledger.store import LedgerWrite
-from ringwatch.model import DAY_US, Alert
+from ringwatch.model import DAY_US, Alert, Level
 from scorers.decision import Decisions
 
 SCHEMA = FeatureSchema()
@@ -194,3 +194,19 @@ def test_a_ledger_of_an_earlier_version_has_timelines_from_then_on(url: str, dec
         assert [x.event.event_id for x in pages(opened, "merchant", "m1", ALL, 50)] == expected(later, "merchant", "m1")
         assert opened.retain(4_000_000_000_000_000)["events"] == 600
         assert pages(opened, "merchant", "m1", ALL, 50) == []
+
+
+def test_peers_are_calm_events_before_one_with_their_features(ledger: LedgerQueries, decisions: Decisions) -> None:
+    features = decisions.features.copy()
+    features[3] = np.nan
+    made = replace(decisions, features=features)
+    ledger.write(LedgerWrite(made.select(0, 400)))
+    at = next(i for i in range(399, 0, -1) if made.level[i] > Level.LOW)
+    calm = [i for i in range(at - 1, -1, -1) if made.level[i] == Level.LOW and i != 3]
+    found = ledger.calm_before("default", made.events[at].event_id, limit=500)
+    assert found.types == tuple(made.events[i].type for i in calm)
+    np.testing.assert_array_equal(found.features, features[calm])
+    few = ledger.calm_before("default", made.events[at].event_id, limit=7)
+    np.testing.assert_array_equal(few.features, features[calm[:7]])
+    assert ledger.calm_before("default", "nobody", limit=7).types == ()
+    assert ledger.calm_before("other", made.events[at].event_id, limit=7).features.shape == (0, SCHEMA.size)

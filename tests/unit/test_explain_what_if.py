@@ -14,7 +14,7 @@ from explain.what_if import WhatIf
 from features.columns import Applied
 from features.memory_state import MemoryState
 from features.record import LINKS
-from ledger.store import StoredAssessment
+from ledger.store import Peers, StoredAssessment
 from ringwatch.model import Action, Event, Level
 from scorers.decision import Decisions
 from scorers.policy import Policy
@@ -34,6 +34,13 @@ def as_stored(made: Decisions) -> list[StoredAssessment]:
     ]  # fmt: skip
 
 
+def peers_of(told: list[StoredAssessment]) -> Peers:
+    features = np.full((len(told), SCHEMA.size), np.nan, np.float32)
+    for row, one in zip(features, told, strict=True):
+        row[[SCHEMA.column(name) for name in one.features]] = list(one.features.values())
+    return Peers(tuple(one.event.type for one in told), features)
+
+
 @pytest.fixture(scope="module")
 def events(tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
     return events_of(market(tmp_path_factory.mktemp("market"), 6000)[:6000], "default")
@@ -46,7 +53,7 @@ def told(events: list[Event]) -> list[StoredAssessment]:
 
 @pytest.fixture(scope="module")
 def usual(told: list[StoredAssessment]) -> Usual:
-    return usual_of(SCHEMA, told[-1], [t for t in told if t.assessment.level == "LOW"][-400:])
+    return usual_of(SCHEMA, told[-1], peers_of([t for t in told if t.assessment.level == "LOW"][-400:]))
 
 
 def alerted(told: list[StoredAssessment]) -> list[StoredAssessment]:
@@ -144,14 +151,14 @@ def test_features_as_usual(told: list[StoredAssessment], usual: Usual) -> None:
 def test_peers_are_of_the_events_type_where_there_are_enough(told: list[StoredAssessment]) -> None:
     low = [t for t in told if t.assessment.level == "LOW"]
     payment = next(t for t in low if t.event.type == "payment")
-    found = usual_of(SCHEMA, payment, low)
+    found = usual_of(SCHEMA, payment, peers_of(low))
     payments = [t.features["event.amount_minor"] for t in low if t.event.type == "payment"]
     assert found.of_type
     assert found.peers == len(payments)
     assert found.middle[SCHEMA.column("event.amount_minor")] == np.quantile(payments, 0.5, method="lower")
     assert found.high[SCHEMA.column("event.amount_minor")] == np.quantile(payments, 0.95, method="lower")
-    few = usual_of(SCHEMA, payment, low[:10])
+    few = usual_of(SCHEMA, payment, peers_of(low[:10]))
     assert (few.peers, few.of_type) == (10, False)
-    none = usual_of(SCHEMA, payment, [])
+    none = usual_of(SCHEMA, payment, peers_of([]))
     assert none.peers == 0
     assert np.isnan(none.middle).all()
