@@ -204,14 +204,16 @@ class ScoringStream:
         return self._flag(replace(decisions, timing_us={"rings": rings_us, **decisions.timing_us}), at)
 
     def _flag(self, decisions: Decisions, at: Sequence[RingAt | None]) -> Decisions:
-        """With the accounts concerned by patterns, which the rings are told."""
+        """With the accounts concerned by patterns. The rings are told of users whose own events these are: what an alert says of others, it
+        says because of what they share, which the rings know."""
         assert self.rings is not None
         accounts: list[tuple[str, ...]] = [()] * len(decisions)
         flagged: list[tuple[str, str, tuple[str, ...]]] = []
         for row, patterns in enumerate(decisions.patterns):
             if patterns:
                 accounts[row] = self._accounts(decisions, row, at[row])
-                flagged += [(decisions.events[row].tenant, user, patterns) for user in accounts[row]]
+                event = decisions.events[row]
+                flagged += [(event.tenant, event.user, patterns)] if event.user is not None else []
         self.rings.learn(flagged)
         return replace(decisions, accounts=accounts)
 

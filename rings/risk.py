@@ -12,7 +12,7 @@ Each part is a share of the members (or how full a measure is) times a weight. W
 | departures | members over 2 days old that left their usual thing of the kind for a shared one, of n | 0.40 |
 | confirmed | 2 * members with a confirmed fraud on a shared thing / (n + 1), at most 1 | 0.50 |
 | confirmed_elsewhere | the same for members whose confirmed fraud was on other things | 0.15 |
-| alerted | the same for members alerted with a fraud pattern and not confirmed | 0.35 |
+| alerted | the same for members whose own events were alerted with a fraud pattern, not confirmed | 0.35 |
 | exposure | amount on shared links a member, full from 500.00 | 0.05 |
 | household | up to 5 members: those that share three kinds or more, of n, less where opened together | -0.50 |
 | shop_device | hardly anything but one device, 3 or more that came to it within a day: members not young, of n | -0.50 |

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import stories
+from support.expected import events_of, market
 from support.stories import Story, in_time, new_stream, tell
 
 from features.schema import FeatureSchema
@@ -305,3 +307,14 @@ def test_a_story_becomes_one_alert_of_its_ring(
     assert rings[0].delivery == "now"
     named = [a for a in alerts if a.patterns and a.kind != "ring"]
     assert all(len(a.accounts) <= 2 for a in named)
+
+
+def test_rings_hear_of_those_whose_own_events_were_alerted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An alert names others for what they share with its user, which the rings know by themselves."""
+    stream, told = new_stream(), []
+    assert stream.rings is not None
+    monkeypatch.setattr(stream.rings, "learn", told.extend)
+    made = stream.feed(list(enumerate(events_of(market(tmp_path / "market", 4000), "default"))))
+    rows = [row for row, patterns in enumerate(made.patterns) if patterns]
+    assert [(t, u) for t, u, _ in told] == [("default", made.events[row].user) for row in rows if made.events[row].user]
+    assert any(len(made.accounts[row]) > 1 for row in rows)
