@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from api import reads
@@ -12,7 +12,7 @@ from graph.store import EntityRef, Node
 from ingest.values import show
 from rings.ring import Ring
 from ringwatch.errors import BadInput, NotFound
-from ringwatch.model import DAY_US, Strength
+from ringwatch.model import DAY_US, Event, Strength
 
 RING = "ring"
 LONG_DAYS = 90
@@ -21,6 +21,9 @@ _MOST_LINKS = 500
 """Of one entity."""
 _MOST_LOOKED_UP = 1_000
 _USER = "user"
+ORDERS_DAYS = 14
+"""Orders placed so long before the newest event and since neither refused nor refunded count as open."""
+_MOST_EVENTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,9 @@ class Account:
     user: str
     node: Node | None
     long_clean: bool
+    open_orders: int = 0
+    open_minor: int = 0
+    """Sum of their amounts, in the tenant's currency."""
 
     @property
     def never_flagged(self) -> bool:
@@ -101,7 +107,9 @@ def blast(here: Served, tenant: str, about: Target, *, shared: bool = True) -> B
     if len(users) > _MOST_LOOKED_UP:
         cuts.append(f"of {len(users):,} accounts {_MOST_LOOKED_UP:,} were looked at")
     now_us = here.engine.ask_from(lambda scoring: scoring.stream.watermark_us)
-    accounts = [_account(user, node, now_us) for user, node in users.items()]
+    orders, cut = _open_orders(here, tenant, sorted(users)[:_MOST_LOOKED_UP], now_us)
+    cuts += cut
+    accounts = [_account(user, node, now_us, orders.get(user, ())) for user, node in users.items()]
     accounts.sort(key=lambda a: (not a.long_clean, not a.never_flagged, a.user))
     return Blast(about, entities, tuple(accounts), tuple(cuts))
 
@@ -115,7 +123,26 @@ def _nodes(here: Served, ref: EntityRef, most: int) -> tuple[Iterable[Node], lis
     return found.nodes, list(found.cuts) if most > 1 else []
 
 
-def _account(user: str, node: Node | None, now_us: int | None) -> Account:
+def _open_orders(
+    here: Served, tenant: str, users: Sequence[str], now_us: int | None
+) -> tuple[dict[str, list[Event]], list[str]]:
+    """Of each user that has any; and what was not looked at."""
+    if now_us is None:
+        return {}, []
+    since_us = now_us - ORDERS_DAYS * DAY_US
+    events = here.ledger.events_of_users(tenant, users, since_us=since_us, until_us=now_us + 1, limit=_MOST_EVENTS)
+    refunded = {(e.user, e.order_id) for e in events if e.type == "refund" and e.order_id is not None}
+    found: dict[str, list[Event]] = {}
+    for e in events:
+        placed = e.type == "order" and e.outcome not in ("declined", "failed") and e.user is not None
+        if placed and (e.user, e.order_id) not in refunded:
+            found.setdefault(str(e.user), []).append(e)
+    cut = f"open orders: of these accounts' last {ORDERS_DAYS} days {_MOST_EVENTS:,} events were looked at"
+    return found, [cut] if len(events) == _MOST_EVENTS else []
+
+
+def _account(user: str, node: Node | None, now_us: int | None, orders: Sequence[Event]) -> Account:
     """`now_us`: the newest event's time."""
     old = node is not None and now_us is not None and now_us - node.first_seen_us >= LONG_DAYS * DAY_US
-    return Account(user, node, old and node is not None and node.alerts == 0)
+    long_clean = old and node is not None and node.alerts == 0
+    return Account(user, node, long_clean, len(orders), sum(e.amount_minor or 0 for e in orders))

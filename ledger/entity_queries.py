@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     CTE,
@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     ScalarSelect,
+    and_,
     exists,
     func,
     literal,
@@ -38,6 +39,7 @@ _NO_DAY = 10**7
 """A day later than any."""
 _AFTER_ALL = "\U0010ffff"
 """Sorts behind every character an identifier has."""
+T = TypeVar("T")
 Place = tuple[int, str]
 """Where a page ends: time and id of its last event or alert."""
 
@@ -91,6 +93,28 @@ class EntityQueries(SqlLedger):
         """Time and id of the newest event of an entity; None where there is none."""
         with self._reading() as connection:
             return next(iter(_places(connection, (tenant, kind, id_), EventFilter(), 1, None)), None)
+
+    def events_of_users(
+        self, tenant: str, users: Sequence[str], *, since_us: int, until_us: int, limit: int
+    ) -> list[Event]:
+        """Events of these users at since_us <= time < until_us, at most so many of one user after the other, in order of their names."""
+        e, a, i = t.event_entities.c, t.assessments.c, t.event_ids.c
+        days = range(since_us // DAY_US, (until_us - 1) // DAY_US + 1)
+        found: list[Event] = []
+        with self._reading() as connection:
+            for some in _parts(sorted(users)):
+                near = e.tenant == tenant, e.day.in_(days), e.kind == "user", e.id.in_(some)
+                query = (
+                    select(a.event)
+                    .join(t.event_ids, OF_ID)
+                    .join(t.event_entities, and_(e.tenant == i.tenant, e.event_id == i.event_id, e.at_us == i.at_us))
+                    .where(*near, e.at_us >= since_us, e.at_us < until_us)
+                    .order_by(e.id, e.at_us, e.event_id)
+                )
+                found += [decode_event(body) for body in connection.scalars(query.limit(limit - len(found)))]
+                if len(found) == limit:
+                    break
+        return found
 
     def entities_from(self, tenant: str, kinds: Sequence[str], text: str, *, limit: int) -> dict[str, list[str]]:
         """Of each kind, the ids that begin with a text, in order (so that the text itself comes first), at most so many.
@@ -222,5 +246,5 @@ def _alerts_of(connection: Connection, tenant: str, event_ids: Sequence[str]) ->
     return {row.event_id: row.alert_id for row in connection.execute(query)}
 
 
-def _parts(places: Sequence[Place]) -> Iterator[Sequence[Place]]:
-    return (places[start : start + _AT_ONCE] for start in range(0, len(places), _AT_ONCE))
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE))

@@ -60,6 +60,10 @@ class HitAccount:
     events: int = strawberry.field(description="Its events so far")
     never_flagged: bool = strawberry.field(description="None of its events was ever alerted")
     long_clean: bool = strawberry.field(description="Known for 90 days and never alerted")
+    open_orders: int = strawberry.field(
+        description="Orders of the 14 days before the newest event, neither refused nor refunded"
+    )
+    open_minor: t.Long = strawberry.field(description="Their sum, in minor units of the tenant's currency")
 
 
 @strawberry.type(description="Who would be hit by a decision, before it is made")
@@ -68,6 +72,8 @@ class BlastRadius:
     accounts: int = strawberry.field(description="Users with any of them")
     never_flagged: int = strawberry.field(description="Of these, users that were never alerted")
     long_clean: int = strawberry.field(description="Of these, users known for 90 days that were never alerted")
+    open_orders: int = strawberry.field(description="Open orders of all of them")
+    open_minor: t.Long = strawberry.field(description="Their sum, in minor units of the tenant's currency")
     hit: list[HitAccount] = strawberry.field(description="At most 200: those with a clean history first")
     cuts: list[str] = strawberry.field(description="What was not looked at; empty: these are all")
 
@@ -194,10 +200,12 @@ def _blast_of(found: b.Blast) -> BlastRadius:
     return BlastRadius(
         entries=len(found.entities), accounts=len(found.accounts),
         never_flagged=sum(a.never_flagged for a in found.accounts), long_clean=sum(a.long_clean for a in found.accounts),
+        open_orders=sum(a.open_orders for a in found.accounts), open_minor=t.Long(sum(a.open_minor for a in found.accounts)),
         hit=[
             HitAccount(
                 user=a.user, first_at=None if a.node is None else t.time(a.node.first_seen_us),
                 events=0 if a.node is None else a.node.events, never_flagged=a.never_flagged, long_clean=a.long_clean,
+                open_orders=a.open_orders, open_minor=t.Long(a.open_minor),
             )
             for a in found.accounts[:_MOST_ACCOUNTS]
         ],

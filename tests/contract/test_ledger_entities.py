@@ -210,3 +210,17 @@ def test_peers_are_calm_events_before_one_with_their_features(ledger: LedgerQuer
     np.testing.assert_array_equal(few.features, features[calm[:7]])
     assert ledger.calm_before("default", "nobody", limit=7).types == ()
     assert ledger.calm_before("other", made.events[at].event_id, limit=7).features.shape == (0, SCHEMA.size)
+
+
+def test_events_of_many_users_come_in_order_of_their_names(ledger: LedgerQueries, decisions: Decisions) -> None:
+    ledger.write(LedgerWrite(decisions))
+    users = sorted({e.user for e in decisions.events if e.user is not None})[::2]
+    times = sorted(e.at_us for e in decisions.events)
+    since_us, until_us = times[50], times[550]
+    mine = [e for e in decisions.events if e.user in users and since_us <= e.at_us < until_us]
+    mine.sort(key=lambda e: (e.user, e.at_us, e.event_id))
+    assert 0 < len(mine) < 550
+    assert ledger.events_of_users("default", users, since_us=since_us, until_us=until_us, limit=1000) == mine
+    assert ledger.events_of_users("default", users, since_us=since_us, until_us=until_us, limit=9) == mine[:9]
+    assert ledger.events_of_users("other", users, since_us=since_us, until_us=until_us, limit=9) == []
+    assert ledger.events_of_users("default", [], since_us=since_us, until_us=until_us, limit=9) == []

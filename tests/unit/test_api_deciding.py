@@ -15,7 +15,7 @@ DECIDE = """mutation($d: Decision!) { decide(input: $d) { __typename
 UNDO = """mutation($a: String!) { undo(actId: $a, reason: "a mistake") { __typename
   ... on Act { id undoneAt undoneBy } ... on Refused { code message } } }"""
 BLAST = """query($k: String, $i: String, $r: String) { blastRadius(kind: $k, id: $i, ring: $r) {
-  entries accounts neverFlagged longClean cuts hit { user events neverFlagged longClean } } }"""
+  entries accounts neverFlagged longClean openOrders openMinor cuts hit { user events neverFlagged longClean openOrders openMinor } } }"""
 DAY = timedelta(days=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -95,6 +95,27 @@ def test_the_blast_radius_tells_who_would_be_hit(client: TestClient) -> None:
     assert found["longClean"] == 1
     alone = ask(client, BLAST, k="user", i="nobody")["blastRadius"]
     assert (alone["accounts"], alone["neverFlagged"], alone["hit"][0]["events"]) == (1, 1, 0)
+
+
+def test_open_orders_of_those_who_would_be_hit(client: TestClient) -> None:
+    now = START + 122 * DAY
+
+    def order(id_: str, at: datetime, **more: Any) -> None:
+        body = {"event_id": id_, "at": at.isoformat(), "device": "d-orders", "currency": "EUR", **more}
+        answer = client.post("/v1/score", json=body)
+        assert answer.status_code == 200, answer.text
+
+    order("o-old", now - 15 * DAY, type="order", user="b", order_id="o0", amount=9.0)
+    order("o-1", now - 13 * DAY, type="order", user="a", order_id="o1", amount=10.0)
+    order("o-2", now - 3 * DAY, type="order", user="a", order_id="o2", amount=20.0)
+    order("o-3", now - 2 * DAY, type="refund", user="a", order_id="o2", amount=20.0)
+    order("o-4", now - DAY, type="order", user="b", order_id="o4", amount=30.0, outcome="declined")
+    order("o-5", now - DAY, type="order", user="b", order_id="o5", amount=40.5)
+    order("o-6", now, type="payment", user="a", order_id="o1", amount=10.0)
+    client.service.pipeline.outlets.graph.flush()  # type: ignore[attr-defined]
+    found = ask(client, BLAST, k="device", i="d-orders")["blastRadius"]
+    assert (found["openOrders"], found["openMinor"], found["cuts"]) == (2, 5050, [])
+    assert {h["user"]: (h["openOrders"], h["openMinor"]) for h in found["hit"]} == {"a": (1, 1000), "b": (1, 4050)}
 
 
 def test_a_ring_is_blocked_as_a_whole(client: TestClient) -> None:
