@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -11,6 +12,7 @@ from support import topics as given
 
 from bus.clients import BusSettings
 from bus.messages import RingMessage, encode
+from bus.topic_log import unended
 from bus.topics import Topics
 from bus.transactions import Record, Transactor
 from ringwatch.errors import Corrupt
@@ -27,12 +29,18 @@ def told(ring_id: str, *members: str) -> RingMessage:
     )  # fmt: skip
 
 
+def wrote(bus: BusSettings, transactor: Transactor, topic: str, records: Iterable[Record]) -> None:
+    """Written and to be read: a broker answers a commit before readers of committed records see it."""
+    transactor.write(records)
+    assert unended(bus, [topic], 30.0) == []
+
+
 def test_rings_that_were_told_and_not_that_they_ended(bus: BusSettings, topics: Topics) -> None:
     transactor = Transactor.of(bus, f"{topics.prefix}.x", turns=1)
     transactor.start()
 
     def write(*rings: RingMessage) -> None:
-        transactor.write(Record(topics.rings, r.ring_id.encode(), encode(r)) for r in rings)
+        wrote(bus, transactor, topics.rings, (Record(topics.rings, r.ring_id.encode(), encode(r)) for r in rings))
 
     log = RingsLog(bus, topics.rings)
     assert log.told() == {}
@@ -46,7 +54,7 @@ def test_rings_that_were_told_and_not_that_they_ended(bus: BusSettings, topics: 
 def test_what_is_kept_no_longer_is_counted(bus: BusSettings, client: AdminClient, topics: Topics) -> None:
     transactor = Transactor.of(bus, f"{topics.prefix}.x", turns=1)
     transactor.start()
-    transactor.write(Record(topics.decisions, b"a", b"whatever") for _ in range(4))
+    wrote(bus, transactor, topics.decisions, (Record(topics.decisions, b"a", b"whatever") for _ in range(4)))
     log = DecisionsLog(bus, topics.decisions)
     (at,) = (partition for partition, end in log.ends().items() if end)
     assert log.missing({}) == 0
@@ -60,10 +68,12 @@ def test_what_is_not_ours_is_passed_over_and_a_newer_version_is_not(
 ) -> None:
     transactor = Transactor.of(bus, f"{topics.prefix}.x", turns=1)
     transactor.start()
-    transactor.write(Record(topics.rings, b"k", raw) for raw in (b"\xff", b"{}", b"null", encode(told("a", "u1"))))
+    raws = b"\xff", b"{}", b"null", encode(told("a", "u1"))
+    wrote(bus, transactor, topics.rings, (Record(topics.rings, b"k", raw) for raw in raws))
     with caplog.at_level(logging.ERROR):
         assert RingsLog(bus, topics.rings).told() == {"a": ("t", ("u1",))}
     assert f"{topics.rings}/0 is passed over at offset 0: the message is not an envelope of Ringwatch" in caplog.text
-    transactor.write([Record(topics.rings, b"k", encode(told("b", "u1")).replace(b'"v":1', b'"v":2'))])
+    newer = encode(told("b", "u1")).replace(b'"v":1', b'"v":2')
+    wrote(bus, transactor, topics.rings, [Record(topics.rings, b"k", newer)])
     with pytest.raises(Corrupt, match="has version 2, this program reads version 1"):
         RingsLog(bus, topics.rings).told()
