@@ -82,9 +82,21 @@ def entities_of(here: Served, tenant: str, about: Target, *, shared: bool = True
     ring: Ring | None = here.engine.ask_from(reads.ring_question(tenant, id_))
     if ring is None:
         raise reads.no_ring(id_)
-    strong = {k.name for k in here.kinds if k.strength is Strength.STRONG and not k.crowded}
+    strong = _joining(here)
     things = [(s.kind, s.entity) for s in ring.shared if shared and s.kind in strong and not s.verdict]
     return (*((_USER, m.user) for m in ring.members), *things)
+
+
+def can_be_innocent(here: Served, about: Target) -> None:
+    """Raises BadInput where sharing it makes no ring."""
+    if about[0] not in _joining(here):
+        kinds = ", ".join(sorted(_joining(here)))
+        raise BadInput(f"no ring leans on a {about[0]}", hint=f"name a thing of one of the kinds {kinds}", field="kind")
+
+
+def _joining(here: Served) -> set[str]:
+    """Kinds that hold rings together."""
+    return {k.name for k in here.kinds if k.strength is Strength.STRONG and not k.crowded and k.name != _USER}
 
 
 def blast(here: Served, tenant: str, about: Target, *, shared: bool = True) -> Blast:

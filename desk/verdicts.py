@@ -17,8 +17,9 @@ from desk import tables as t
 from desk.store import Act as Done
 from desk.store import Desk
 from ringwatch.errors import BadInput, Conflict, Denied, NotFound
-from scorers.lists import VERDICTS, Entry
+from scorers.lists import INNOCENT, VERDICTS, Entry
 
+DECISIONS = (*VERDICTS, INNOCENT)
 MOST_ENTITIES = 5_000
 """Of one act."""
 MOST_WORDS = 1_000
@@ -110,8 +111,8 @@ def undo(desk: Desk, tenant: str, who: str, act_id: str, why: str, *, of_others:
 
 
 def _check(wish: Wish, now_us: int) -> None:
-    if wish.verdict not in VERDICTS:
-        raise BadInput(f"verdict is {wish.verdict!r}", hint=f"one of {', '.join(VERDICTS)}", field="verdict")
+    if wish.verdict not in DECISIONS:
+        raise BadInput(f"verdict is {wish.verdict!r}", hint=f"one of {', '.join(DECISIONS)}", field="verdict")
     _check_words(wish.why)
     if wish.until_us is not None and wish.until_us <= now_us:
         raise BadInput("until has passed", hint="name a time to come, or none", field="until")

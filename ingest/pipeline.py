@@ -78,6 +78,8 @@ class Pipeline:
 
     @property
     def rings(self) -> RingKeeper | None:
+        """By what people have judged up to now."""
+        self.stream.judge()
         return self.stream.rings if isinstance(self.stream.rings, RingKeeper) else None
 
     @property

@@ -197,6 +197,7 @@ class SharedScoring:
         """Rings of the keeper that changed since this was last asked. Call with the lock."""
         if self.keeper is None or self._behind or self.published is None:
             return []
+        self.stream.judge()
         touched, self._touched = self._touched, set()
         return self.published.changes(touched)
 

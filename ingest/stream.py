@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from features.columns import Applied, ResolvedLabel
 from features.state import StateStore
+from rings.judged import Judged
 from rings.keeper import RingAt
 from ringwatch.model import Event, Strength
 from scorers.assess import Assessor
 from scorers.decision import Decisions
+from scorers.lists import Entry
 
 _NEVER = 2**62
 
@@ -43,6 +45,8 @@ class Rings(Protocol):
     def look(self, events: Sequence[Event], features: NDArray[np.float32]) -> list[RingAt | None]: ...
 
     def learn(self, flagged: Sequence[tuple[str, str, tuple[str, ...]]]) -> None: ...
+
+    def judge(self, judged: Sequence[Judged]) -> None: ...
 
     def accounts_on(self, tenant: str, kind: str, entity: str, up_to_seq: int) -> tuple[str, ...]: ...
 
@@ -71,6 +75,8 @@ class ScoringStream:
         self.watermark_us: int | None = None
         """Highest event time seen."""
         self._pending: list[Pending] = []
+        self._innocent: tuple[Entry, ...] = ()
+        self._judged: tuple[Judged, ...] = ()
 
     @property
     def pending(self) -> tuple[Pending, ...]:
@@ -135,6 +141,18 @@ class ScoringStream:
     def _nothing(self, features: NDArray[np.float32]) -> Decisions:
         return self.assessor.assess([], features[:0], np.zeros(0, np.int64), learn=False)
 
+    def judge(self) -> None:
+        """Have the rings hear of what people judged innocent since."""
+        lists = self.assessor.lists
+        if self.rings is None or lists is None:
+            return
+        if lists.innocent is not self._innocent:
+            self._innocent = lists.innocent
+            self._judged = tuple(
+                Judged(e.tenant or "", e.kind, e.id, e.owner, e.reason, e.expires_us) for e in self._innocent
+            )
+        self.rings.judge(self._judged)
+
     def look(self, events: Sequence[Event]) -> Decisions:
         """Assess as if the events happened now, together and in order, and change nothing."""
         started = perf_counter()
@@ -152,6 +170,7 @@ class ScoringStream:
     def _pieces(self, applied: Sequence[Numbered], decide: _Decide) -> list[Decisions]:
         """The batch cut where learners and rings must be advanced before the next event is scored. Labels after the last event are
         of the last piece; without any event they go to the rings alone."""
+        self.judge()
         places = [i for i, (_, item) in enumerate(applied) if not isinstance(item, ResolvedLabel)]
         events: list[Event] = [applied[i][1] for i in places]  # type: ignore[misc]
         if events:

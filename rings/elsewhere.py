@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from features.columns import ResolvedLabel
 from features.schema import FeatureSchema
+from rings.judged import Judged
 from rings.row import AGE
 from rings.rules import RingAt
 from ringwatch.errors import Corrupt
@@ -82,6 +83,9 @@ class RingsElsewhere:
 
     def learn(self, flagged: Sequence[tuple[str, str, tuple[str, ...]]]) -> None:
         """Nothing: the keeper learns from the decisions."""
+
+    def judge(self, judged: Sequence[Judged]) -> None:
+        """Nothing: the keeper is told, too."""
 
     def accounts_on(self, tenant: str, kind: str, entity: str, up_to_seq: int) -> tuple[str, ...]:
         """Not known here; the keeper finds them when it groups alerts."""

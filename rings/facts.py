@@ -105,9 +105,11 @@ def is_young(links: Links, link: int) -> bool:
     return opened != NEVER and -YOUNG_US < links.link_first[link] - opened < YOUNG_US
 
 
-def measure(links: Links, members: Collection[int], flagged: Collection[int]) -> Measured:
-    """`flagged`: users alerted with a pattern."""
-    shared = shared_things(links, members)
+def measure(
+    links: Links, members: Collection[int], flagged: Collection[int], without: Collection[int] = ()
+) -> Measured:
+    """`flagged`: users alerted with a pattern; `without`: things as if the members did not share them."""
+    shared = {e: on for e, on in shared_things(links, members).items() if e not in without}
     first = joins(links, shared)
     if not first:  # what they shared became a hub since the last mark
         return Measured(Facts(users=len(members)), array("q"))

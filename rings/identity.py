@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,15 @@ from rings.history import History
 from rings.links import Links
 from rings.rules import RingAt
 
+if TYPE_CHECKING:
+    from rings.judged import Judged
+
 
 class RingState:
     """A ring as the keeper has it. `members`: sorted user numbers."""
 
-    __slots__ = ("at", "born_us", "busted", "changed_us", "entries", "facts", "founding_event", "joined", "members", "number",
-                 "quiet_us", "ring_id", "risk", "risk_facts", "row", "tenant")  # fmt: skip
+    __slots__ = ("at", "born_us", "busted", "changed_us", "eased", "entries", "facts", "founding_event", "joined", "judged", "members",
+                 "number", "quiet_us", "ring_id", "risk", "risk_facts", "row", "tenant")  # fmt: skip
 
     def __init__(self, number: int, ring_id: str, tenant: int, founding_event: str, born_us: int) -> None:
         self.number = number
@@ -39,6 +43,10 @@ class RingState:
         self.risk_facts: Facts | None = None
         """What its risk was worked out from; None before its first mark."""
         self.risk = 0.0
+        self.eased = 0.0
+        """How much less that is because sharing was judged innocent."""
+        self.judged: tuple[Judged, ...] = ()
+        """By which verdicts."""
         self.row: NDArray[np.float32] | None = None
         self.at: RingAt | None = None
         self.entries = 0
@@ -69,6 +77,8 @@ class Registry:
         """Rings whose members, things or flags changed since they were last measured, in order."""
         self.unsettled: dict[int, None] = {}
         """Rings whose risk is to be worked out at the next mark, in order."""
+        self.judged_anew: set[str] = set()
+        """Ids of rings that verdicts on sharing have changed, until they are told."""
 
     def changed(self, ring: RingState) -> None:
         ring.at = None

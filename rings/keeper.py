@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from features.columns import Applied, ResolvedLabel
 from features.schema import FeatureSchema
-from rings import risk, store, view
+from rings import store, view
 from rings.entry import RingEntry
 from rings.expiry import expire
 from rings.facts import measure
 from rings.identity import Registry, RingState
+from rings.judged import Judged, Judgements
 from rings.links import FRAUD, NEVER, Links, Tenant, joining_kinds
 from rings.membership import Membership
 from rings.ring import Ring, RingSummary
@@ -59,6 +60,7 @@ class RingKeeper:
         self.learned: list[tuple[str, str, tuple[str, ...]]] = []
         """What `learn` was told since the last mark."""
         self._teller = Teller(self.links)
+        self.judgements = Judgements(self.links, self.registry, self.patterns)
         self.counts = {"marks": 0, "visits": 0, "last_visits": 0, "most_visits": 0, "expired": 0, "late": 0}
 
     # -- marks
@@ -76,6 +78,7 @@ class RingKeeper:
         self.membership.settle()
         history.settle(self.registry.rings, self.rules.dormant_us)
         self._measure_all()
+        self.judgements.expire(mark)
         counts, visits = self.counts, self.membership.visits
         counts["marks"] += 1
         counts["visits"] += visits
@@ -86,16 +89,17 @@ class RingKeeper:
         """(tenant, user, patterns) of users alerted; counts in ring risk from the next mark on."""
         self.learned.extend((tenant, user, tuple(patterns)) for tenant, user, patterns in flagged)
 
+    def judge(self, judged: Sequence[Judged]) -> None:
+        """What people judged innocent, all of it; counts at once. Not in dumps: whoever loads one says it again."""
+        self.judgements.give(judged, self.settled_us)
+
     def _take_learned(self) -> None:
         for name, user, patterns in self.learned:
             tenant = self.links.tenants.get(name)
             u = None if tenant is None else tenant.users.get(user)
-            if u is None:
-                continue
-            known = self.patterns.get(u, ())
-            more = tuple(sorted({*known, *patterns}))
-            if more != known:
-                self.patterns[u] = more
+            known = () if u is None else self.patterns.get(u, ())
+            if u is not None and not {*patterns} <= {*known}:
+                self.patterns[u] = tuple(sorted({*known, *patterns}))
                 self.registry.measure_again((u,))
         self.learned.clear()
 
@@ -107,8 +111,7 @@ class RingKeeper:
         for number in registry.unsettled:
             ring = registry.rings[number]
             ring.risk_facts = ring.facts
-            ring.risk = risk.risk(ring.facts, self.kinds)
-            ring.row = None
+            self.judgements.settle(ring)
         registry.unsettled.clear()
 
     def _measure(self, ring: RingState) -> None:
@@ -374,6 +377,7 @@ class RingKeeper:
         """Take up what `dump` gave. Raises `Corrupt` when it is inconsistent; then nothing has changed."""
         store.load(self, arrays)
         self._teller = Teller(self.links)
+        self.judgements = Judgements(self.links, self.registry, self.patterns)
 
     def digest(self) -> str:
         """Equal states have equal digests."""

@@ -59,6 +59,11 @@ class Published:
         """Whether a mark has passed since changes were last asked for: all rings may have changed."""
         return self._keeper.settled_us != self._settled_us
 
+    @property
+    def judged_anew(self) -> bool:
+        """Whether verdicts on sharing changed rings since."""
+        return bool(self._keeper.registry.judged_anew)
+
     def everything(self) -> set[str]:
         """Rings there are, and those told."""
         return {*self._told, *self._keeper.registry.by_id}
@@ -75,7 +80,8 @@ class Published:
             history.setdefault(entry.ring_id, []).append(entry)
         marked = self.marked
         self._settled_us = keeper.settled_us
-        wanted = {*ring_ids, *history}
+        wanted = {*ring_ids, *history, *keeper.registry.judged_anew}
+        keeper.registry.judged_anew.clear()
         if marked:
             wanted |= {*keeper.registry.by_id, *self._told}
         changes = (self._change(ring_id, tuple(history.get(ring_id, ()))) for ring_id in sorted(wanted))

@@ -19,6 +19,8 @@ Each part is a share of the members (or how full a measure is) times a weight. W
 | shared_address | hardly anything but one address, joined apart: members not recent, of n; a flat, a campus from 10 | -0.20 |
 | confirmed_good | 2 * members confirmed as good and never as fraud / (n + 1), at most 1 | -0.20 |
 
+What people judged innocent (`judged.py`) is one more part, what the risk is less by than with it.
+
 Beyond half: (2 * most - n - 1) / (n - 1), at least 0. Hardly anything but one: three quarters of the members are on it, a third at most
 on any other thing. What speaks for structure counts half for a ring of two, which chance makes easily. What speaks
 for innocence fades as members are confirmed on the shared things or alerted, the first aside: times 1 - 2 * (confirmed + alerted - 1) / n, at
@@ -34,10 +36,14 @@ simulated markets and not fitted to them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rings.facts import Facts
 from rings.ring import RiskPart
 from ringwatch.model import DAY_US
+
+if TYPE_CHECKING:
+    from rings.judged import Judged
 
 UNIT = 10_000
 """Parts are whole ten-thousandths, so that they add up exactly."""
@@ -124,10 +130,16 @@ def innocence(f: Facts, kinds: Sequence[str]) -> float:
     return min(1.0, -sum(_innocent(f, kinds).values()) / HOUSEHOLD) if f.users > 1 else 0.0
 
 
-def parts(f: Facts, kinds: Sequence[str]) -> tuple[RiskPart, ...]:
-    """Largest first. Their values add up to the risk."""
+def parts(f: Facts, kinds: Sequence[str], eased: float = 0.0, judged: Sequence[Judged] = ()) -> tuple[RiskPart, ...]:
+    """Largest first. Their values add up to the risk, less what verdicts on sharing ease it by."""
     texts = _texts(f, kinds)
     values = _values(f, kinds)
+    if judged:
+        said = "; ".join(f"{j.kind} {j.entity}: {j.why} ({j.who})" for j in judged)
+        texts["judged_innocent"], values["judged_innocent"] = (
+            f"judged innocent by a person: {said}",
+            -round(eased * UNIT),
+        )
     order = sorted(values, key=lambda code: (-abs(values[code]), code))
     return tuple(RiskPart(code, texts[code], values[code] / UNIT) for code in order)
 

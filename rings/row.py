@@ -52,6 +52,7 @@ def _row_of(ring: RingState, kinds: tuple[str, ...]) -> NDArray[np.float32]:
     n = max(1, f.users)
     values = [
         f.users, 0.0, f.young / n, f.departed / n, f.things, f.kinds, f.links / max(1, n * f.things),
-        f.within_day / n, f.fraud / n, risk.innocence(f, kinds), ring.risk if ring.risk_facts is not None else nan, 0.0,
+        f.within_day / n, f.fraud / n, min(1.0, risk.innocence(f, kinds) + ring.eased / risk.HOUSEHOLD),
+        ring.risk if ring.risk_facts is not None else nan, 0.0,
     ]  # fmt: skip
     return np.array(values, np.float32)

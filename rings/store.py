@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from rings import risk
 from rings.circles import Pull
 from rings.entry import RingEntry
 from rings.facts import Facts
@@ -173,7 +174,6 @@ def _dump_registry(writer: _Writer, registry: Registry) -> None:
     ))  # fmt: skip
     writer.ragged("rings.members", [r.members for r in rings])
     writer.ragged("rings.joined", [r.joined for r in rings])
-    writer.arrays["rings.risk"] = np.array([r.risk for r in rings], np.float64)
     writer.ragged("rings.facts", [r.facts for r in rings])
     writer.ragged("rings.risk_facts", [r.risk_facts or () for r in rings])
     writer.ints("rings.fresh", registry.fresh)
@@ -261,7 +261,7 @@ def _load_links(reader: _Reader, kinds: tuple[str, ...]) -> Links:
 
 def _load_registry(reader: _Reader, links: Links) -> Registry:
     registry = Registry(links)
-    fixed, risks = reader.ints("rings.fixed"), reader.raw("rings.risk").tolist()
+    fixed = reader.ints("rings.fixed")
     told = reader.ints("rings.history")
     rows = zip(
         reader.texts("rings.id"), reader.texts("rings.event"), reader.ragged("rings.members"),
@@ -270,11 +270,12 @@ def _load_registry(reader: _Reader, links: Links) -> Registry:
     for i, (ring_id, event, members, joined, facts, risk_facts) in enumerate(rows):
         number, tenant, born_us, changed_us = fixed[4 * i : 4 * i + 4]
         ring = RingState(number, ring_id, tenant, event, born_us)
-        ring.changed_us, ring.members, ring.joined, ring.risk = changed_us, tuple(members), array("q", joined), risks[i]
+        ring.changed_us, ring.members, ring.joined = changed_us, tuple(members), array("q", joined)
         ring.entries, ring.busted, quiet_us = told[3 * i], bool(told[3 * i + 1]), told[3 * i + 2]
         ring.quiet_us = None if quiet_us == NEVER else quiet_us
         ring.facts = Facts(*facts)
         ring.risk_facts = Facts(*risk_facts) if risk_facts else None
+        ring.risk = risk.risk(ring.risk_facts, links.kinds) if ring.risk_facts is not None else 0.0
         registry.rings[number] = registry.by_id[ring_id] = ring
         for u in members:
             registry.of[u] = ring

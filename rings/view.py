@@ -51,7 +51,7 @@ def whole(links: Links, ring: RingState, patterns: Patterns, settled_us: int) ->
     return Ring(
         summary=_summary(links, ring, patterns, shared),
         founding_event=ring.founding_event,
-        parts=risk.parts(ring.risk_facts, links.kinds) if ring.risk_facts is not None else (),
+        parts=risk.parts(ring.risk_facts, links.kinds, ring.eased, ring.judged) if ring.risk_facts is not None else (),
         members=tuple(members[:MOST_MEMBERS]),
         shared=_things(links, ring, shared),
         links=tuple(every[:MOST_LINKS]),

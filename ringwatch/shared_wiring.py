@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ingest.folder import DataFolder
     from ingest.keeper import Keeper
     from ingest.shared_scoring import SharedScoring
+    from ingest.stream import ScoringStream
     from ledger.sql_store import SqlLedger
     from rings.published import Told
     from roles.http_scoring import HttpScoring, Sweeper
@@ -108,18 +109,18 @@ def open_shared(settings: Settings, names: Sequence[str], tenants: Callable[[], 
 
         here = Shared(settings, kinds, schema, bus, topics, state, ledger, graph, DecisionsLog(bus, topics.decisions))
         _add_roles(here, names, tenants)
-        if here.scoring is not None:
-            _add_desk(here, opened)
+        decides = here.scoring or here.keeper
+        if decides is not None:
+            _add_desk(here, decides.stream, opened)
         here.closing = opened.pop_all()
         return here
 
 
-def _add_desk(here: Shared, opened: ExitStack) -> None:
-    """What investigators decide, for those who score."""
+def _add_desk(here: Shared, stream: ScoringStream, opened: ExitStack) -> None:
+    """What investigators decide, for those who score or keep rings."""
     from desk.watch import ListsWatch
 
-    assert here.scoring is not None
-    lists = here.scoring.stream.assessor.lists
+    lists = stream.assessor.lists
     assert lists is not None
     here.desk = open_desk(here.settings, shared=True)
     opened.callback(here.desk.close)

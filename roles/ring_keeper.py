@@ -84,7 +84,8 @@ class RingKeeperRole(Role):
             self._batch(messages)
         if self._telling.due():
             self._look_for_a_new_state()
-            if self._touched or self._published.marked:
+            self.keeper.stream.judge()
+            if self._touched or self._published.marked or self._published.judged_anew:
                 self._tell()
         self.keeper.snapshot()
 

@@ -28,9 +28,12 @@ VERDICTS = {"block": 1.0, "watch": 0.5, "allow": 0.0}
 """What the scorer says of an event whose entity is on the list; of several lists the first one counts."""
 
 
+INNOCENT = "innocent"
+
+
 class Entry(msgspec.Struct, frozen=True):
     verdict: str
-    """One of `VERDICTS`."""
+    """One of `VERDICTS`, or `INNOCENT`."""
     kind: str
     id: str
     owner: str
@@ -76,11 +79,14 @@ class Lists:
     def __init__(self, fixed: ListBook | None = None) -> None:
         self._fixed = fixed or ListBook()
         self.book = self._newest = self._fixed
+        self.innocent: tuple[Entry, ...] = ()
+        """What investigators say is shared innocently: for the rings, no event is decided by it."""
         self.trouble = ""
         """Why the entries of investigators may be old; empty when all is well."""
 
     def put(self, entries: Sequence[Entry]) -> None:
-        self._newest = ListBook((*self._fixed.entries, *entries))
+        self._newest = ListBook((*self._fixed.entries, *(e for e in entries if e.verdict in VERDICTS)))
+        self.innocent = tuple(e for e in entries if e.verdict == INNOCENT)
 
     def refresh(self) -> None:
         self.book = self._newest

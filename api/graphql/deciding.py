@@ -1,4 +1,4 @@
-"""Deciding over GraphQL: block, watch or allow an entity or a ring; who would be hit; undo; the audit trail."""
+"""Deciding over GraphQL: block, watch or allow an entity or a ring, judge sharing innocent; who would be hit; undo; the audit trail."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from api.problems import problem_of
 from desk import verdicts as v
 from desk.chain import Entry
 from ringwatch.errors import BadInput, Conflict, NotFound
+from scorers.lists import INNOCENT
 
 T = TypeVar("T")
 _MOST_ACTS = _MOST_ENTRIES = 100
@@ -27,7 +28,7 @@ _MOST_ACCOUNTS = 200
 @strawberry.type(description="A decision about an entity or a whole ring; it is undone as one")
 class Act:
     id: str = strawberry.field(description="Stands in the audit trail, too")
-    verdict: str = strawberry.field(description="block, watch or allow")
+    verdict: str = strawberry.field(description="block, watch, allow, or innocent")
     kind: str = strawberry.field(description="Kind of the entity, or ring")
     target: str = strawberry.field(description="The entity, or the ring")
     who: str = strawberry.field(description="Who decided")
@@ -100,7 +101,7 @@ class AuditPage:
 
 @strawberry.input(description="What is to be decided. Name `kind` and `id` of an entity, or a `ring`")
 class Decision:
-    verdict: str = strawberry.field(description="block, watch or allow")
+    verdict: str = strawberry.field(description="block, watch, allow, or innocent")
     reason: str = strawberry.field(description="Why; stands with every event it decides, and in the audit trail")
     kind: str | None = strawberry.field(default=None, description="Kind of the entity")
     id: str | None = strawberry.field(default=None, description="The entity")
@@ -150,7 +151,9 @@ class DecidingQueries:
 
 @strawberry.type
 class DecidingMutations:
-    @described("Block, watch or allow an entity or a ring: events that are scored from now on are decided by it")
+    @described("Block, watch or allow an entity or a ring: events that are scored from now on are decided by it. `innocent`: users share this "
+               "device, card, address, ... as a household, a shop or a campus does, so that it no longer speaks against the rings that "
+               "lean on it")  # fmt: skip
     def decide(self, info: Info[Any, Any], input: Decision) -> ActResult:
         return or_refused(lambda: _decide(context_of(info), input))
 
@@ -172,6 +175,8 @@ def _decide(context: Context, wanted: Decision) -> Act:
     context.who.need("act")
     here = context.here
     about = b.target_of(here, wanted.kind, wanted.id, wanted.ring)
+    if wanted.verdict == INNOCENT:
+        b.can_be_innocent(here, about)
     entities = b.entities_of(here, context.tenant, about, shared=wanted.shared)
     until_us = None if wanted.until is None else reads.time_of(wanted.until, "until")
     wish = v.Wish(context.tenant, context.who.name, wanted.verdict, about, entities, wanted.reason, until_us)

@@ -28,5 +28,5 @@ def test_from_the_alert_to_the_block_and_back(fault_servers: Servers, folder: Pa
         investigate(f"http://127.0.0.1:{cluster.ports[f'{WHOLE[0]}/0']}", events)
         desk = open_desk(cluster.settings(), shared=True)
         assert desk.verify(cluster.tenant).troubles == ()
-        assert desk.head(cluster.tenant).number == 4
+        assert desk.head(cluster.tenant).number == 6
         desk.close()

@@ -19,6 +19,8 @@ WHY = """query($a: String!) { explanation(alertId: $a) { eventId score level add
 BLAST = "query($r: String!) { blastRadius(ring: $r) { entries accounts neverFlagged longClean cuts } }"
 BLOCK = """mutation($r: String!) { decide(input: {verdict: "block", ring: $r, reason: "one device, many accounts"}) { __typename
   ... on Act { id entries } ... on Refused { message } } }"""
+INNOCENT = """mutation($k: String, $i: String) { decide(input: {verdict: "innocent", kind: $k, id: $i, reason: "a shop's tablet"}) {
+  __typename ... on Act { id } ... on Refused { message } } }"""
 UNDO = 'mutation($a: String!) { undo(actId: $a, reason: "the bank cleared them") { __typename ... on Act { undoneAt } ... on Refused { message } } }'
 CASE = "query($r: String!) { cases(filter: {ring: $r}) { items { id version status alertCount priority } } }"
 CLAIM = "mutation($c: String!) { claimCase(id: $c) { __typename ... on Case { claimedBy version } ... on Refused { message } } }"
@@ -27,6 +29,8 @@ CLOSE = """mutation($c: String!) { closeCase(id: $c, outcome: "fraud", reason: "
 TRAIL = "query { audit(first: 20) { items { did target who why hash } } }"
 REPLAY = "query($a: String, $e: String) { replay(alertId: $a, eventId: $e) { identical differences { what } } }"
 _WAIT_S, _ALERT_S = 60.0, 3.0
+_PAST_A_MARK = 300
+"""Events of ten hours: the risk of a ring is worked out every six."""
 
 
 class Investigator:
@@ -101,13 +105,26 @@ def investigate(url: str, events: Sequence[dict[str, Any]]) -> None:
         assert who.ask(UNDO, a=act["id"])["undo"]["undoneAt"]
         freed = who.score({**before, "event_id": "after-the-undo", "at": events[sent]["at"]})
         assert not any(r["code"] == "listed.blocked" for r in freed["reasons"])
+        for event in events[sent : sent + _PAST_A_MARK]:
+            who.score(event)
+        thing = who.until(RING, lambda found: found["ring"]["parts"], r=ring_id)["ring"]["shared"][0]
+        judged = who.ask(INNOCENT, k=thing["kind"], i=thing["entity"])["decide"]
+        assert judged["__typename"] == "Act", judged
+        eased = who.until(RING, _is_eased, r=ring_id)["ring"]
+        assert abs(sum(p["value"] for p in eased["parts"]) - eased["summary"]["risk"]) < 1e-6
+        assert who.ask(UNDO, a=judged["id"])["undo"]["undoneAt"]
+        who.until(RING, lambda found: not _is_eased(found), r=ring_id)
         assert who.ask(REPLAY, a=alert["id"])["replay"] == {"identical": True, "differences": []}
         found = who.until(REPLAY, lambda found: found["replay"] is not None, e="next-of-the-ring")["replay"]
         assert found == {"identical": True, "differences": []}
         did = [e["did"] for e in who.ask(TRAIL)["audit"]["items"]]
-        assert did == ["undo", "case.close", "block", "case.claim"]
+        assert did == ["undo", "innocent", "undo", "case.close", "block", "case.claim"]
     finally:
         who.close()
+
+
+def _is_eased(found: Any) -> bool:
+    return "judged_innocent" in {p["code"] for p in found["ring"]["parts"]}
 
 
 def _first_ring_alert(

@@ -135,6 +135,41 @@ def test_a_ring_is_blocked_as_a_whole(client: TestClient) -> None:
     assert send(client, "r-n", at + timedelta(minutes=12), user="r-u-2", device="clean")["action"] != "block"
 
 
+def test_sharing_that_is_judged_innocent_no_longer_speaks_against_rings(client: TestClient) -> None:
+    at = START + 124 * DAY
+    for n in range(4):
+        for k, type_ in enumerate(("signup", "payment")):
+            body = {
+                "event_id": f"j-{n}-{k}",
+                "type": type_,
+                "at": (at + timedelta(minutes=5 * n + k)).isoformat(),
+                "amount": 5.0,
+            }
+            assert client.post("/v1/score", json=body | {"user": f"j-u-{n}", "device": "j-d"}).status_code == 200
+    later = send(client, "j-x", at + DAY, user="j-u-0", device="j-d")
+    query = "query($r: String!) { ring(id: $r) { summary { risk } parts { code text value } } }"
+    before = ask(client, query, r=later["ring"])["ring"]
+    assert before["summary"]["risk"] > 0.5
+    act = decide(client, verdict="innocent", kind="device", id="j-d", reason="the library's terminal")
+    after = ask(client, query, r=later["ring"])["ring"]
+    assert after["summary"]["risk"] == 0.0
+    part = next(p for p in after["parts"] if p["code"] == "judged_innocent")
+    assert part["text"] == "judged innocent by a person: device j-d: the library's terminal (local)"
+    assert round(sum(p["value"] for p in after["parts"]), 9) == 0.0
+    assert ask(client, 'query { replay(eventId: "j-x") { identical } }')["replay"]["identical"]
+    ask(client, UNDO, a=act["id"])
+    assert ask(client, query, r=later["ring"])["ring"]["summary"] == before["summary"]
+    trail = ask(client, 'query { audit(kind: "device", target: "j-d") { items { did why } } }')["audit"]["items"]
+    assert [(e["did"], e["why"]) for e in trail] == [("undo", "a mistake"), ("innocent", "the library's terminal")]
+
+
+def test_what_makes_no_ring_is_not_judged_innocent(client: TestClient) -> None:
+    for kind in ("ip", "user"):
+        found = decide(client, verdict="innocent", kind=kind, id="x")
+        assert (found["code"], found["field"]) == ("invalid", "kind")
+        assert f"no ring leans on a {kind}" in found["message"]
+
+
 @pytest.mark.parametrize(
     ("given", "code", "field"),
     [
