@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api import reads
 from api.served import Served
 from desk.verdicts import Target
-from graph.store import EntityRef, Node
+from graph.store import EntityRef, StoredEntity
 from ingest.values import show
 from rings.ring import Ring
-from ringwatch.errors import BadInput, NotFound
+from ringwatch.errors import BadInput
 from ringwatch.model import DAY_US, Event, Strength
 
 RING = "ring"
@@ -31,7 +31,7 @@ class Account:
     """A user that would be hit; what the graph does not know yet is None."""
 
     user: str
-    node: Node | None
+    node: StoredEntity | None
     long_clean: bool
     open_orders: int = 0
     open_minor: int = 0
@@ -104,18 +104,16 @@ def blast(here: Served, tenant: str, about: Target, *, shared: bool = True) -> B
     graph, cuts = here.graph, []
     if graph is None:
         cuts.append("there is no graph here: only accounts that are named themselves are told")
-    users: dict[str, Node | None] = {id_: None for kind, id_ in entities if kind == _USER}
-    for kind, id_ in entities if graph is not None else ():
-        assert graph is not None
-        ref = EntityRef(tenant, kind, id_)
-        if kind == _USER:
-            if len(users) > _MOST_LOOKED_UP:
-                continue
-            users[id_] = next(iter(_nodes(here, ref, 1)[0]), None)
-            continue
-        nodes, cut = _nodes(here, ref, _MOST_LINKS)
-        cuts += cut
-        users |= {n.ref.id: n for n in nodes if n.depth == 1 and n.ref.kind == _USER}
+    users: dict[str, StoredEntity | None] = {id_: None for kind, id_ in entities if kind == _USER}
+    if graph is not None:
+        named = [EntityRef(tenant, _USER, user) for user in users]
+        things = [EntityRef(tenant, kind, id_) for kind, id_ in entities if kind != _USER]
+        found = graph.surroundings(things, also=named, cap=_MOST_LINKS, limit=_MOST_LOOKED_UP)
+        near = dict.fromkeys([*named, *(ref for some in found.linked.values() for ref in some if ref.kind == _USER)])
+        users = {ref.id: found.entities.get(ref) for ref in near}
+        for ref, links in found.linked.items():
+            if (degree := found.degrees[ref]) > len(links):
+                cuts.append(f"{ref.kind} {ref.id}: {len(links):,} of {degree:,} links read")
     if len(users) > _MOST_LOOKED_UP:
         cuts.append(f"of {len(users):,} accounts {_MOST_LOOKED_UP:,} were looked at")
     now_us = here.engine.ask_from(lambda scoring: scoring.stream.watermark_us)
@@ -124,15 +122,6 @@ def blast(here: Served, tenant: str, about: Target, *, shared: bool = True) -> B
     accounts = [_account(user, node, now_us, orders.get(user, ())) for user, node in users.items()]
     accounts.sort(key=lambda a: (not a.long_clean, not a.never_flagged, a.user))
     return Blast(about, entities, tuple(accounts), tuple(cuts))
-
-
-def _nodes(here: Served, ref: EntityRef, most: int) -> tuple[Iterable[Node], list[str]]:
-    assert here.graph is not None
-    try:
-        found = here.graph.neighbourhood(ref, hops=1, degree_cap=most, limit=most + 1)
-    except NotFound:
-        return (), []
-    return found.nodes, list(found.cuts) if most > 1 else []
 
 
 def _open_orders(
@@ -153,7 +142,7 @@ def _open_orders(
     return found, [cut] if len(events) == _MOST_EVENTS else []
 
 
-def _account(user: str, node: Node | None, now_us: int | None, orders: Sequence[Event]) -> Account:
+def _account(user: str, node: StoredEntity | None, now_us: int | None, orders: Sequence[Event]) -> Account:
     """`now_us`: the newest event's time."""
     old = node is not None and now_us is not None and now_us - node.first_seen_us >= LONG_DAYS * DAY_US
     long_clean = old and node is not None and node.alerts == 0

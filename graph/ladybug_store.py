@@ -24,12 +24,10 @@ from numpy.typing import NDArray
 
 from cypher.load import load
 from graph.ladybug_rows import rows_of
-from graph.path import path_between
-from graph.store import EVERY_LINK, EntityRef, GraphBatch, LinkFilter, Neighbourhood
-from graph.store import Path as FoundPath
-from graph.traverse import LinksOf, StoredEntity, StoredLink, most_recent, walk
-from graph.uid import uid_of
-from ringwatch.errors import BadInput, Conflict, Corrupt, NotFound, Unavailable
+from graph.reads import GraphReads, T
+from graph.store import EntityRef, GraphBatch, LinkFilter, StoredEntity
+from graph.traverse import LinkReader, LinksOf, StoredLink, most_recent
+from ringwatch.errors import Conflict, Corrupt, Unavailable
 from ringwatch.model import Kind
 
 SCHEMA = ("schema_entity", "schema_linked", "schema_tally", "schema_applied", "schema_layout")
@@ -47,7 +45,7 @@ replays them from its log (30 us a row)."""
 log = logging.getLogger(__name__)
 
 
-class LadybugGraph:
+class LadybugGraph(GraphReads):
     """`GraphStore` on a LadybugDB file. Safe to call from several threads: calls take turns.
 
     `fold_min_rows`: rows added before the first fold; `slice_rows`: rows merged at once. `buffer_bytes`: most memory the engine takes for pages.
@@ -110,32 +108,9 @@ class LadybugGraph:
                 self._positions[partition] = int(stored[0]["position"]) if stored else -1
             return self._positions[partition]
 
-    def neighbourhood(
-        self,
-        root: EntityRef,
-        *,
-        hops: int = 2,
-        degree_cap: int = 50,
-        limit: int = 500,
-        wanted: LinkFilter = EVERY_LINK,
-    ) -> Neighbourhood:
-        for name, value, least in (("hops", hops, 0), ("degree_cap", degree_cap, 1), ("limit", limit, 1)):
-            if value < least:
-                raise BadInput(f"neighbourhood {name}={value}", hint=f"{name} is at least {least}")
+    def _asking(self, name: str, work: Callable[[LinkReader], T]) -> T:
         with self._lock:
-            found = walk(_Reader(self), uid_of(root), hops=hops, degree_cap=degree_cap, limit=limit, wanted=wanted)
-        if found is None:
-            raise NotFound(
-                f"no {root.kind} {root.id!r} in tenant {root.tenant!r}",
-                hint="the graph knows an entity once an event that names it has been written; check kind and id",
-            )
-        return found
-
-    def path(
-        self, start: EntityRef, end: EntityRef, *, max_hops: int = 6, degree_cap: int = 200, limit: int = 2000
-    ) -> FoundPath | None:
-        with self._lock:
-            return path_between(_Reader(self), start, end, max_hops=max_hops, degree_cap=degree_cap, limit=limit)
+            return work(_Reader(self))
 
     def counts(self) -> dict[str, int]:
         with self._lock:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graph.neo4j_connection import Statements
-from graph.store import EVERY_LINK, EntityRef, LinkFilter
-from graph.traverse import LinksOf, StoredEntity, StoredLink
+from graph.store import EVERY_LINK, EntityRef, LinkFilter, StoredEntity
+from graph.traverse import LinksOf, StoredLink
 
 LINKS_A_STEP = 100_000
 """Stored links looked at for one step of a walk. Neo4j has no order of a node's links by time, so finding the latest of a

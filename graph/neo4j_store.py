@@ -8,7 +8,7 @@ See `docs/graph.md` for what is stored and what it costs.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from graph.neo4j_connection import Limits, Neo4jConnection, Statements, one
@@ -17,22 +17,11 @@ from graph.neo4j_names import type_of
 from graph.neo4j_reader import LINKS_A_STEP, Neo4jReader
 from graph.neo4j_rows import columns_of
 from graph.neo4j_shown import write_alerts, write_rings
-from graph.path import path_between
+from graph.reads import GraphReads, T
 from graph.shown import EntityKey, RingShown
-from graph.store import (
-    COLD_LINKS,
-    EVERY_LINK,
-    ColdEntity,
-    ColdLink,
-    EntityRef,
-    GraphBatch,
-    LinkFilter,
-    Neighbourhood,
-)
-from graph.store import Path as FoundPath
-from graph.traverse import walk
+from graph.store import COLD_LINKS, ColdEntity, ColdLink, EntityRef, GraphBatch
+from graph.traverse import LinkReader
 from graph.uid import uid_of
-from ringwatch.errors import BadInput, NotFound
 from ringwatch.model import Alert, Kind
 
 DIGEST_PAGE = 20_000
@@ -41,7 +30,7 @@ COLD_SCAN = 1_000
 """Links looked at for each cold entity."""
 
 
-class Neo4jGraph:
+class Neo4jGraph(GraphReads):
     """`GraphStore` on a Neo4j 5.26 or newer. Safe to call from several threads and processes.
 
     Several writers may apply batches at once, each to its own partition; of two that apply the same batch one does. After
@@ -89,39 +78,8 @@ class Neo4jGraph:
     def applied_position(self, partition: str = "0") -> int:
         return int(one(self._connection.rows("read_position", partition=partition), "position", -1))
 
-    def neighbourhood(
-        self,
-        root: EntityRef,
-        *,
-        hops: int = 2,
-        degree_cap: int = 50,
-        limit: int = 500,
-        wanted: LinkFilter = EVERY_LINK,
-    ) -> Neighbourhood:
-        for name, value, least in (("hops", hops, 0), ("degree_cap", degree_cap, 1), ("limit", limit, 1)):
-            if value < least:
-                raise BadInput(f"neighbourhood {name}={value}", hint=f"{name} is at least {least}")
-
-        def work(statements: Statements) -> Neighbourhood | None:
-            reader = Neo4jReader(statements, self._links_a_step)
-            return walk(reader, uid_of(root), hops=hops, degree_cap=degree_cap, limit=limit, wanted=wanted)
-
-        found = self._connection.read("neighbourhood", work)
-        if found is None:
-            raise NotFound(
-                f"no {root.kind} {root.id!r} in tenant {root.tenant!r}",
-                hint="the graph knows an entity once an event that names it has been written; check kind and id",
-            )
-        return found
-
-    def path(
-        self, start: EntityRef, end: EntityRef, *, max_hops: int = 6, degree_cap: int = 200, limit: int = 2000
-    ) -> FoundPath | None:
-        def work(statements: Statements) -> FoundPath | None:
-            reader = Neo4jReader(statements, self._links_a_step)
-            return path_between(reader, start, end, max_hops=max_hops, degree_cap=degree_cap, limit=limit)
-
-        return self._connection.read("path", work)
+    def _asking(self, name: str, work: Callable[[LinkReader], T]) -> T:
+        return self._connection.read(name, lambda statements: work(Neo4jReader(statements, self._links_a_step)))
 
     def counts(self) -> dict[str, int]:
         kinds = {row["kind"]: row["entities"] for row in self._connection.rows("read_kind_counts")}

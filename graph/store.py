@@ -7,7 +7,7 @@ redelivery is harmless. Merging is order-independent: earliest first_seen, lates
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -139,6 +139,28 @@ class Path:
     """One sentence for each bound that left something out: there may be a shorter way through what they name."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredEntity:
+    ref: EntityRef
+    first_seen_us: int
+    last_seen_us: int
+    events: int
+    amount_minor: int
+    alerts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Of some entities what is linked to each."""
+
+    entities: Mapping[EntityRef, StoredEntity]
+    """Of what is linked and what was asked for besides."""
+    linked: Mapping[EntityRef, Sequence[EntityRef]]
+    """Latest first; an entity that is not known has nothing or is missing."""
+    degrees: Mapping[EntityRef, int]
+    """All its links, read or not."""
+
+
 class ColdLink(msgspec.Struct, frozen=True, gc=False):
     """A link of a cold entity, by its far end."""
 
@@ -208,6 +230,14 @@ class GraphStore(Protocol):
 
         No way leads through an entity with more than `degree_cap` links; of an end with more the most recent are read. At most
         `limit` entities are looked at from either end. Raises `NotFound` when an end is unknown.
+        """
+        ...
+
+    def surroundings(
+        self, refs: Sequence[EntityRef], *, also: Sequence[EntityRef] = (), cap: int, limit: int
+    ) -> Surroundings:
+        """What is linked to each of these by its most recent `cap` links; the first `limit` of `also` and of what is linked, where known,
+        as entities. As many reads however many they are.
         """
         ...
 

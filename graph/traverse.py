@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from graph.store import EVERY_LINK, EntityRef, Link, LinkFilter, Neighbourhood, Node
+from graph.store import EVERY_LINK, Link, LinkFilter, Neighbourhood, Node, StoredEntity
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +22,6 @@ class StoredLink:
     events: int
     amount_minor: int
     fails: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEntity:
-    ref: EntityRef
-    first_seen_us: int
-    last_seen_us: int
-    events: int
-    amount_minor: int
-    alerts: int
 
 
 @dataclass(frozen=True, slots=True)

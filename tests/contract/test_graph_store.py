@@ -248,6 +248,28 @@ def test_a_link_past_the_cap_but_read_from_its_other_end_is_no_cut(store: GraphS
     assert near.cuts == ()
 
 
+def test_surroundings_of_many_are_what_each_is_linked_to(store: GraphStore) -> None:
+    users = [ref("user", f"h{i:02}") for i in range(12)]
+    store.apply(
+        batch(1, *(link(u, D1, 1, last=100 + i) for i, u in enumerate(users)), link(U1, D2, 1), link(U1, D1, 1))
+    )
+    store.apply(batch(2, link(users[0], D2, 2, last=7)))
+    store.apply(GraphBatch([entity(U3, alerts=2)], [], 3))
+    nobody = ref("device", "nothing"), ref("user", "1:nobody")
+    found = store.surroundings([D1, D2, nobody[0]], also=[U3, nobody[1]], cap=4, limit=100)
+    assert found.linked[D1] == users[:-5:-1]
+    assert found.linked[D2] == [users[0], U1]
+    assert not found.linked.get(nobody[0])
+    assert (found.degrees[D1], found.degrees[D2]) == (13, 2)
+    assert found.entities.keys() == {U3, U1, users[0], *users[-4:]}
+    assert found.entities[U3].alerts == 2
+    assert found.entities[users[0]].last_seen_us == 100
+    few = store.surroundings([D1, D2], also=[U3], cap=4, limit=3)
+    assert few.entities.keys() == {U3, users[-1], users[-2]}
+    assert few.linked == {D1: found.linked[D1], D2: found.linked[D2]}
+    assert store.surroundings([], cap=1, limit=1).entities == {}
+
+
 def bounds_hold(near: Neighbourhood, *, hops: int, degree_cap: int, limit: int) -> None:
     depth = {n.ref: n.depth for n in near.nodes}
     assert near.nodes[0].ref == near.root
