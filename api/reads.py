@@ -10,7 +10,9 @@ from api.answers import AlertEvent
 from api.cursor import read_cursor, write_cursor
 from api.engine import Engine
 from api.served import Served
+from desk.cases import outcomes_of
 from explain.explanation import Explanation, explain
+from explain.similar import Similar, similar
 from ingest.scoring import Scoring
 from ingest.values import check_time, show
 from ledger.queries import AlertFilter
@@ -23,6 +25,9 @@ MOST_ALERTS, MOST_EVENTS, MOST_RINGS = 200, 100, 500
 MAX_TEXT = 256
 PEERS = 400
 """Earlier events that say what is usual."""
+_COMPARED = 500
+"""Earlier alerts looked at for those alike."""
+_OUTCOME = {"fraud": "fraud", "good": "false_positive"}
 
 
 def alert_filter(given: dict[str, str | None]) -> AlertFilter:
@@ -98,6 +103,30 @@ def explained(here: Served, then: StoredAssessment) -> Explanation:
     """Raises NotFound, Corrupt where what made the decision is not there any more."""
     peers = here.ledger.calm_before(then.assessment.tenant, then.assessment.event_id, limit=PEERS)
     return explain(here.past, then, peers)
+
+
+def alike(here: Served, tenant: str, then: StoredAssessment, first: int) -> list[tuple[Similar, str | None]]:
+    """Alerts that had ended before an event and are like it, with what they turned out to be: the outcome of their case, else what their
+    accounts and highest scored events are labelled; None where nobody has said."""
+    wanted = AlertFilter(until_us=then.event.at_us)
+    earlier, _ = here.ledger.alert_page(tenant, wanted, limit=_COMPARED, after=None)
+    reasons = here.ledger.reasons(tenant, [a.top_event_id for a in earlier])
+    found = similar(then.assessment.reasons, ((a, reasons.get(a.top_event_id, ())) for a in earlier), most=first)
+    outcomes = outcomes_of(here.desk, tenant, [s.alert.alert_id for s in found])
+    users = sorted({user for s in found for user in s.alert.accounts})
+    labels = here.ledger.labels_of(tenant, "event", [s.alert.top_event_id for s in found])
+    labels |= here.ledger.labels_of(tenant, "user", users)
+    said: dict[tuple[str, str], set[str]] = {}
+    for label in labels:
+        said.setdefault((label.target_kind, label.target_id), set()).add(_OUTCOME[label.label])
+    return [(s, outcomes.get(s.alert.alert_id) or _labelled(s.alert, said)) for s in found]
+
+
+def _labelled(alert: Alert, said: dict[tuple[str, str], set[str]]) -> str | None:
+    """Fraud where anything of it is."""
+    about = ("event", alert.top_event_id), *(("user", user) for user in alert.accounts)
+    found = set().union(*(said.get(one, set()) for one in about))
+    return min(found, key=list(_OUTCOME.values()).index, default=None)
 
 
 def alert_event(stored: StoredAssessment) -> AlertEvent:

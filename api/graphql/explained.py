@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import strawberry
+from typing import Any
 
+import strawberry
+from strawberry.types import Info
+
+from api import reads
 from api.graphql import types as t
+from api.graphql.context import bounded, context_of, described
 from explain import explanation as e
 from explain import replay as r
 from explain.changes import Change, WithoutEntity
 from explain.what_if import Outcome
+from ledger.store import StoredAssessment
+
+_MOST_SIMILAR = 20
 
 
 @strawberry.type(description="One thing changed: an entity thought away, or a feature as it usually is")
@@ -66,8 +74,20 @@ class Habit:
     text: str = strawberry.field(description="In words")
 
 
+@strawberry.type(description="An earlier alert that is like this decision")
+class SimilarAlert:
+    alert: t.Alert = strawberry.field(description="The alert")
+    similarity: float = strawberry.field(description="Cosine of what each reason carries, 0.5 to 1")
+    reasons: list[str] = strawberry.field(description="Codes of the reasons that both have, the weightiest first")
+    outcome: str | None = strawberry.field(
+        description="fraud, false_positive or not_sure: of its case, else by labels of its accounts and its highest scored event; null "
+        "where nobody has said"
+    )
+
+
 @strawberry.type(description="Why an event was given what it was; from what was stored with the decision alone")
 class Explanation:
+    then: strawberry.Private[StoredAssessment]
     event_id: str = strawberry.field(description="The event; of an alert its highest scored one")
     score: float = strawberry.field(description="Probability of fraud")
     level: str = strawberry.field(description="LOW, MEDIUM, HIGH or CRITICAL")
@@ -85,6 +105,15 @@ class Explanation:
     peers: int = strawberry.field(description="Earlier events without an alert that the usual is taken from")
     of_type: bool = strawberry.field(description="Whether these are of the event's type")
     summary: list[str] = strawberry.field(description="Sentences for the file, made of these numbers")
+
+    @described("Alerts like it that had ended before, the most alike first, of the latest 500; at most 20")
+    def similar(self, info: Info[Any, Any], first: int = 5) -> list[SimilarAlert]:
+        context = context_of(info)
+        found = reads.alike(context.here, context.tenant, self.then, bounded(first, _MOST_SIMILAR))
+        return [
+            SimilarAlert(alert=t.alert_of(s.alert), similarity=s.similarity, reasons=list(s.reasons), outcome=outcome)
+            for s, outcome in found
+        ]
 
 
 @strawberry.type(description="Something that is not as it was")
@@ -116,9 +145,9 @@ def _what_if(o: Outcome) -> WhatIf:
     return WhatIf(changes=[_change(c) for c in o.changes], score=o.score, level=o.level, action=o.action, less=o.less)
 
 
-def explanation_of(found: e.Explanation) -> Explanation:
+def explanation_of(found: e.Explanation, then: StoredAssessment) -> Explanation:
     return Explanation(
-        event_id=found.event_id, score=found.score, level=found.level, action=found.action,
+        then=then, event_id=found.event_id, score=found.score, level=found.level, action=found.action,
         reasons=[t.reason_of(x) for x in found.reasons], adds_up_to=found.adds_up_to,
         evidence=[
             EvidenceLink(

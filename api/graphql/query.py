@@ -23,9 +23,9 @@ from api.graphql.deciding import DecidingMutations, DecidingQueries
 from api.graphql.limits import MOST_TOKENS, Limits
 from api.graphql.streams import Subscription
 from explain.replay import replay
-from graph.store import EntityRef, Node
+from graph.store import EntityRef, StoredEntity
 from rings import ring as rings
-from ringwatch.errors import BadInput, NotFound
+from ringwatch.errors import BadInput
 
 MOST_NEIGHBOURS, MOST_MEMBERS, MOST_LINKS = 50, 1000, 2000
 
@@ -144,7 +144,7 @@ class Query(CaseQueries, DecidingQueries):
     ) -> x.Explanation | None:
         context = _context(info)
         found = reads.decided(context.here, context.tenant, alert_id, event_id)
-        return None if found is None else x.explanation_of(reads.explained(context.here, found))
+        return None if found is None else x.explanation_of(reads.explained(context.here, found), found)
 
     @_field("A decision made anew from what was stored with it: identical to the bit, or what differs; of an alert its highest scored "
             "event. Null when there is none")  # fmt: skip
@@ -162,11 +162,9 @@ class Query(CaseQueries, DecidingQueries):
         finding.known_kind(context.here, kind, "kind")
         if not reads.is_id(id):
             return None
-        try:
-            found = graph.neighbourhood(EntityRef(context.tenant, kind, id), hops=1, degree_cap=1, limit=1)
-        except NotFound:
-            return None
-        return _entity(found.nodes[0])
+        ref = EntityRef(context.tenant, kind, id)
+        found = graph.surroundings([ref], also=[ref], cap=1, limit=1)
+        return _entity(found.entities[ref], found.degrees.get(ref, 0)) if ref in found.entities else None
 
     @_field("What has this identifier, of whatever kind: events, alerts, rings, entities; then what has one that begins with it (rings: "
             "whole ones only). At most 50")  # fmt: skip
@@ -218,10 +216,10 @@ class Mutation(CaseMutations, DecidingMutations):
     """What people do; all of it is in the audit trail. Needs a key that may `act`."""
 
 
-def _entity(node: Node) -> Entity:
+def _entity(e: StoredEntity, degree: int) -> Entity:
     return Entity(
-        kind=node.ref.kind, id=node.ref.id, first_at=t.time(node.first_seen_us), last_at=t.time(node.last_seen_us),
-        events=node.events, alerts=node.alerts, amount_minor=t.Long(node.amount_minor), degree=node.degree,
+        kind=e.ref.kind, id=e.ref.id, first_at=t.time(e.first_seen_us), last_at=t.time(e.last_seen_us),
+        events=e.events, alerts=e.alerts, amount_minor=t.Long(e.amount_minor), degree=degree,
     )  # fmt: skip
 
 
