@@ -27,7 +27,8 @@ def close_case(
     if label is not None:
         named = accounts
         if named is None:
-            named = cases.accounts_of(here.desk, who.tenant, case_id, limit=MOST_LABELLED + 1)
+            found = cases.accounts_of(here.desk, who.tenant, [case_id], limit=MOST_LABELLED + 1)
+            named = found.get(case_id, [])
         _check(named)
         _label(here, who.tenant, named, label)
     return cases.close(here.desk, who, case_id, outcome, reason, version)

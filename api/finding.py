@@ -11,7 +11,7 @@ from api.reads import MAX_TEXT, is_id, ring_question
 from api.served import Served
 from graph.store import EntityRef, LinkFilter, Path
 from ingest.values import check_text, check_time, show, time_text
-from ledger.entity_queries import EntityEvent, EventFilter
+from ledger.entity_queries import EntityEvent, EventFilter, Place
 from ringwatch.errors import BadInput, Unavailable
 from ringwatch.model import type_names
 
@@ -106,7 +106,8 @@ def search(here: Served, tenant: str, text: str, *, first: int) -> list[Hit]:
         for rank, hit in enumerate(hits)
     ]
     nearest = sorted(ranked, key=lambda r: r[:3])[:first]
-    return [Hit(hit.kind, hit.id, hit.text or _last(here, tenant, hit)) for *_, hit in nearest]
+    last = here.ledger.last_events(tenant, [(hit.kind, hit.id) for *_, hit in nearest if not hit.text])
+    return [Hit(hit.kind, hit.id, hit.text or _last(hit.kind, last.get((hit.kind, hit.id)))) for *_, hit in nearest]
 
 
 def _hits(here: Served, tenant: str, text: str, first: int) -> Iterator[list[Hit]]:
@@ -135,6 +136,5 @@ def _event(x: EntityEvent) -> str:
     return f"{x.event.type}{who} at {time_text(x.event.at_us)}: {x.level}, {x.action}, score {x.score:.2f}"
 
 
-def _last(here: Served, tenant: str, hit: Hit) -> str:
-    last = here.ledger.last_event(tenant, hit.kind, hit.id)
-    return hit.kind if last is None else f"{hit.kind}, last in event {last[1]} at {time_text(last[0])}"
+def _last(kind: str, last: Place | None) -> str:
+    return kind if last is None else f"{kind}, last in event {last[1]} at {time_text(last[0])}"

@@ -10,7 +10,8 @@ from api.answers import AlertEvent
 from api.cursor import read_cursor, write_cursor
 from api.engine import Engine
 from api.served import Served
-from desk.cases import outcomes_of
+from desk.case import CLOSED
+from desk.cases import cases_of
 from explain.explanation import Explanation, explain
 from explain.similar import Similar, similar
 from ingest.scoring import Scoring
@@ -112,7 +113,8 @@ def alike(here: Served, tenant: str, then: StoredAssessment, first: int) -> list
     earlier, _ = here.ledger.alert_page(tenant, wanted, limit=_COMPARED, after=None)
     reasons = here.ledger.reasons(tenant, [a.top_event_id for a in earlier])
     found = similar(then.assessment.reasons, ((a, reasons.get(a.top_event_id, ())) for a in earlier), most=first)
-    outcomes = outcomes_of(here.desk, tenant, [s.alert.alert_id for s in found])
+    worked_on = cases_of(here.desk, tenant, [s.alert.alert_id for s in found])
+    outcomes = {alert_id: case.outcome for alert_id, case in worked_on.items() if case.status == CLOSED}
     users = sorted({user for s in found for user in s.alert.accounts})
     labels = here.ledger.labels_of(tenant, "event", [s.alert.top_event_id for s in found])
     labels |= here.ledger.labels_of(tenant, "user", users)

@@ -79,6 +79,6 @@ def priority(score: float, ring_risk: float, amount_minor: int) -> float:
     return max(score, ring_risk) * (amount_minor / 100 + 1.0)
 
 
-def case_of(row: Row[Any]) -> Case:
+def case_of(row: Row[Any] | tuple[Any, ...]) -> Case:
     """The table's columns are in the order of its fields."""
     return Case(*tuple(row))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, and_, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, exists, func, or_, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from desk import tables as t
@@ -39,6 +39,7 @@ class CaseFilter:
     overdue: bool = False
     ring: str | None = None
     account: str | None = None
+    alert: str | None = None
     snoozed: bool | None = False
     """None: both."""
 
@@ -66,7 +67,7 @@ def page(desk: Desk, tenant: str, wanted: CaseFilter, *, limit: int, after: Plac
 
 
 def _where(query: Select[Any], wanted: CaseFilter, now_us: int) -> Select[Any]:
-    c, s, u = t.cases.c, t.snoozes.c, t.case_accounts.c
+    c, s, u, a = t.cases.c, t.snoozes.c, t.case_accounts.c, t.case_alerts.c
     claimed = and_(c.claimed_by.is_not(None), c.claimed_until_us > now_us)
     if wanted.status is not None:
         query = query.where(c.status == wanted.status)
@@ -82,6 +83,8 @@ def _where(query: Select[Any], wanted: CaseFilter, now_us: int) -> Select[Any]:
         query = query.where(c.ring == wanted.ring)
     if wanted.account is not None:
         query = query.where(exists().where(u.tenant == c.tenant, u.case_id == c.case_id, u.user == wanted.account))
+    if wanted.alert is not None:
+        query = query.where(exists().where(a.tenant == c.tenant, a.case_id == c.case_id, a.alert_id == wanted.alert))
     if wanted.snoozed is not None:
         sleeps = exists().where(s.tenant == c.tenant, s.key == c.kind + ":" + c.entity, s.until_us > now_us)
         query = query.where(sleeps if wanted.snoozed else ~sleeps)
@@ -108,42 +111,59 @@ def newest_change(desk: Desk) -> int:
         return int(connection.scalar(select(t.numbers.c.value).where(t.numbers.c.name == CHANGES)) or 0)
 
 
-def notes(desk: Desk, tenant: str, case_id: str) -> list[Note]:
-    """In the order they were written."""
+def notes(desk: Desk, tenant: str, case_ids: Sequence[str]) -> dict[str, list[Note]]:
+    """Of each case that has any, in the order they were written."""
     c = t.case_notes.c
-    query = select(c.number, c.who, c.at_us, c.text).where(c.tenant == tenant, c.case_id == case_id).order_by(c.number)
+    query = select(c.case_id, c.number, c.who, c.at_us, c.text).where(c.tenant == tenant, c.case_id.in_(case_ids))
+    found: dict[str, list[Note]] = {}
     with desk.reading() as connection:
-        return [Note(*tuple(row)) for row in connection.execute(query)]
+        for case_id, *note in connection.execute(query.order_by(c.case_id, c.number)):
+            found.setdefault(case_id, []).append(Note(*note))
+    return found
 
 
-def alerts_of(desk: Desk, tenant: str, case_id: str, *, limit: int) -> list[str]:
-    c = t.case_alerts.c
-    query = select(c.alert_id).where(c.tenant == tenant, c.case_id == case_id).order_by(c.alert_id).limit(limit)
+def alerts_of(desk: Desk, tenant: str, case_ids: Sequence[str], *, limit: int) -> dict[str, list[str]]:
+    """Of each case, its alerts in order of their ids, at most so many."""
+    return _of_each(desk, t.case_alerts, t.case_alerts.c.alert_id, tenant, case_ids, limit)
+
+
+def accounts_of(desk: Desk, tenant: str, case_ids: Sequence[str], *, limit: int) -> dict[str, list[str]]:
+    """Of each case, its accounts by name, at most so many."""
+    return _of_each(desk, t.case_accounts, t.case_accounts.c.user, tenant, case_ids, limit)
+
+
+def _of_each(
+    desk: Desk, table: Table, column: ColumnElement[str], tenant: str, case_ids: Sequence[str], limit: int
+) -> dict[str, list[str]]:
+    c = table.c
+    place = func.row_number().over(partition_by=c.case_id, order_by=column).label("place")
+    mine = select(c.case_id, column.label("it"), place).where(c.tenant == tenant, c.case_id.in_(case_ids)).subquery()
+    query = select(mine.c.case_id, mine.c.it).where(mine.c.place <= limit).order_by(mine.c.case_id, mine.c.place)
+    found: dict[str, list[str]] = {}
     with desk.reading() as connection:
-        return list(connection.scalars(query))
+        for case_id, it in connection.execute(query):
+            found.setdefault(case_id, []).append(it)
+    return found
 
 
-def outcomes_of(desk: Desk, tenant: str, alert_ids: Sequence[str]) -> dict[str, str]:
-    """alert id -> what its case came to; of cases that are closed."""
-    a, c = t.case_alerts.c, t.cases.c
-    query = select(a.alert_id, c.outcome).join(t.cases, and_(c.tenant == a.tenant, c.case_id == a.case_id))
-    query = query.where(a.tenant == tenant, a.alert_id.in_(alert_ids), c.status == CLOSED, c.outcome.is_not(None))
+def cases_of(desk: Desk, tenant: str, alert_ids: Sequence[str]) -> dict[str, Case]:
+    """alert id -> the case it is in."""
+    a = t.case_alerts.c
+    query = select(a.alert_id, t.cases).join(
+        t.cases, and_(t.cases.c.tenant == a.tenant, t.cases.c.case_id == a.case_id)
+    )
     with desk.reading() as connection:
-        return {row.alert_id: row.outcome for row in connection.execute(query)}
+        rows = connection.execute(query.where(a.tenant == tenant, a.alert_id.in_(alert_ids)))
+        return {row[0]: case_of(row[1:]) for row in rows}
 
 
-def accounts_of(desk: Desk, tenant: str, case_id: str, *, limit: int) -> list[str]:
-    c = t.case_accounts.c
-    query = select(c.user).where(c.tenant == tenant, c.case_id == case_id).order_by(c.user).limit(limit)
+def snoozed_until(desk: Desk, tenant: str, case_ids: Sequence[str]) -> dict[str, int]:
+    """Of each case that sleeps, until when."""
+    c, s = t.cases.c, t.snoozes.c
+    query = select(c.case_id, s.until_us).join(t.snoozes, and_(s.tenant == c.tenant, s.key == c.kind + ":" + c.entity))
     with desk.reading() as connection:
-        return list(connection.scalars(query))
-
-
-def snoozed_until(desk: Desk, found: Case) -> int | None:
-    c = t.snoozes.c
-    query = select(c.until_us).where(c.tenant == found.tenant, c.key == found.key, c.until_us > desk.clock())
-    with desk.reading() as connection:
-        return connection.scalar(query)
+        rows = connection.execute(query.where(c.tenant == tenant, c.case_id.in_(case_ids), s.until_us > desk.clock()))
+        return {row.case_id: row.until_us for row in rows}
 
 
 def claim(desk: Desk, who: Who, case_id: str, minutes: int, version: int | None = None) -> Case:

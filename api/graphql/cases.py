@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import strawberry
@@ -13,10 +14,13 @@ from api.cursor import read_cursor, write_cursor
 from api.graphql import types as t
 from api.graphql.context import Context, bounded, context_of, described
 from api.graphql.deciding import Refused, or_refused
+from api.graphql.siblings import Siblings
+from api.served import Served
 from desk import cases as c
 from desk.case import CLOSED, OPEN, QUEUES
 from desk.case import Case as Kept
 from ringwatch.errors import BadInput
+from ringwatch.model import Alert
 
 _MOST_CASES, _MOST_ALERTS, _MOST_ACCOUNTS = 100, 200, 1000
 
@@ -66,28 +70,34 @@ class CaseLine:
 @strawberry.type(description="Alerts that one person looks at together")
 class Case(CaseLine):
     kept: strawberry.Private[Kept]
+    siblings: strawberry.Private[Siblings]
+    """By case id."""
 
     @described("Until when it sleeps; null when it does not")
     def snoozed_until(self, info: Info[Any, Any]) -> str | None:
-        until_us = c.snoozed_until(context_of(info).here.desk, self.kept)
+        desk, kept = context_of(info).here.desk, self.kept
+        until_us = self.siblings.read("snoozed", self.id, lambda ids: c.snoozed_until(desk, kept.tenant, ids))
         return None if until_us is None else t.time(until_us)
 
     @described("Its notes, in the order they were written")
     def notes(self, info: Info[Any, Any]) -> list[CaseNote]:
-        found = c.notes(context_of(info).here.desk, self.kept.tenant, self.id)
+        desk, kept = context_of(info).here.desk, self.kept
+        found = self.siblings.read("notes", self.id, lambda ids: c.notes(desk, kept.tenant, ids)) or ()
         return [CaseNote(number=n.number, who=n.who, at=t.time(n.at_us), text=n.text) for n in found]
 
     @described("Its alerts; at most 200")
     def alerts(self, info: Info[Any, Any], first: int = 20) -> list[t.Alert]:
-        here = context_of(info).here
-        ids = c.alerts_of(here.desk, self.kept.tenant, self.id, limit=bounded(first, _MOST_ALERTS))
-        found = here.ledger.alerts_by_id(self.kept.tenant, ids)
-        return [t.alert_of(a) for a in sorted(found, key=lambda a: (-a.last_at_us, a.alert_id))]
+        here, limit = context_of(info).here, bounded(first, _MOST_ALERTS)
+        found = self.siblings.read(("alerts", limit), self.id, lambda ids: _alerts(here, self.kept.tenant, ids, limit))
+        return [t.alert_of(a) for a in found or ()]
 
     @described("The accounts concerned, by name; at most 1,000")
     def accounts(self, info: Info[Any, Any], first: int = 100) -> list[str]:
-        limit = bounded(first, _MOST_ACCOUNTS)
-        return c.accounts_of(context_of(info).here.desk, self.kept.tenant, self.id, limit=limit)
+        desk, tenant, limit = context_of(info).here.desk, self.kept.tenant, bounded(first, _MOST_ACCOUNTS)
+        found = self.siblings.read(
+            ("accounts", limit), self.id, lambda ids: c.accounts_of(desk, tenant, ids, limit=limit)
+        )
+        return list(found or ())
 
 
 @strawberry.type(description="Cases, highest priority first")
@@ -118,6 +128,7 @@ class CaseFilter:
     overdue: bool = strawberry.field(default=False, description="Those past their time")
     ring: str | None = strawberry.field(default=None, description="Those that concern a ring")
     account: str | None = strawberry.field(default=None, description="Those that concern an account")
+    alert: str | None = strawberry.field(default=None, description="The one that an alert is in")
     snoozed: bool | None = strawberry.field(default=False, description="Those that sleep; null: both")
 
 
@@ -148,7 +159,8 @@ class CaseQueries:
         if len(found) == limit:
             more = write_cursor((0, f"{found[-1].priority.hex()} {found[-1].case_id}"), question)
         now_us = context.here.desk.clock()
-        return CasePage(items=[case_of(x, now_us) for x in found], next=more)
+        siblings = Siblings([x.case_id for x in found])
+        return CasePage(items=[case_of(x, now_us, siblings) for x in found], next=more)
 
     @described("How the queues stand, and where cases were closed too late")
     def queues(self, info: Info[Any, Any]) -> list[QueueReport]:
@@ -222,13 +234,21 @@ def _filter(context: Context, given: CaseFilter) -> c.CaseFilter:
         raise BadInput(f"status is {given.status!r}", hint=f"{OPEN} or {CLOSED}", field="status")
     if given.queue not in (None, *QUEUES):
         raise BadInput(f"queue is {given.queue!r}", hint=f"one of {', '.join(QUEUES)}", field="queue")
-    for name in ("claimed_by", "ring", "account"):
+    for name in ("claimed_by", "ring", "account", "alert"):
         value = getattr(given, name)
         if value is not None and not reads.is_id(value):
             raise BadInput(f"{name} is no identifier", hint=f"1 to {reads.MAX_TEXT} printable characters", field=name)
     claimed_by = context.who.name if given.mine else given.claimed_by
     return c.CaseFilter(
-        given.status, given.queue, claimed_by, given.unclaimed, given.overdue, given.ring, given.account, given.snoozed
+        given.status,
+        given.queue,
+        claimed_by,
+        given.unclaimed,
+        given.overdue,
+        given.ring,
+        given.account,
+        given.alert,
+        given.snoozed,
     )
 
 
@@ -243,8 +263,18 @@ def _place(after: str | None, question: list[Any]) -> c.Place | None:
         raise BadInput("after is not a cursor", hint="take it from `next` of the page before", field="after") from None
 
 
-def case_of(k: Kept, now_us: int) -> Case:
-    return Case(**vars(line_of(k, now_us)), kept=k)
+def case_of(k: Kept, now_us: int, siblings: Siblings | None = None) -> Case:
+    return Case(**vars(line_of(k, now_us)), kept=k, siblings=siblings or Siblings([k.case_id]))
+
+
+def _alerts(here: Served, tenant: str, case_ids: Sequence[str], limit: int) -> dict[str, list[Alert]]:
+    """Of each case, the latest first."""
+    ids = c.alerts_of(here.desk, tenant, case_ids, limit=limit)
+    found = {a.alert_id: a for a in here.ledger.alerts_by_id(tenant, [id_ for some in ids.values() for id_ in some])}
+    return {
+        case_id: sorted((found[i] for i in some if i in found), key=lambda a: (-a.last_at_us, a.alert_id))
+        for case_id, some in ids.items()
+    }
 
 
 def line_of(k: Kept, now_us: int) -> CaseLine:

@@ -94,8 +94,13 @@ def test_an_alert_opens_a_case_and_grows_it(office: Office) -> None:
     (again,) = followed(office, desk)
     assert (again.case_id, again.events, again.amount_minor, again.level) == (case.case_id, 3, 5000, "CRITICAL")
     assert (again.accounts, again.text, again.version) == (2, "stronger", case.version)
-    assert c.alerts_of(desk, "acme", case.case_id, limit=9) == ["a-acme-1"]
-    assert c.accounts_of(desk, "acme", case.case_id, limit=9) == ["u-1", "u-2"]
+    assert c.alerts_of(desk, "acme", [case.case_id, "none"], limit=9) == {case.case_id: ["a-acme-1"]}
+    assert c.accounts_of(desk, "acme", [case.case_id], limit=9) == {case.case_id: ["u-1", "u-2"]}
+    assert c.accounts_of(desk, "acme", [case.case_id], limit=1) == {case.case_id: ["u-1"]}
+    assert c.accounts_of(desk, "other", [case.case_id], limit=9) == {}
+    assert {a: x.case_id for a, x in c.cases_of(desk, "acme", ["a-acme-1", "none"]).items()} == {
+        "a-acme-1": case.case_id
+    }
 
 
 def test_what_belongs_together_is_one_case(office: Office) -> None:
@@ -229,7 +234,7 @@ def test_a_snooze_is_of_what_the_case_is_about(office: Office) -> None:
     one = next(x for x in followed(office, desk) if x.entity == "d-1")
     until_us = office.now_us + DAY_US
     slept = c.snooze(desk, ANNA, one.case_id, until_us, "asked the bank")
-    assert c.snoozed_until(desk, slept) == until_us
+    assert c.snoozed_until(desk, "acme", [slept.case_id, "none"]) == {slept.case_id: until_us}
     assert [x.entity for x in c.page(desk, "acme", c.CaseFilter(), limit=9)] == ["d-2"]
     assert [x.entity for x in c.page(desk, "acme", c.CaseFilter(snoozed=True), limit=9)] == ["d-1"]
     c.close(desk, ANNA, one.case_id, "not_sure", "done for now")
@@ -280,5 +285,5 @@ def test_all_of_it_is_in_the_trail_and_refusals_leave_nothing(office: Office) ->
     assert (reopened.status, reopened.outcome, reopened.closed_us) == ("open", None, None)
     did = [e.did for e in desk.entries("acme", limit=20)]
     assert did == ["case.reopen", "case.close", "case.note", "case.claim"]
-    assert [n.text for n in c.notes(desk, "acme", case.case_id)] == ["früher gesehen"]
+    assert [n.text for n in c.notes(desk, "acme", [case.case_id])[case.case_id]] == ["früher gesehen"]
     assert not desk.verify("acme").troubles

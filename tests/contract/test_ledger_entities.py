@@ -95,13 +95,13 @@ def test_every_entity_of_an_event_has_it_newest_first_in_pages_of_any_size(
             assert (x.level, x.action) == (given.level, given.action)
             assert x.alert_id == ("a1" if x.event.event_id == alerted else None)
     assert ledger.timeline("other", "merchant", "m1", ALL, limit=5, after=None) == ([], None)
-    newest = decisions.events[-1]
-    kind, id_ = next(iter(newest.entities.items()))
-    assert ledger.last_event("default", kind, id_) == (
-        max(e.at_us for e in decisions.events if e.entities.get(kind) == id_),
-        expected(decisions, kind, id_)[0],
-    )
-    assert ledger.last_event("default", "user", "nobody") is None
+    last = {
+        (kind, id_): max((e.at_us, e.event_id) for e in decisions.events if e.entities.get(kind) == id_)
+        for kind, id_ in things
+    }
+    assert ledger.last_events("default", [*things, ("user", "nobody"), things[0]]) == last
+    assert ledger.last_events("other", things) == {}
+    assert ledger.last_events("default", []) == {}
 
 
 def test_a_timeline_is_of_a_time_and_of_types(

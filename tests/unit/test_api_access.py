@@ -12,9 +12,10 @@ from typing import Any
 
 import jwt
 import pytest
-from graphql import GraphQLNonNull, get_named_type, is_composite_type, is_input_object_type, is_leaf_type, is_union_type
+from graphql import GraphQLNonNull, get_named_type, is_input_object_type
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
+from support.documents import selection
 from support.served import in_process
 from support.tokens import AUDIENCE, ISSUER, bearer, claims, make, pem_of, sign
 
@@ -257,7 +258,7 @@ def _audit(client: TestClient, headers: dict[str, str]) -> Any:
 def document(name: str, field: Any, ids: dict[str, str]) -> str:
     """Asks an entrance, about what acme has, for all there is to a depth of three."""
     kind, entrance = name.split(".")
-    return f"{kind.lower()} {{ {entrance}{_arguments(entrance, field, ids)} {_selection(field.type, 4)} }}"
+    return f"{kind.lower()} {{ {entrance}{_arguments(entrance, field, ids)} {selection(field.type, 4)} }}"
 
 
 def _arguments(entrance: str, field: Any, ids: dict[str, str]) -> str:
@@ -277,18 +278,3 @@ def _arguments(entrance: str, field: Any, ids: dict[str, str]) -> str:
     given |= {"eventId": '"e-1"'} if entrance in ("explanation", "replay") else {}
     given |= {"kind": '"device"', "id": '"d-1"'} if entrance == "blastRadius" else {}
     return f"({', '.join(f'{name}: {value}' for name, value in given.items())})" if given else ""
-
-
-def _selection(kind: Any, depth: int) -> str:
-    named = get_named_type(kind)
-    if is_leaf_type(named):
-        return ""
-    if is_union_type(named):
-        return "{ __typename ... on Refused { code message } }"
-    chosen = ["__typename"]
-    for name, field in named.fields.items():
-        if is_composite_type(get_named_type(field.type)) and depth == 1:
-            continue
-        first = "(first: 2)" if "first" in field.args else ""
-        chosen.append(f"{name}{first} {_selection(field.type, depth - 1)}")
-    return f"{{ {' '.join(chosen)} }}"
