@@ -7,7 +7,7 @@ EVENTS ?= 60000
 FAULTS ?= tests/faults
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-train run demo servers servers-down faults test test-train lint check fast format lock audit bench bench-servers docs clean
+.PHONY: help install install-dev install-train run demo servers servers-down faults test test-train lint check fast format lock schema schema-release audit bench bench-servers docs clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,12 @@ test-train: install-train ## The tests that need torch
 format: install-dev ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+schema: ## Print the GraphQL schema anew
+	$(BIN)/python -c 'from api.graphql.query import schema; print(schema.as_str())' > api/schema.graphql
+
+schema-release: schema ## Take what the GraphQL schema is now for what is promised to callers
+	cp api/schema.graphql api/schema.released.graphql
 
 lock: ## Resolve dependencies anew into the lock files (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

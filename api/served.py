@@ -43,6 +43,8 @@ class Served:
     clock: Callable[[], float]
     """Seconds since 1970."""
     version: str
+    introspection: bool = True
+    """Whether GraphQL tells its schema; it is in the documentation anyway."""
     money: Money = field(default_factory=Money)
     roles: Sequence[Role] = ()
     """What else this process does, where several share the work."""

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import BigInteger, func, literal, select, tuple_
 
 from ledger import tables as t
 from ledger.entity_queries import EntityQueries, Place
 from ledger.rows import decode_alert, decode_event, schema_of
 from ledger.store import Peers, StoredAssessment
-from ringwatch.model import Alert, Level
+from ringwatch.model import DAY_US, Alert, Level
 
 CALM_WITHIN = 50_000
 """Running numbers before an event that are looked at for calm ones."""
@@ -130,6 +130,15 @@ class LedgerQueries(EntityQueries):
             )
             found |= {f"alerts.{level}": n for level, n in levels}
         return found
+
+    def alerts_by_day(self, tenant: str, since_us: int) -> list[tuple[int, str, int]]:
+        """(day since 1970 of the last event, level, alerts) of alerts since a time, the latest day first."""
+        c = t.alerts.c
+        day = c.last_at_us // literal(DAY_US, BigInteger)
+        query = select(day, c.level, func.count()).where(c.tenant == tenant, c.last_at_us >= since_us)
+        with self._reading() as connection:
+            rows = connection.execute(query.group_by(day, c.level).order_by(day.desc(), c.level))
+            return [(int(at), level, n) for at, level, n in rows]
 
     def stored(self, tenant: str, event_id: str) -> StoredAssessment | None:
         return self.assessments(tenant, [event_id]).get(event_id)

@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     allowed_hosts: str = Field(
         "", description="Further names (with commas) the API may be called by; on loopback only local ones are taken."
     )
+    graphql_introspection: bool = Field(
+        True, description="Whether GraphQL tells its schema to whoever has a key, and names what was perhaps meant."
+    )
     api_queue_events: int = Field(
         10_000, ge=1, le=1_000_000, description="Items that may wait for scoring over HTTP; beyond: 503, try later."
     )

@@ -29,7 +29,9 @@ _LISTS: dict[str, tuple[int, int]] = {
     "parts": (12, 12), "entities": (12, 12), "types": (40, 40), "fields": (12, 12), "args": (4, 4),
     "evidence": (12, 12), "timeline": (20, 200), "habits": (40, 40), "changes": (6, 6), "differences": (40, 40), "versions": (40, 40),
     "summary": (6, 6), "acts": (20, 100), "audit": (20, 100), "hit": (200, 200), "cases": (20, 100), "notes": (20, 20),
-    "accounts": (100, 1000), "queues": (2, 2), "cuts": (20, 20), "search": (20, 50), "similar": (5, 20),
+    "accounts": (100, 1000), "queues": (2, 2), "cuts": (20, 20), "search": (20, 50), "similar": (5, 20), "alertsByDay": (56, 360),
+    "ringsByRisk": (4, 4), "scorers": (16, 16),
+    "inForce": (200, 200), "models": (2, 2), "degraded": (4, 4),
     "inputFields": (4, 4), "enumValues": (8, 8), "possibleTypes": (2, 2), "interfaces": (2, 2), "directives": (5, 5),
 }  # fmt: skip
 """Field -> how many by default, and at most. Lists under `alerts`, `neighbours` count by their own `first`."""
@@ -37,7 +39,7 @@ _LISTS: dict[str, tuple[int, int]] = {
 
 _WORK = {
     "explanation": 3_000, "replay": 500, "blastRadius": 3_000, "decide": 1_000, "undo": 500, "closeCase": 1_000, "then": 500,
-    "timeline": 500, "search": 500, "path": 2_000, "similar": 500, "joined": 50, "left": 50,
+    "timeline": 500, "search": 500, "path": 2_000, "similar": 500, "stats": 2_000, "joined": 50, "left": 50,
 }  # fmt: skip
 """Field -> what finding it is worth, beside what it brings; of lists of names how many there can be."""
 

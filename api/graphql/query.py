@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import strawberry
-from strawberry.extensions import AddValidationRules, MaxTokensLimiter
+from strawberry.extensions import MaxTokensLimiter
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext, Info
 from strawberry.types.graphql import OperationType
@@ -16,11 +16,13 @@ from api.graphql import found as f
 from api.graphql import ring_history as h
 from api.graphql import types as t
 from api.graphql.cases import CaseMutations, CaseQueries
+from api.graphql.checked import Checked
+from api.graphql.configured import ConfiguredQueries
 from api.graphql.context import bounded as _bounded
 from api.graphql.context import context_of as _context
 from api.graphql.context import described as _field
 from api.graphql.deciding import DecidingMutations, DecidingQueries
-from api.graphql.limits import MOST_TOKENS, Limits
+from api.graphql.limits import MOST_TOKENS
 from api.graphql.streams import Subscription
 from explain.replay import replay
 from graph.store import EntityRef, StoredEntity
@@ -113,7 +115,7 @@ class Ring(h.RingPast):
 
 
 @strawberry.type
-class Query(CaseQueries, DecidingQueries):
+class Query(CaseQueries, DecidingQueries, ConfiguredQueries):
     """Everything is of the key's tenant."""
 
     @_field("Alerts, newest last event first; at most 200 at once")
@@ -239,5 +241,5 @@ schema = Schema(
     Mutation,
     Subscription,
     config=StrawberryConfig(scalar_map={t.Long: t.LONG}),
-    extensions=[lambda: MaxTokensLimiter(MOST_TOKENS), lambda: AddValidationRules([Limits])],
+    extensions=[lambda: MaxTokensLimiter(MOST_TOKENS), Checked],
 )

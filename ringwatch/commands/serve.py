@@ -206,6 +206,7 @@ def served_by(
         meters=meters,
         clock=time.time,
         version=version("ringwatch"),
+        introspection=settings.graphql_introspection,
         money=Money(settings.currency, exponent(settings.currency)),
         roles=roles,
     )
