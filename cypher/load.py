@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.resources import files
 
 from ringwatch.errors import NotFound
 
 
+@cache
 def load(engine: str) -> dict[str, str]:
     """Statements of an engine ("ladybug"), name -> text without its header. Raises `NotFound` for another engine."""
     folder = files("cypher") / engine

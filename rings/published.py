@@ -10,7 +10,7 @@ import msgspec
 from rings.elsewhere import RingRow, pack_row
 from rings.entry import RingEntry
 from rings.keeper import RingKeeper
-from rings.ring import Ring
+from rings.ring import Ring, RingSummary
 from ringwatch.errors import Corrupt
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -24,6 +24,23 @@ def decode_whole(content: bytes) -> Ring:
     """A ring as it was packed to be told (msgpack). Raises Corrupt."""
     try:
         return _decode(content)
+    except msgspec.MsgspecError as error:
+        raise Corrupt(f"a ring cannot be read: {error}", hint="was it written by another version?") from None
+
+
+class _Head(msgspec.Struct):
+    """What of a whole ring its line in a list needs; the rest is passed over."""
+
+    summary: RingSummary
+
+
+_decode_head = msgspec.msgpack.Decoder(_Head).decode
+
+
+def decode_summary(content: bytes) -> RingSummary:
+    """Of a ring as it was packed to be told, its line in a list alone. Raises Corrupt."""
+    try:
+        return _decode_head(content).summary
     except msgspec.MsgspecError as error:
         raise Corrupt(f"a ring cannot be read: {error}", hint="was it written by another version?") from None
 

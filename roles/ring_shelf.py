@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 from ledger.store import RingStore
 from rings.keeper import RingKeeper
-from rings.published import decode_whole
+from rings.published import decode_summary, decode_whole
 from rings.ring import Ring, RingSummary
 
 _MOST = 500
@@ -24,7 +24,7 @@ class RingShelf:
         """Highest risk first; the first 500."""
         tenant = tenant or self._tenant
         found = [] if tenant is None else self._store.rings(tenant, limit=_MOST, least_users=least_users)
-        return [decode_whole(kept.content).summary for kept in found if kept.content]
+        return [decode_summary(kept.content) for kept in found if kept.content]
 
     def ring(self, tenant: str, ring_id: str) -> Ring | None:
         kept = self._store.ring(tenant, ring_id)
