@@ -136,15 +136,15 @@ class KeyFile:
             keys[key_id] = key
         return key, f"{PREFIX}{key_id}_{secret}"
 
-    def revoke(self, which: str) -> list[StoredKey]:
-        """Revoke by id or name; those that were not yet. Raises NotFound."""
+    def revoke(self, which: str) -> list[tuple[StoredKey, StoredKey]]:
+        """Revoke by id or name; those that were not yet, as they were and as they are. Raises NotFound."""
         with self._changing() as keys:
             found = [k for k in keys.values() if which in (k.key_id, k.name) and k.revoked_s is None]
             if not found:
                 raise NotFound(f"there is no key {which!r} to revoke", hint="`ringwatch keys list`")
-            for key in found:
-                keys[key.key_id] = msgspec.structs.replace(key, revoked_s=int(self._clock()))
-        return found
+            revoked = [(key, msgspec.structs.replace(key, revoked_s=int(self._clock()))) for key in found]
+            keys.update({key.key_id: key for _, key in revoked})
+        return revoked
 
     def entries(self) -> list[StoredKey]:
         self._refresh()

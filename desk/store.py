@@ -52,6 +52,11 @@ class Desk:
             migrate(connection, "desk:migrations")
 
     @property
+    def records(self) -> bool:
+        """Whether there is a key to record anything with."""
+        return self._given is not None
+
+    @property
     def _key(self) -> Key:
         if self._given is None:
             raise BadInput("there is no audit key here", hint="RINGWATCH_AUDIT_KEY_FILE names it")

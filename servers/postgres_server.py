@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
+import secrets
 import shutil
 import signal
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import ClassVar
 
 from ringwatch.errors import NotFound, Unavailable
 from servers.process import Command, run
-from servers.server import Place, Say, program
+from servers.server import Place, Say, program, write_private
 
 _ELSEWHERE = Path("/var/lib/ringwatch-servers")
 _ROLE = "ringwatch"
@@ -94,9 +95,14 @@ class PostgresServer:
         return None
 
     def settings(self, at: Place) -> Mapping[str, str]:
+        """With the key of the audit trail, which lies in this database: all who write to it need the same one."""
+        audit = at.secret.with_name("audit")
+        if not audit.exists():
+            write_private(audit, secrets.token_hex(32) + "\n")
         return {
             "RINGWATCH_LEDGER_URL": f"postgresql://{_ROLE}@127.0.0.1:{at.ports['postgres']}/ringwatch",
             "RINGWATCH_POSTGRES_PASSWORD_FILE": str(at.secret),
+            "RINGWATCH_AUDIT_KEY_FILE": str(audit),
         }
 
     def logs(self, at: Place) -> list[Path]:

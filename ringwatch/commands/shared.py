@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from ringwatch.commands.serve import announce, bind, check_keys, key_file_of, local_key_of, run_app, served_by, where
+from ringwatch.commands.keys import key_file_of, local_key_of
+from ringwatch.commands.serve import announce, bind, check_keys, run_app, served_by, where
 
 if TYPE_CHECKING:
     from ringwatch.settings import Settings
@@ -65,7 +66,7 @@ def serve_roles(settings: Settings, names: Sequence[str], *, local_key: bool) ->
         assert here.lists is not None
         desk = here.desk, here.lists
         served = served_by(here.http, settings, key_file, queries, here.graph, here.kinds, desk, here.roles)
-        token = local_key_of(key_file, settings.tenant) if local_key else ""
+        token = local_key_of(key_file, settings.tenant, here.desk) if local_key else ""
         run_app(build_app(served), listener, lambda: announce(served, settings, listener, token, _words(here, names)))
 
 
