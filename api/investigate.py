@@ -17,6 +17,7 @@ from api.openapi import READ_ERRORS, answers_with
 from api.read_route import ReadRoute
 from api.served import Served, caller, served
 from graph.alert_query import alert_query
+from rings.as_of import MOST_SHOWN, latest
 from rings.page import content_security_policy, ring_page
 from rings.ring import Ring
 from ringwatch.model import Alert
@@ -110,7 +111,9 @@ def _drawn(here: Served, ring: Ring, about_it: Sequence[Alert]) -> str:
     top = {alert.alert_id: alert.top_event_id for alert in about_it}
     reasons = here.ledger.reasons(ring.summary.tenant, list(top.values()))
     told = {alert_id: reasons.get(event, ()) for alert_id, event in top.items()}
-    return ring_page(ring, about_it, reasons=told, money=here.money)
+    s = ring.summary
+    history = latest(lambda after: here.ledger.ring_history(s.tenant, s.ring_id, after=after), MOST_SHOWN)
+    return ring_page(ring, about_it, reasons=told, money=here.money, history=history)
 
 
 async def _ring(request: Request, ring_id: str) -> tuple[Served, Ring]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from rings.entry import RingEntry
 
 Status = Literal["unborn", "active", "dormant", "ended"]
+MOST_SHOWN = 100
+"""Entries on a page of a ring, the last ones."""
 _NAMED = 3
 """Accounts that a sentence names; the others are counted."""
 
@@ -58,6 +61,14 @@ def as_of(entries: Iterable[RingEntry], at_us: int | None = None) -> RingThen:
             break
         found.take(entry)
     return found
+
+
+def latest(entries_after: Callable[[int], Sequence[RingEntry]], most: int) -> list[RingEntry]:
+    """The last entries of a ring, oldest first. `entries_after`: those after a number, in order, some at a time."""
+    found: deque[RingEntry] = deque(maxlen=most)
+    while page := entries_after(found[-1].number if found else 0):
+        found.extend(page)
+    return list(found)
 
 
 def sentence(entry: RingEntry) -> str:

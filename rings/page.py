@@ -14,8 +14,9 @@ from importlib.resources import files
 from types import MappingProxyType
 
 from rings import layout, timeline
+from rings.entry import RingEntry
 from rings.markup import Markup, join, tag
-from rings.panels import accounts_table, alerts_list, cards, chips, risk_bar, things_table, token, why
+from rings.panels import accounts_table, alerts_list, cards, chips, history_table, risk_bar, things_table, token, why
 from rings.picture import legend, picture
 from rings.ring import Ring
 from rings.shown import Shown, fewer, shown_of
@@ -35,8 +36,10 @@ def ring_page(
     reasons: Mapping[str, Sequence[Reason]] = _NOTHING,
     money: Money = Money(),  # noqa: B008 - frozen
     csp_nonce: str = "",
+    history: Sequence[RingEntry] = (),
 ) -> str:
-    """The page as HTML. `reasons` are by alert id; `csp_nonce` is the server's, where its own policy names one."""
+    """The page as HTML. `reasons` are by alert id; `history`: the last entries, oldest first. `csp_nonce` is the server's, where its
+    own policy names one."""
     style, script = _own_text("page.css"), _own_text("page.js")
     shown = shown_of(ring)
     alerts = sorted(alerts, key=lambda a: (-_severity(a), -a.score, a.first_at_us, a.alert_id))
@@ -51,7 +54,7 @@ def ring_page(
         tag("title", f"Ring {visible(ring.summary.ring_id)}, risk {ring.summary.risk:.2f}"),
         tag("style", style, nonce=nonce),
     )
-    body = tag("body", _main(shown, alerts, reasons, money), tag("script", script, nonce=nonce))
+    body = tag("body", _main(shown, alerts, reasons, money, history), tag("script", script, nonce=nonce))
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
 
@@ -73,7 +76,13 @@ def _severity(alert: Alert) -> int:
     return Level[alert.level] if alert.level in Level.__members__ else 0
 
 
-def _main(shown: Shown, alerts: Sequence[Alert], reasons: Mapping[str, Sequence[Reason]], money: Money) -> Markup:
+def _main(
+    shown: Shown,
+    alerts: Sequence[Alert],
+    reasons: Mapping[str, Sequence[Reason]],
+    money: Money,
+    history: Sequence[RingEntry],
+) -> Markup:
     looked_at = tag(
         "div",
         tag("button", "close", type="button", class_="close", hidden=True),
@@ -111,6 +120,7 @@ def _main(shown: Shown, alerts: Sequence[Alert], reasons: Mapping[str, Sequence[
         when,
         tag("section", tag("h2", "Shared entities"), things_table(shown.ring, money), class_="panel"),
         tag("section", tag("h2", "Accounts"), accounts_table(shown.ring, money), class_="panel"),
+        tag("section", tag("h2", "History"), history_table(history), class_="panel"),
         tag("section", tag("h2", "Alerts"), alerts_list(alerts, reasons, money), class_="panel alerts"),
         tag(
             "footer",

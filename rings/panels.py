@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rings.as_of import sentence
+from rings.entry import RingEntry
 from rings.markup import Markup, join, tag
 from rings.ring import Ring, RingLink, RiskPart
 from rings.shapes import kind_class, mark_of, small, thing_tile
@@ -171,6 +173,27 @@ def things_table(ring: Ring, money: Money) -> Markup:
     left = max(ring.summary.things, len(ring.shared)) - len(shown)
     return _table(
         ("shared entity", "verdict", "first", "last", "accounts", "events", "amount"), rows, left, "shared entity"
+    )
+
+
+def history_table(history: Sequence[RingEntry]) -> Markup:
+    if not history:
+        return tag("p", "No history was kept of this ring.", class_="note")
+    names = short_names((e.event_id for e in history), 26)
+    rows = [
+        tag(
+            "tr",
+            tag("th", moment(e.at_us), scope="row"),
+            tag("td", chips([e.what])),
+            tag("td", visible(sentence(e)), class_="said"),
+            tag("td", token(e.event_id, names[e.event_id]) if e.event_id else "–"),
+        )
+        for e in history
+    ]
+    left = history[0].number - 1
+    note = tag("p", f"{count(left, 'earlier entry')}: `timeline` of the ring in GraphQL has them", class_="note")
+    return join(
+        _table(("as of", "what", "what happened", "event behind it"), rows, 0, "history"), note if left else Markup()
     )
 
 

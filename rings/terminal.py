@@ -10,6 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from rings.as_of import MOST_SHOWN, sentence
+from rings.entry import RingEntry
 from rings.layout import around
 from rings.ring import Ring, RingLink, RingMember, RingSummary
 from rings.shown import Shown, ThingKey, by_user, shown_of
@@ -27,7 +29,7 @@ from rings.words import (
 )
 from ringwatch.model import DAY_US, Alert, Reason
 
-_MOST_ACCOUNTS, _MOST_THINGS, _MOST_ALERTS, _MOST_REASONS = 40, 26, 5, 3
+_MOST_ACCOUNTS, _MOST_THINGS, _MOST_ALERTS, _MOST_REASONS, _MOST_ENTRIES = 40, 26, 5, 3, 12
 _YOUNG, _DEPARTED, _FRAUD, _PLAIN = "△", "→", "×", "○"
 _LEAST_STRIP, _MOST_STRIP = 22, 60
 _RISK_STYLES = ((0.6, "bold red"), (0.3, "bold yellow"), (-1.0, "bold"))
@@ -64,8 +66,10 @@ def _risk_style(risk: float) -> str:
 
 
 def print_ring(
-    console: Console, ring: Ring, alerts: Sequence[Alert], reasons: Mapping[str, Sequence[Reason]], money: Money
-) -> None:
+    console: Console, ring: Ring, alerts: Sequence[Alert], reasons: Mapping[str, Sequence[Reason]], money: Money,
+    history: Sequence[RingEntry] = (),
+) -> None:  # fmt: skip
+    """`history`: its last entries, oldest first."""
     shown = shown_of(ring, accounts=_MOST_ACCOUNTS, things=_MOST_THINGS)
     parts = [
         _head(ring, money),
@@ -73,7 +77,7 @@ def print_ring(
         _shared(shown, console.width),
         _matrix(shown, alerts, console.width),
     ]
-    for part in (*parts, _alerts(alerts, reasons, money)):
+    for part in (*parts, _history(history, console.width), _alerts(alerts, reasons, money)):
         console.print(part)
         console.print()
 
@@ -208,6 +212,18 @@ def _legend(shown: Shown, full: bool, strip: bool, alerts: bool) -> str:
         (strip and alerts, "◆ alert"),
     ]
     return "   ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for holds, text in notes if holds)
+
+
+def _history(history: Sequence[RingEntry], width: int) -> RenderableType:
+    if not history:
+        return Text("No history was kept of this ring.", "dim")
+    table, shown = _grid(2), history[-_MOST_ENTRIES:]
+    if before := shown[0].number - 1:
+        table.add_row("", Text(f"{count(before, 'earlier entry')}: `--html` has the last {MOST_SHOWN}", "dim"))
+    for e in shown:
+        by = f"  by event {e.event_id}" if e.event_id and width >= 110 else ""
+        table.add_row(moment(e.at_us), Text.assemble(visible(sentence(e)), (visible(by), "dim")))
+    return _section("History", table)
 
 
 def _alerts(alerts: Sequence[Alert], reasons: Mapping[str, Sequence[Reason]], money: Money) -> RenderableType:

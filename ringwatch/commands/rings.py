@@ -14,6 +14,7 @@ from ringwatch.errors import BadInput, NotFound, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rings.entry import RingEntry
     from rings.ring import Ring, RingReader, RingSummary
     from rings.words import Money
     from ringwatch.model import Alert, Reason
@@ -169,6 +170,19 @@ def alerts_of(ring: Ring, settings: Settings) -> tuple[list[Alert], dict[str, Se
     return [alert for alert, _ in found], {alert.alert_id: reasons for alert, reasons in found}
 
 
+def history_of(ring: Ring, settings: Settings) -> list[RingEntry]:
+    """Its last entries, oldest first; none without a ledger."""
+    from ledger.read import read_history
+    from rings.as_of import MOST_SHOWN
+    from ringwatch.wiring import ledger_place
+
+    try:
+        url, access = ledger_place(settings)
+    except NotFound:
+        return []
+    return read_history(url, ring.summary.tenant, ring.summary.ring_id, most=MOST_SHOWN, access=access)
+
+
 def _print_list(found: Sequence[RingSummary], total: int, every: int, money: Money) -> None:
     from rich.console import Console
 
@@ -191,7 +205,7 @@ def draw_ring(ring: Ring, settings: Settings) -> None:
     from rings.terminal import print_ring
 
     alerts, reasons = alerts_of(ring, settings)
-    print_ring(Console(highlight=False), ring, alerts, reasons, _money(settings))
+    print_ring(Console(highlight=False), ring, alerts, reasons, _money(settings), history_of(ring, settings))
 
 
 def _print_json(found: Sequence[RingSummary]) -> None:
@@ -205,7 +219,8 @@ def write_page(ring: Ring, path: Path, settings: Settings) -> None:
     from rings.page import ring_page
 
     alerts, reasons = alerts_of(ring, settings)
-    _write(path, ring_page(ring, alerts, reasons=reasons, money=_money(settings)).encode(), "the page")
+    page = ring_page(ring, alerts, reasons=reasons, money=_money(settings), history=history_of(ring, settings))
+    _write(path, page.encode(), "the page")
 
 
 def _export(rings: Sequence[Ring], path: Path, form: str | None) -> None:

@@ -124,6 +124,7 @@ def test_rings_with_members_and_a_page(client: TestClient) -> None:
         page = client.get(f"/rings/{ring['ring_id']}/view")
         assert page.status_code == 200
         assert "script-src 'sha256-" in page.headers["content-security-policy"]
+        assert "Born with" in page.text
         found = ask(
             client, "query($id: String!) { ring(id: $id) { summary { id risk } members { user } } }", id=ring["ring_id"]
         )

@@ -18,6 +18,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from rings.as_of import MOST_SHOWN, latest, sentence
+from rings.entry import RingEntry
 from rings.export import encode, format_of, graph_of
 from rings.layout import NARROW, WIDE, Frame, lay_out
 from rings.page import content_security_policy, ring_page
@@ -27,7 +29,7 @@ from rings.terminal import print_ring, print_rings
 from rings.words import Money, count, lasting, short_names, story, visible
 from ringwatch.errors import BadInput
 from ringwatch.model import DAY_US, HOUR_US, MINUTE_US
-from tests.support.ring_stories import HOSTILE, alerts_of, chain, family, hostile, large, takeover
+from tests.support.ring_stories import HOSTILE, START_US, alerts_of, chain, family, hostile, large, takeover
 
 STORIES = [takeover, family, chain, large, hostile]
 EUR = Money("EUR")
@@ -170,6 +172,44 @@ def test_page_of_nothing_much_is_still_a_page() -> None:
     ring = msgspec.structs.replace(takeover(), parts=(), shared=(), links=(), members=takeover().members[:2])
     assert "No alert names this ring" in Parsed(ring_page(ring)).text
     assert ring_page(ring) == ring_page(ring)
+
+
+def history_of(ring: Ring, entries: int) -> list[RingEntry]:
+    users = [m.user for m in ring.members] or [HOSTILE]
+    return [
+        RingEntry(
+            "acme", ring.summary.ring_id, n, START_US + n * HOUR_US, "grew" if n > 1 else "born", HOSTILE if n % 3 else "", n + 1,
+            joined=(users[n % len(users)],),
+        )
+        for n in range(1, entries + 1)
+    ]  # fmt: skip
+
+
+def test_page_tells_the_last_of_what_happened_and_how_much_is_not_told() -> None:
+    ring = hostile()
+    entries = history_of(ring, 130)
+    told = latest(lambda after: entries[after : after + 40], MOST_SHOWN)
+    assert [e.number for e in told] == list(range(31, 131))
+    parsed = Parsed(ring_page(ring, history=told))
+    assert "30 earlier entries" in parsed.text
+    assert visible(sentence(entries[-1])) in parsed.text
+    assert sentence(entries[29]) not in parsed.text
+    assert "\u202e" not in parsed.text
+    assert HOSTILE in [a["data-copy"] for _, a in parsed.elements if "data-copy" in a]
+    assert "Born with" in Parsed(ring_page(ring, history=entries[:5])).text
+    assert "No history was kept" in Parsed(ring_page(ring)).text
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_terminal_tells_the_last_of_what_happened(width: int) -> None:
+    ring, console = hostile(), Console(width=width, file=io.StringIO(), color_system=None, highlight=False)
+    print_ring(console, ring, [], {}, EUR, history_of(ring, 20))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "8 earlier entries: `--html` has the last 100" in text
+    assert "21 accounts in it then" in " ".join(text.split())
+    assert ("by event" in text.partition("History")[2]) == (width == 140)
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    assert not {"\x1b", "\u202e"} & set(text)
 
 
 # -- words
