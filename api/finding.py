@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from api.cursor import read_cursor, write_cursor
+from api.cursor import read_cursor
 from api.reads import MAX_TEXT, is_id, ring_question
 from api.served import Served
 from graph.store import EntityRef, LinkFilter, Path
@@ -88,13 +89,24 @@ def no_graph() -> Unavailable:
     return Unavailable("there is no graph here", hint="RINGWATCH_GRAPH_URL is none:", retry_after_s=60.0)
 
 
+@dataclass(frozen=True, slots=True)
+class EventsFound:
+    """A page of events."""
+
+    events: list[EntityEvent]
+    more: Place | None
+    """Where the next page begins; None at the end."""
+    question: list[Any]
+    """What the cursors of places belong to."""
+
+
 def timeline(
     here: Served, tenant: str, entity: tuple[str, str], wanted: EventFilter, *, first: int, after: str | None
-) -> tuple[list[EntityEvent], str | None]:
-    """Events of an entity (kind, id), newest first, and the cursor of the next page."""
+) -> EventsFound:
+    """Events of an entity (kind, id), newest first."""
     question = ["timeline", tenant, *entity, wanted.since_us, wanted.until_us, wanted.types]
-    found, place = here.ledger.timeline(tenant, *entity, wanted, limit=first, after=read_cursor(after, question))
-    return found, write_cursor(place, question)
+    found, more = here.ledger.timeline(tenant, *entity, wanted, limit=first, after=read_cursor(after, question))
+    return EventsFound(found, more, question)
 
 
 def search(here: Served, tenant: str, text: str, *, first: int) -> list[Hit]:

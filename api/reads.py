@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from api.answers import AlertEvent
@@ -16,6 +17,7 @@ from explain.explanation import Explanation, explain
 from explain.similar import Similar, similar
 from ingest.scoring import Scoring
 from ingest.values import check_time, show
+from ledger.entity_queries import Place
 from ledger.queries import AlertFilter
 from ledger.store import StoredAssessment
 from rings.ring import Ring, RingSummary
@@ -66,14 +68,62 @@ def time_of(text: str | None, name: str) -> int | None:
     return None if text is None else check_time(text, name, "refuse")
 
 
+@dataclass(frozen=True, slots=True)
+class AlertsFound:
+    """A page of alerts."""
+
+    alerts: list[Alert]
+    places: list[Place]
+    """Of each alert."""
+    more: Place | None
+    """Where the next page begins; None at the end."""
+    question: list[Any]
+    """What the cursors of places belong to."""
+
+
 def alert_page(
     here: Served, tenant: str, wanted: AlertFilter, limit: int, after: str | None
 ) -> tuple[list[Alert], str | None]:
     if not 1 <= limit <= MOST_ALERTS:
         raise BadInput(f"limit is {limit}", hint=f"1 to {MOST_ALERTS}", field="limit")
-    question = [tenant, *(getattr(wanted, name) for name in AlertFilter.__slots__)]
-    alerts, place = here.ledger.alert_page(tenant, wanted, limit=limit, after=read_cursor(after, question))
-    return alerts, write_cursor(place, question)
+    found = alerts(here, tenant, wanted, limit, after)
+    return found.alerts, write_cursor(found.more, found.question)
+
+
+def alerts(
+    here: Served, tenant: str, wanted: AlertFilter, limit: int, after: str | None, *, severest: bool = False
+) -> AlertsFound:
+    """The last event first; or the highest level first, and in each the last event first."""
+    question = [tenant, *(getattr(wanted, name) for name in AlertFilter.__slots__), *(["severest"] if severest else [])]
+    place = read_cursor(after, question)
+    if not severest:
+        found, more = here.ledger.alert_page(tenant, wanted, limit=limit, after=place)
+        return AlertsFound(found, [(a.last_at_us, a.alert_id) for a in found], more, question)
+    found, more = _severest(here, tenant, wanted, limit, place)
+    return AlertsFound(found, [(a.last_at_us, f"{a.level} {a.alert_id}") for a in found], more, question)
+
+
+def _severest(
+    here: Served, tenant: str, wanted: AlertFilter, limit: int, after: Place | None
+) -> tuple[list[Alert], Place | None]:
+    """One level after the other; one alert more than is wanted tells whether there is more."""
+    begun, _, last_id = ("", "", "") if after is None else after[1].partition(" ")
+    if after is not None and begun not in Level.__members__:
+        raise BadInput("after is not a cursor", hint="take it from the page before", field="after")
+    found: list[Alert] = []
+    for level in sorted(Level, reverse=True):
+        if (wanted.level not in (None, level.name)) or (after is not None and level > Level[begun]):
+            continue
+        place = (after[0], last_id) if after is not None and level.name == begun else None
+        one = replace(wanted, level=level.name)
+        some, more = here.ledger.alert_page(tenant, one, limit=limit + 1 - len(found), after=place)
+        found += some
+        if len(found) > limit:
+            last = found[limit - 1]
+            return found[:limit], (last.last_at_us, f"{last.level} {last.alert_id}")
+        if more is not None:
+            return found, (more[0], f"{level.name} {more[1]}")
+    return found, None
 
 
 def alert_of(here: Served, tenant: str, alert_id: str) -> Alert:
@@ -143,6 +193,16 @@ def rings_question(tenant: str, least_users: int) -> Any:
         reader = pipeline.rings
         found = reader.rings(tenant, least_users=least_users) if reader is not None else ()
         return sorted(found, key=lambda r: (-r.risk, -r.users, r.ring_id))
+
+    return ask
+
+
+def summaries_question(tenant: str, ring_ids: Sequence[str]) -> Any:
+    """For `Engine.ask`: lines of these rings, those that there are."""
+
+    def ask(pipeline: Scoring) -> list[RingSummary]:
+        reader = pipeline.rings
+        return [] if reader is None else list(reader.summaries(tenant, ring_ids))
 
     return ask
 

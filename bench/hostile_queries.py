@@ -33,23 +33,23 @@ def documents() -> dict[str, bytes]:
         "depth: braces": "{ a" * 400 + " }" * 400,
         "depth: fields": "{ cases { items " + "{ alerts { query } items " * 30 + "{ id } " + "}" * 30 + "} }",
         "aliases": "{ " + " ".join(f"a{n}: alert(id: \"x\") {{ id }}" for n in range(200)) + " }",
-        "cost: lists in lists": "{ cases(first: 100) { items { alerts(first: 200) { query accounts patterns text } } } }",
+        "cost: lists in lists": "{ cases(first: 100) { nodes { alerts(first: 200) { query accounts patterns text } } } }",
         "cost: one dear field often": "{ " + " ".join(f'e{n}: explanation(eventId: "x") {{ score }}' for n in range(15)) + " "
         + " ".join(f'x{n}: blastRadius(kind: "device", id: "d") {{ accounts }}' for n in range(15)) + " }",
         "tokens": "{ " + "alerts " * 5000 + "}",
-        "fragments that double": "{ ...f0 } " + fragments + " fragment f40 on Query { alerts { items { id } } }",
+        "fragments that double": "{ ...f0 } " + fragments + " fragment f40 on Query { alerts { nodes { id } } }",
         "fragments in a circle": "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }",
-        "many operations": " ".join(f"query q{n} {{ alerts {{ items {{ id }} }} }}" for n in range(300)),
-        "directives": "{ alerts " + "@skip(if: false) " * 800 + "{ items { id } } }",
+        "many operations": " ".join(f"query q{n} {{ alerts {{ nodes {{ id }} }} }}" for n in range(300)),
+        "directives": "{ alerts " + "@skip(if: false) " * 800 + "{ nodes { id } } }",
         "introspection, deep": introspection,
         "unknown fields": "{ " + " ".join(f"unknown{n}" for n in range(900)) + " }",
-        "an open brace": "{ alerts { items { id }",
+        "an open brace": "{ alerts { nodes { id }",
         "variables in a list": f"query($k: String!) {{ {deep} }}",
     }  # fmt: skip
     bodies = {name: json.dumps({"query": query}).encode() for name, query in queries.items()}
-    bodies["1 MB of query"] = json.dumps({"query": "{ alerts { items { id } } } #" + "x" * 1_000_000}).encode()
+    bodies["1 MB of query"] = json.dumps({"query": "{ alerts { nodes { id } } } #" + "x" * 1_000_000}).encode()
     bodies["1 MB of variables"] = json.dumps(
-        {"query": "{ alerts { next } }", "variables": {"x": ["y" * 1000] * 1000}}
+        {"query": "{ alerts { pageInfo { endCursor hasNextPage } } }", "variables": {"x": ["y" * 1000] * 1000}}
     ).encode()
     bodies["brackets in JSON"] = b'{"query": ' + b"[" * 100_000
     bodies["no JSON"] = b"\xff" * 1000

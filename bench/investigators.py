@@ -35,18 +35,18 @@ from ingest.simulate.simulate import SimulationConfig, write_simulation
 from servers.launcher import Servers
 
 QUERIES = {
-    "alerts": "{ alerts(first: 20) { items { id level score kind entity text ring lastAt patterns } next } }",
+    "alerts": "{ alerts(first: 20) { nodes { id level score kind entity text ring lastAt patterns } pageInfo { endCursor hasNextPage } } }",
     "alert": "query($alert: String!) { alert(id: $alert) { id level score text topEventId accounts patterns ring } }",
     "explanation": """query($alert: String!) { explanation(alertId: $alert) { summary reasons { code text contribution }
         flip { score action changes { kind entity feature } } evidence { kind entity text less share } features { name value usual } } }""",
-    "cases": "{ cases(first: 20) { items { id status priority queue dueAt alertCount claimedBy } } }",
-    "rings": "{ rings(first: 20) { id users risk patterns } }",
+    "cases": "{ cases(first: 20) { nodes { id status priority queue dueAt alertCount claimedBy } } }",
+    "rings": "{ rings(first: 20) { nodes { id users risk patterns } } }",
     "ring": """query($ring: String!) { ring(id: $ring) { summary { id users risk } parts { code text value } members(first: 50) { user joinedAt }
-        shared(first: 50) { kind entity users verdict } links(first: 100) { user kind id } timeline(first: 20) { items { what text at } } } }""",
+        shared(first: 50) { kind entity users verdict } links(first: 100) { user kind id } timeline(first: 20) { nodes { what text at } } } }""",
     "neighbours": """query($kind: String!, $id: String!) { entity(kind: $kind, id: $id) { degree events
         neighbours(first: 20) { nodes { kind id } links { events } } } }""",
     "timeline": """query($kind: String!, $id: String!) { entity(kind: $kind, id: $id) {
-        timeline(first: 20) { items { eventId type at score level } } } }""",
+        timeline(first: 20) { nodes { eventId type at score level } } } }""",
     "search": "query($text: String!) { search(text: $text) { kind id text } }",
     "blast radius": "query($ring: String!) { blastRadius(ring: $ring) { entries accounts neverFlagged longClean cuts } }",
 }
@@ -57,8 +57,8 @@ class Known:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        alerts = self._ask("{ alerts(first: 200) { items { id ring kind entity accounts } } }")["alerts"]["items"]
-        rings = self._ask("{ rings(first: 100) { id } }")["rings"]
+        alerts = self._ask("{ alerts(first: 200) { nodes { id ring kind entity accounts } } }")["alerts"]["nodes"]
+        rings = self._ask("{ rings(first: 100) { nodes { id } } }")["rings"]["nodes"]
         self.alerts = [a["id"] for a in alerts]
         self.rings = [r["id"] for r in rings]
         self.entities = [("user", u) for a in alerts for u in a["accounts"][:3]]

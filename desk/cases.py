@@ -25,7 +25,9 @@ MOST_TEXT = 10_000
 MOST_CLAIM_MINUTES = 24 * 60
 MOST_SNOOZE_DAYS = 90
 Place = tuple[float, str]
-"""Priority and case id: where a page ends."""
+"""What the list is ordered by, and case id: where a page ends."""
+ORDERS = ("priority", "due", "newest")
+"""Highest priority first; due soonest first; opened last first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +56,24 @@ class Who:
     """May take over what somebody else has claimed."""
 
 
-def page(desk: Desk, tenant: str, wanted: CaseFilter, *, limit: int, after: Place | None = None) -> list[Case]:
-    """Highest priority first."""
+def page(
+    desk: Desk, tenant: str, wanted: CaseFilter, *, limit: int, after: Place | None = None, order: str = "priority"
+) -> list[Case]:
+    """In one of `ORDERS`."""
     c, now_us = t.cases.c, desk.clock()
+    by = {"priority": c.priority, "due": c.due_us, "newest": c.opened_us}[order]
     query = _where(select(t.cases).where(c.tenant == tenant), wanted, now_us)
     if after is not None:
-        query = query.where(tuple_(c.priority, c.case_id) < tuple_(*after))
+        place, behind = tuple_(by, c.case_id), tuple_(*after)
+        query = query.where(place > behind if order == "due" else place < behind)
+    ends = (by, c.case_id) if order == "due" else (by.desc(), c.case_id.desc())
     with desk.reading() as connection:
-        return [
-            case_of(row) for row in connection.execute(query.order_by(c.priority.desc(), c.case_id.desc()).limit(limit))
-        ]
+        return [case_of(row) for row in connection.execute(query.order_by(*ends).limit(limit))]
+
+
+def place_of(case: Case, order: str) -> Place:
+    """Where a list in that order goes on behind it."""
+    return {"priority": case.priority, "due": case.due_us, "newest": case.opened_us}[order], case.case_id
 
 
 def _where(query: Select[Any], wanted: CaseFilter, now_us: int) -> Select[Any]:

@@ -40,6 +40,9 @@ class RingReads:
         found = self._rings(select(t.rings).where(t.rings.c.tenant == tenant, t.rings.c.ring_id == ring_id))
         return found[0] if found else None
 
+    def rings_named(self, tenant: str, ring_ids: Sequence[str]) -> Sequence[KeptRing]:
+        return self._rings(select(t.rings).where(t.rings.c.tenant == tenant, t.rings.c.ring_id.in_(ring_ids)))
+
     def _rings(self, query: Select[Any]) -> list[KeptRing]:
         with self._reading() as connection:
             return [KeptRing(**row) for row in connection.execute(query).mappings()]

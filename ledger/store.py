@@ -202,6 +202,10 @@ class RingStore(Protocol):
 
     def ring(self, tenant: str, ring_id: str) -> KeptRing | None: ...
 
+    def rings_named(self, tenant: str, ring_ids: Sequence[str]) -> Sequence[KeptRing]:
+        """Those that there are, in any order."""
+        ...
+
     def ring_history(self, tenant: str, ring_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[RingEntry]:
         """Entries after a number, in order; of a ring that ended, too."""
         ...

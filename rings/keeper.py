@@ -339,13 +339,11 @@ class RingKeeper:
 
     def rings(self, tenant: str | None = None, *, least_users: int = 2) -> list[RingSummary]:
         """Highest risk first, ties by id."""
-        found = [
-            view.summary(self.links, ring, self.patterns)
-            for ring in self.registry.rings.values()
-            if len(ring.members) >= least_users
-            and (tenant is None or self.links.tenant_list[ring.tenant].name == tenant)
-        ]
-        return sorted(found, key=lambda r: (-r.risk, r.ring_id))
+        some = (ring for ring in self.registry.rings.values() if len(ring.members) >= least_users)
+        return view.summaries(self.links, some, self.patterns, tenant)
+
+    def summaries(self, tenant: str, ring_ids: Sequence[str]) -> list[RingSummary]:
+        return view.summaries(self.links, filter(None, map(self.registry.by_id.get, ring_ids)), self.patterns, tenant)
 
     def ring(self, tenant: str, ring_id: str) -> Ring | None:
         ring = self.registry.by_id.get(ring_id)

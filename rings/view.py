@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from rings import risk
 from rings.facts import is_young, joins, shared_things
@@ -41,6 +41,14 @@ def _summary(links: Links, ring: RingState, patterns: Patterns, shared: dict[int
         patterns=tuple(sorted({p for u in ring.members for p in patterns.get(u, ())})),
         amount_minor=sum(links.link_amount[x] for x in every),
     )
+
+
+def summaries(links: Links, rings: Iterable[RingState], patterns: Patterns, tenant: str | None) -> list[RingSummary]:
+    """Of those of a tenant, or of all; the highest risk first, ties by id."""
+    found = [
+        summary(links, ring, patterns) for ring in rings if tenant is None or links.tenant_list[ring.tenant].name == tenant
+    ]  # fmt: skip
+    return sorted(found, key=lambda r: (-r.risk, r.ring_id))
 
 
 def whole(links: Links, ring: RingState, patterns: Patterns, settled_us: int) -> Ring:

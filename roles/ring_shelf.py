@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from ledger.store import RingStore
@@ -30,6 +31,9 @@ class RingShelf:
         kept = self._store.ring(tenant, ring_id)
         return None if kept is None or not kept.content else decode_whole(kept.content)
 
+    def summaries(self, tenant: str, ring_ids: Sequence[str]) -> list[RingSummary]:
+        return [decode_summary(kept.content) for kept in self._store.rings_named(tenant, ring_ids) if kept.content]
+
 
 class LockedRings:
     """Rings that this process keeps, read while nobody changes them."""
@@ -49,3 +53,7 @@ class LockedRings:
     def ring(self, tenant: str, ring_id: str) -> Ring | None:
         with self._lock:
             return self._keeper.ring(tenant, ring_id)
+
+    def summaries(self, tenant: str, ring_ids: Sequence[str]) -> Sequence[RingSummary]:
+        with self._lock:
+            return self._keeper.summaries(tenant, ring_ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import Annotated, Any
 
 import strawberry
@@ -10,17 +11,16 @@ from strawberry.types import Info
 
 from api import reads
 from api.closing import close_case
-from api.cursor import read_cursor, write_cursor
+from api.cursor import read_cursor
 from api.graphql import types as t
+from api.graphql.alerts import Alert, alerts_as, ring_summary
+from api.graphql.connection import Connection, page
 from api.graphql.context import Context, bounded, context_of, described
 from api.graphql.deciding import Refused, or_refused
-from api.graphql.siblings import Siblings
-from api.served import Served
 from desk import cases as c
 from desk.case import CLOSED, OPEN, QUEUES
 from desk.case import Case as Kept
 from ringwatch.errors import BadInput
-from ringwatch.model import Alert
 
 _MOST_CASES, _MOST_ALERTS, _MOST_ACCOUNTS = 100, 200, 1000
 
@@ -69,41 +69,44 @@ class CaseLine:
 
 @strawberry.type(description="Alerts that one person looks at together")
 class Case(CaseLine):
-    kept: strawberry.Private[Kept]
-    siblings: strawberry.Private[Siblings]
-    """By case id."""
-
     @described("Until when it sleeps; null when it does not")
     def snoozed_until(self, info: Info[Any, Any]) -> str | None:
-        desk, kept = context_of(info).here.desk, self.kept
-        until_us = self.siblings.read("snoozed", self.id, lambda ids: c.snoozed_until(desk, kept.tenant, ids))
+        context = context_of(info)
+        until_us = context.loads.get(
+            "case", self.id, "snoozed", lambda ids: c.snoozed_until(context.here.desk, context.tenant, ids)
+        )
         return None if until_us is None else t.time(until_us)
 
     @described("Its notes, in the order they were written")
     def notes(self, info: Info[Any, Any]) -> list[CaseNote]:
-        desk, kept = context_of(info).here.desk, self.kept
-        found = self.siblings.read("notes", self.id, lambda ids: c.notes(desk, kept.tenant, ids)) or ()
-        return [CaseNote(number=n.number, who=n.who, at=t.time(n.at_us), text=n.text) for n in found]
+        context = context_of(info)
+        found = context.loads.get("case", self.id, "notes", lambda ids: c.notes(context.here.desk, context.tenant, ids))
+        return [CaseNote(number=n.number, who=n.who, at=t.time(n.at_us), text=n.text) for n in found or ()]
 
-    @described("Its alerts; at most 200")
-    def alerts(self, info: Info[Any, Any], first: int = 20) -> list[t.Alert]:
-        here, limit = context_of(info).here, bounded(first, _MOST_ALERTS)
-        found = self.siblings.read(("alerts", limit), self.id, lambda ids: _alerts(here, self.kept.tenant, ids, limit))
-        return [t.alert_of(a) for a in found or ()]
+    @described("Its alerts, the last event first; at most 200")
+    def alerts(self, info: Info[Any, Any], first: int = 20) -> list[Alert]:
+        context, limit = context_of(info), bounded(first, _MOST_ALERTS)
+        return context.loads.get("case", self.id, ("alerts", limit), lambda ids: _alerts(context, ids, limit)) or []
 
     @described("The accounts concerned, by name; at most 1,000")
     def accounts(self, info: Info[Any, Any], first: int = 100) -> list[str]:
-        desk, tenant, limit = context_of(info).here.desk, self.kept.tenant, bounded(first, _MOST_ACCOUNTS)
-        found = self.siblings.read(
-            ("accounts", limit), self.id, lambda ids: c.accounts_of(desk, tenant, ids, limit=limit)
-        )
+        context, limit = context_of(info), bounded(first, _MOST_ACCOUNTS)
+        found = context.loads.get(
+            "case", self.id, ("accounts", limit),
+            lambda ids: c.accounts_of(context.here.desk, context.tenant, ids, limit=limit),
+        )  # fmt: skip
         return list(found or ())
 
+    @described("The ring it was last seen to concern, as it is now; null where it concerns none or that has ended")
+    def ring_summary(self, info: Info[Any, Any]) -> t.RingSummary | None:
+        return ring_summary(context_of(info), self.ring)
 
-@strawberry.type(description="Cases, highest priority first")
-class CasePage:
-    items: list[Case] = strawberry.field(description="Of this page")
-    next: str | None = strawberry.field(description="`after` of the next page; null at the end")
+
+@strawberry.enum(description="In which order cases are listed")
+class CaseOrder(Enum):
+    PRIORITY = strawberry.enum_value("PRIORITY", description="The highest expected loss first")
+    DUE = strawberry.enum_value("DUE", description="Those first that are to be closed first")
+    NEWEST = strawberry.enum_value("NEWEST", description="Those first that were opened last")
 
 
 @strawberry.type(description="How one queue stands")
@@ -143,24 +146,15 @@ class CaseQueries:
     def case(self, info: Info[Any, Any], id: str) -> Case | None:
         context = context_of(info)
         found = c.case(context.here.desk, context.tenant, id) if reads.is_id(id) else None
-        return None if found is None else case_of(found, context.here.desk.clock())
+        return None if found is None else cases_as(context, [found])[id]
 
-    @described(
-        "The queue: open cases that do not sleep, highest priority first, or what the filter says; at most 100 at once"
-    )
+    @described("The queue: open cases that do not sleep, or what the filter says; at most 100 at once")
     def cases(
-        self, info: Info[Any, Any], filter: CaseFilter | None = None, first: int = 20, after: str | None = None
-    ) -> CasePage:
-        context, limit = context_of(info), bounded(first, _MOST_CASES)
-        wanted = _filter(context, filter or CaseFilter())
-        question = ["cases", context.tenant, *(getattr(wanted, name) for name in c.CaseFilter.__slots__)]
-        found = c.page(context.here.desk, context.tenant, wanted, limit=limit, after=_place(after, question))
-        more = None
-        if len(found) == limit:
-            more = write_cursor((0, f"{found[-1].priority.hex()} {found[-1].case_id}"), question)
-        now_us = context.here.desk.clock()
-        siblings = Siblings([x.case_id for x in found])
-        return CasePage(items=[case_of(x, now_us, siblings) for x in found], next=more)
+        self, info: Info[Any, Any], filter: CaseFilter | None = None, order: CaseOrder = CaseOrder.PRIORITY, first: int = 20,
+        after: str | None = None,
+    ) -> Connection[Case]:  # fmt: skip
+        context = context_of(info)
+        return case_page(context, _filter(context, filter or CaseFilter()), order, first, after)
 
     @described("How the queues stand, and where cases were closed too late")
     def queues(self, info: Info[Any, Any]) -> list[QueueReport]:
@@ -224,9 +218,36 @@ def _changed(info: Info[Any, Any], change: Any) -> Case | Refused:
     def done() -> Case:
         context.who.need("act")
         desk = context.here.desk
-        return case_of(change(desk, c.Who(context.tenant, context.who.name, context.who.leads)), desk.clock())
+        kept = change(desk, c.Who(context.tenant, context.who.name, context.who.leads))
+        return cases_as(context, [kept])[kept.case_id]
 
     return or_refused(done)
+
+
+def case_page(
+    context: Context, wanted: c.CaseFilter, order: CaseOrder, first: int, after: str | None
+) -> Connection[Case]:
+    by = order.name.lower()
+    question = ["cases", context.tenant, *(getattr(wanted, name) for name in c.CaseFilter.__slots__), by]
+    limit, behind = bounded(first, _MOST_CASES), _place(after, question)
+    found = c.page(context.here.desk, context.tenant, wanted, limit=limit + 1, after=behind, order=by)
+    shown = cases_as(context, found[:limit])
+    return page(
+        found,
+        lambda k: shown[k.case_id],
+        lambda k: _written(c.place_of(k, by)),
+        first=limit,
+        after=after,
+        question=question,
+    )
+
+
+def cases_as(context: Context, found: Sequence[Kept]) -> dict[str, Case]:
+    """By their ids. What hangs on them is read for all of them at once."""
+    now_us = context.here.desk.clock()
+    context.loads.expect("case", (k.case_id for k in found))
+    context.loads.expect("ring", (k.ring for k in found if k.ring))
+    return {k.case_id: Case(**vars(line_of(k, now_us))) for k in found}
 
 
 def _filter(context: Context, given: CaseFilter) -> c.CaseFilter:
@@ -252,27 +273,29 @@ def _filter(context: Context, given: CaseFilter) -> c.CaseFilter:
     )
 
 
+def _written(place: c.Place) -> tuple[int, str]:
+    return 0, f"{float(place[0]).hex()} {place[1]}"
+
+
 def _place(after: str | None, question: list[Any]) -> c.Place | None:
     place = read_cursor(after, question)
     if place is None:
         return None
-    priority, _, case_id = place[1].partition(" ")
+    value, _, case_id = place[1].partition(" ")
     try:
-        return float.fromhex(priority), case_id
+        return float.fromhex(value), case_id
     except ValueError:
-        raise BadInput("after is not a cursor", hint="take it from `next` of the page before", field="after") from None
+        raise BadInput("after is not a cursor", hint="take it from the page before", field="after") from None
 
 
-def case_of(k: Kept, now_us: int, siblings: Siblings | None = None) -> Case:
-    return Case(**vars(line_of(k, now_us)), kept=k, siblings=siblings or Siblings([k.case_id]))
-
-
-def _alerts(here: Served, tenant: str, case_ids: Sequence[str], limit: int) -> dict[str, list[Alert]]:
-    """Of each case, the latest first."""
-    ids = c.alerts_of(here.desk, tenant, case_ids, limit=limit)
-    found = {a.alert_id: a for a in here.ledger.alerts_by_id(tenant, [id_ for some in ids.values() for id_ in some])}
+def _alerts(context: Context, case_ids: Sequence[str], limit: int) -> dict[str, list[Alert]]:
+    """Of each case, the last event first."""
+    ids = c.alerts_of(context.here.desk, context.tenant, case_ids, limit=limit)
+    found = context.here.ledger.alerts_by_id(context.tenant, [id_ for some in ids.values() for id_ in some])
+    shown = {a.id: a for a in alerts_as(context, sorted(found, key=lambda a: (-a.last_at_us, a.alert_id)))}
+    order = {id_: n for n, id_ in enumerate(shown)}
     return {
-        case_id: sorted((found[i] for i in some if i in found), key=lambda a: (-a.last_at_us, a.alert_id))
+        case_id: [shown[i] for i in sorted((i for i in some if i in shown), key=order.__getitem__)]
         for case_id, some in ids.items()
     }
 

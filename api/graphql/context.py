@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import strawberry
 from strawberry.types import Info
 
+from api.graphql.loads import Loads
 from api.keys import Caller
 from api.served import Served
 from ringwatch.errors import BadInput
@@ -26,6 +27,8 @@ class Context:
     who: Caller
     check: Callable[[], None] = _still
     """Raises Denied where who asks may not any more: for what goes on for long."""
+    loads: Loads = field(default_factory=Loads)
+    """Of one answer."""
 
     @property
     def tenant(self) -> str:
@@ -60,6 +63,11 @@ def context_of(info: Info[Any, Any]) -> Context:
         found = found.context
     assert isinstance(found, Context)
     return found
+
+
+def of(description: str) -> Any:
+    """A field with what it is."""
+    return strawberry.field(description=description)
 
 
 def described(description: str) -> Callable[[Callable[..., Any]], Any]:

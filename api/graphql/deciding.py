@@ -11,8 +11,9 @@ from strawberry.types import Info
 
 from api import blast as b
 from api import reads
-from api.cursor import read_cursor, write_cursor
+from api.cursor import read_cursor
 from api.graphql import types as t
+from api.graphql.connection import Connection, page
 from api.graphql.context import Context, bounded, context_of, described
 from api.problems import problem_of
 from desk import verdicts as v
@@ -46,12 +47,6 @@ class Refused:
     message: str = strawberry.field(description="What is wrong, with the value")
     hint: str = strawberry.field(description="What to do")
     field: str | None = strawberry.field(description="The input it is about")
-
-
-@strawberry.type(description="Acts, the last decided or undone first")
-class ActPage:
-    items: list[Act] = strawberry.field(description="Of this page")
-    next: str | None = strawberry.field(description="`after` of the next page; null at the end")
 
 
 @strawberry.type(description="An account that a decision would hit")
@@ -93,12 +88,6 @@ class AuditEntry:
     hash: str = strawberry.field(description="Keyed hash over this entry and the one before")
 
 
-@strawberry.type(description="The audit trail, newest first")
-class AuditPage:
-    items: list[AuditEntry] = strawberry.field(description="Of this page")
-    next: str | None = strawberry.field(description="`after` of the next page; null at the end")
-
-
 @strawberry.input(description="What is to be decided. Name `kind` and `id` of an entity, or a `ring`")
 class Decision:
     verdict: str = strawberry.field(description="block, watch, allow, or innocent")
@@ -125,28 +114,22 @@ class DecidingQueries:
         return _blast_of(b.blast(context.here, context.tenant, about, shared=shared))
 
     @described("What was decided, the last decided or undone first; at most 100 at once")
-    def acts(self, info: Info[Any, Any], first: int = 20, after: str | None = None) -> ActPage:
+    def acts(self, info: Info[Any, Any], first: int = 20, after: str | None = None) -> Connection[Act]:
         context = context_of(info)
-        question = ["acts", context.tenant]
-        before = _place(after, question)
-        limit = bounded(first, _MOST_ACTS)
-        found = v.acts(context.here.desk, context.tenant, limit=limit, before=before)
-        more = write_cursor((found[-1].number, ""), question) if len(found) == limit else None
-        return ActPage(items=[act_of(x) for x in found], next=more)
+        question, limit = ["acts", context.tenant], bounded(first, _MOST_ACTS)
+        found = v.acts(context.here.desk, context.tenant, limit=limit + 1, before=_place(after, question))
+        return page(found, act_of, lambda a: (a.number, ""), first=limit, after=after, question=question)
 
     @described("Who did what, newest first; at most 100 at once. `kind` and `target`: only what was done to these")
     def audit(
         self, info: Info[Any, Any], first: int = 20, after: str | None = None, kind: str | None = None,
         target: str | None = None,
-    ) -> AuditPage:  # fmt: skip
+    ) -> Connection[AuditEntry]:  # fmt: skip
         context = context_of(info)
-        question = ["audit", context.tenant, kind, target]
-        limit = bounded(first, _MOST_ENTRIES)
-        found = context.here.desk.entries(
-            context.tenant, limit=limit, before=_place(after, question), kind=kind, target=target
-        )
-        more = write_cursor((found[-1].number, ""), question) if len(found) == limit else None
-        return AuditPage(items=[_entry_of(e) for e in found], next=more)
+        question, limit = ["audit", context.tenant, kind, target], bounded(first, _MOST_ENTRIES)
+        before = _place(after, question)
+        found = context.here.desk.entries(context.tenant, limit=limit + 1, before=before, kind=kind, target=target)
+        return page(found, _entry_of, lambda e: (e.number, ""), first=limit, after=after, question=question)
 
 
 @strawberry.type

@@ -9,6 +9,7 @@ from strawberry.types import Info
 
 from api import reads
 from api.graphql import types as t
+from api.graphql.alerts import Alert, alerts_as
 from api.graphql.context import bounded, context_of, described
 from explain import explanation as e
 from explain import replay as r
@@ -76,7 +77,7 @@ class Habit:
 
 @strawberry.type(description="An earlier alert that is like this decision")
 class SimilarAlert:
-    alert: t.Alert = strawberry.field(description="The alert")
+    alert: Alert = strawberry.field(description="The alert")
     similarity: float = strawberry.field(description="Cosine of what each reason carries, 0.5 to 1")
     reasons: list[str] = strawberry.field(description="Codes of the reasons that both have, the weightiest first")
     outcome: str | None = strawberry.field(
@@ -110,9 +111,10 @@ class Explanation:
     def similar(self, info: Info[Any, Any], first: int = 5) -> list[SimilarAlert]:
         context = context_of(info)
         found = reads.alike(context.here, context.tenant, self.then, bounded(first, _MOST_SIMILAR))
+        shown = alerts_as(context, [s.alert for s, _ in found])
         return [
-            SimilarAlert(alert=t.alert_of(s.alert), similarity=s.similarity, reasons=list(s.reasons), outcome=outcome)
-            for s, outcome in found
+            SimilarAlert(alert=alert, similarity=s.similarity, reasons=list(s.reasons), outcome=outcome)
+            for alert, (s, outcome) in zip(shown, found, strict=True)
         ]
 
 

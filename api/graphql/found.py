@@ -25,14 +25,6 @@ class TimelineEvent:
     alert_id: str | None = strawberry.field(description="The alert it is in; null where it is in none")
 
 
-@strawberry.type(description="Events of an entity, newest first")
-class EntityTimeline:
-    items: list[TimelineEvent] = strawberry.field(
-        description="May be fewer than `first` where `next` is there: a page looks at 2,000 events"
-    )
-    next: str | None = strawberry.field(description="`after` of the next page; null at the end")
-
-
 @strawberry.type(description="Something whose identifier was looked for")
 class Hit:
     kind: str = strawberry.field(description="event, alert, ring, or the kind of an entity")
@@ -74,11 +66,7 @@ def path_of(found: store.Path | None) -> Path | None:
     )
 
 
-def timeline_of(found: tuple[list[EntityEvent], str | None]) -> EntityTimeline:
-    return EntityTimeline(items=[_timeline_event(x) for x in found[0]], next=found[1])
-
-
-def _timeline_event(x: EntityEvent) -> TimelineEvent:
+def timeline_event(x: EntityEvent) -> TimelineEvent:
     e = x.event
     return TimelineEvent(
         event_id=e.event_id, type=e.type, at=t.time(e.at_us), user=e.user,

@@ -8,8 +8,8 @@ READY: dict[str, dict[str, Any]] = {
     "Critical alerts": {
         "query": """query ($first: Int!, $after: String) {
   alerts(filter: {level: "CRITICAL"}, first: $first, after: $after) {
-    items { id level kind entity text score events lastAt patterns accounts ring topEventId }
-    next
+    nodes { id level kind entity text score events lastAt patterns accounts ring topEventId }
+    pageInfo { endCursor hasNextPage }
   }
 }""",
         "variables": {"first": 20},
@@ -52,7 +52,7 @@ READY: dict[str, dict[str, Any]] = {
         "variables": {"kind": "device", "id": "d-3"},
     },
     "Rings by risk": {
-        "query": "{ rings(first: 20) { id risk users things bornAt lastAt patterns amountMinor } }",
+        "query": "{ rings(first: 20) { nodes { id risk users things bornAt lastAt patterns amountMinor } } }",
         "variables": {},
     },
     "A ring": {
@@ -71,7 +71,7 @@ READY: dict[str, dict[str, Any]] = {
         "query": """query ($ring: String!, $at: String, $after: String) {
   ring(id: $ring, asOf: $at) {
     then { at status users busted changedAt complete members(first: 50) { user joinedAt } }
-    timeline(first: 50, after: $after) { items { number at what text eventId users joined left rings } next }
+    timeline(first: 50, after: $after) { nodes { number at what text eventId users joined left rings } pageInfo { endCursor hasNextPage } }
   }
 }""",
         "variables": {"ring": "of `rings` above", "at": "2026-05-01T12:00:00Z"},

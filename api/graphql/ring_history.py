@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import strawberry
 
 from api import reads
-from api.cursor import read_cursor, write_cursor
+from api.cursor import read_cursor
+from api.graphql.connection import Connection, page
+from api.graphql.context import bounded, described, of
 from api.graphql.types import time
 from ingest.values import check_time
 from ledger.store import RingStore
 from rings import as_of as replay
 from rings import ring as rings
 from rings.entry import RingEntry
-from ringwatch.errors import BadInput
 
 MOST_ENTRIES, MOST_NAMED, MOST_THEN = 200, 50, 1000
 _PAGE = 1000
-
-
-def _of(description: str) -> Any:
-    return strawberry.field(description=description)
-
-
-def _resolved(description: str) -> Callable[[Callable[..., Any]], Any]:
-    made: Callable[[Callable[..., Any]], Any] = strawberry.field(description=description)
-    return made
 
 
 class Past:
@@ -39,15 +30,14 @@ class Past:
         self.question = ["timeline", tenant, ring_id]
         self._store, self._tenant, self._ring_id = store, tenant, ring_id
 
-    def page(self, first: int, after: str | None) -> tuple[list[RingEntry], str | None]:
+    def page(self, limit: int, after: str | None = None) -> list[RingEntry]:
         """Raises BadInput."""
-        if not 1 <= first <= MOST_ENTRIES:
-            raise BadInput(f"first is {first}", hint=f"1 to {MOST_ENTRIES}", field="first")
         place = read_cursor(after, self.question)
         number = 0 if place is None else place[0]
-        found = list(self._store.ring_history(self._tenant, self._ring_id, after=number, limit=first + 1))
-        more = (found[first - 1].number, self._ring_id) if len(found) > first else None
-        return found[:first], write_cursor(more, self.question)
+        return list(self._store.ring_history(self._tenant, self._ring_id, after=number, limit=limit))
+
+    def place(self, entry: RingEntry) -> tuple[int, str]:
+        return entry.number, self._ring_id
 
     def entries(self) -> Iterator[RingEntry]:
         after = 0
@@ -76,62 +66,57 @@ class Past:
 
 @strawberry.type(description="Something that happened to a ring. Accounts joined, or left, or neither.")
 class RingChange:
-    number: int = _of("1 for the first of the ring, one more with each")
-    at: str = _of("Event time as of which it holds")
-    what: str = _of("born, grew, merged, shrank, split, dormant, revived, busted or ended")
-    text: str = _of("In words")
-    event_id: str | None = _of("The event behind it; null where only time passed")
-    users: int = _of("Members from then on")
-    joined: list[str] = _of("Accounts that are members from then on; at most 50 are listed")
-    left: list[str] = _of("Accounts that are members no more; at most 50 are listed")
-    rings: list[str] = _of("Rings that those who joined come from, or those who left went to")
-
-
-@strawberry.type(description="What happened to a ring, oldest first.")
-class Timeline:
-    items: list[RingChange] = _of("At most `first`")
-    next: str | None = _of("`after` of the next page; null at the end")
+    number: int = of("1 for the first of the ring, one more with each")
+    at: str = of("Event time as of which it holds")
+    what: str = of("born, grew, merged, shrank, split, dormant, revived, busted or ended")
+    text: str = of("In words")
+    event_id: str | None = of("The event behind it; null where only time passed")
+    users: int = of("Members from then on")
+    joined: list[str] = of("Accounts that are members from then on; at most 50 are listed")
+    left: list[str] = of("Accounts that are members no more; at most 50 are listed")
+    rings: list[str] = of("Rings that those who joined come from, or those who left went to")
 
 
 @strawberry.type(description="An account that was in a ring.")
 class MemberThen:
-    user: str = _of("The account")
-    joined_at: str = _of("When the ring's history has it join")
+    user: str = of("The account")
+    joined_at: str = of("When the ring's history has it join")
 
 
 @strawberry.type(description="A ring as it was: what its history says up to a time.")
 class RingThen:
-    at: str | None = _of("The time asked for; null without one: the end of the history")
-    status: str = _of("unborn, active, dormant or ended")
-    users: int = _of("How many accounts were in it")
-    busted: bool = _of("Whether a member or a shared entity had been confirmed as fraud")
-    changed_at: str | None = _of("When it had last changed; null before it was born")
-    complete: bool = _of("False where entries are missing, so that members may be too")
+    at: str | None = of("The time asked for; null without one: the end of the history")
+    status: str = of("unborn, active, dormant or ended")
+    users: int = of("How many accounts were in it")
+    busted: bool = of("Whether a member or a shared entity had been confirmed as fraud")
+    changed_at: str | None = of("When it had last changed; null before it was born")
+    complete: bool = of("False where entries are missing, so that members may be too")
     found: strawberry.Private[replay.RingThen]
 
-    @_resolved("By time of joining; at most 1,000")
+    @described("By time of joining; at most 1,000")
     def members(self, first: int = 100) -> list[MemberThen]:
-        if not 1 <= first <= MOST_THEN:
-            raise BadInput(f"first is {first}", hint=f"1 to {MOST_THEN}", field="first")
         every = sorted(self.found.members.items(), key=lambda x: (x[1], x[0]))
-        return [MemberThen(user=user, joined_at=time(joined_us)) for user, joined_us in every[:first]]
+        return [
+            MemberThen(user=user, joined_at=time(joined_us)) for user, joined_us in every[: bounded(first, MOST_THEN)]
+        ]
 
 
-@strawberry.type
+@strawberry.type(description="What a ring says of its past")
 class RingPast:
     """What a ring says of its past; `Ring` has these fields too."""
 
     past: strawberry.Private[Past]
 
-    @_resolved("What happened to it, oldest first; at most 200 at once. Empty where no history was kept")
-    def timeline(self, first: int = 20, after: str | None = None) -> Timeline:
-        found, more = self.past.page(first, after)
-        return Timeline(items=[_change(entry) for entry in found], next=more)
+    @described("What happened to it, oldest first; at most 200 at once. Empty where no history was kept")
+    def timeline(self, first: int = 20, after: str | None = None) -> Connection[RingChange]:
+        found = self.past.page(bounded(first, MOST_ENTRIES) + 1, after)
+        place = self.past.place
+        return page(found, change_of, place, first=first, after=after, question=self.past.question)
 
-    @_resolved("As of `asOf` of the ring, or as its history ends; null where no history was kept")
+    @described("As of `asOf` of the ring, or as its history ends; null where no history was kept")
     def then(self) -> RingThen | None:
         found, at_us = self.past.then(), self.past.as_of_us
-        if not found.number and not self.past.page(1, None)[0]:
+        if not found.number and not self.past.page(1):
             return None
         return RingThen(
             at=None if at_us is None else time(at_us), status=found.status, users=len(found.members), busted=found.busted,
@@ -139,7 +124,7 @@ class RingPast:
         )  # fmt: skip
 
 
-def _change(entry: RingEntry) -> RingChange:
+def change_of(entry: RingEntry) -> RingChange:
     return RingChange(
         number=entry.number, at=time(entry.at_us), what=entry.what, text=replay.sentence(entry),
         event_id=entry.event_id or None, users=entry.users, joined=list(entry.joined[:MOST_NAMED]),

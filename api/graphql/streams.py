@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @strawberry.type(description="An alert that is new or has grown, as it is now")
 class AlertChange:
-    alert: t.Alert = strawberry.field(description="The whole alert")
+    alert: t.AlertLine = strawberry.field(description="The alert; ask `alert` for its case and its ring")
     cursor: str = strawberry.field(description="`after` to go on behind this one")
 
 
@@ -44,10 +44,8 @@ class CaseChange:
     cursor: str = strawberry.field(description="`after` to go on behind this one")
 
 
-@strawberry.type
+@strawberry.type(description="What comes while one waits. Over WebSocket, with the protocol graphql-transport-ws")
 class Subscription:
-    """What comes while one waits. Over WebSocket, with the protocol graphql-transport-ws."""
-
     @streamed("Alerts as they come and grow; without `after` those from now on. `level`: these and higher ones")
     async def alerts(
         self, info: Info[Any, Any], after: str | None = None, level: str | None = None
@@ -58,7 +56,9 @@ class Subscription:
 
         async def more(place: Place) -> list[tuple[Place, AlertChange]]:
             found = await run_in_threadpool(ledger.alerts_changed, place, limit=_AT_ONCE, tenant=context.tenant)
-            return [(at, AlertChange(alert=t.alert_of(a), cursor=write_cursor(at, question) or "")) for at, a in found]
+            return [
+                (at, AlertChange(alert=t.alert_line(a), cursor=write_cursor(at, question) or "")) for at, a in found
+            ]
 
         async for change in _changes(context, "alerts", after, question, more):
             if Level[change.alert.level] >= least:

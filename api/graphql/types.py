@@ -7,6 +7,7 @@ from typing import NewType
 
 import strawberry
 
+from api.graphql.context import of
 from graph import store
 from graph.alert_query import alert_query
 from ledger.store import StoredAssessment
@@ -19,164 +20,140 @@ LONG = strawberry.scalar(
 )
 
 
-@strawberry.type
+@strawberry.type(description="A number with its name: a feature, a scorer's value, a stage's time")
 class Named:
-    """A number with its name: a feature, a scorer's score, a stage's microseconds."""
-
-    name: str
-    value: float | None
+    name: str = of("What it is of")
+    value: float | None = of("Null where there is none")
 
 
-@strawberry.type
+@strawberry.type(description="Why the score is what it is")
 class Reason:
-    """Why the score is what it is."""
-
-    code: str
-    text: str
-    contribution: float
-    kind: str | None
-    entity: str | None
+    code: str = of("Stable: scorer.what, for example neighbourhood.shared_device")
+    text: str = of("In words, with the numbers behind it")
+    contribution: float = of("Its share of the score, 0 to 1; those of a decision add up to the score")
+    kind: str | None = of("Kind of the entity it is about; null where it is about none")
+    entity: str | None = of("The entity it is about")
 
 
-@strawberry.type
+@strawberry.type(description="An entity of an event")
 class Id:
-    """An entity of the event."""
-
-    kind: str
-    id: str
+    kind: str = of("user, device, card, address, ...")
+    id: str = of("Its whole identifier")
 
 
-@strawberry.type
+@strawberry.type(description="What an event was given, as it was stored when it was decided")
 class Assessment:
-    """What an event was given, and why."""
-
-    event_id: str
-    type: str
-    at: str
-    user: str | None
-    entities: list[Id]
-    amount_minor: Long | None
-    score: float
-    level: str
-    action: str
-    scores: list[Named]
-    reasons: list[Reason]
-    features: list[Named]
-    patterns: list[str]
-    degraded: list[str]
-    timing_us: list[Named]
-    ring: str | None
-    ring_age_s: float | None
-    embedding_age_s: float | None
-    schema_version: str
-    policy_version: str
+    event_id: str = of("The event")
+    type: str = of("Of the event: payment, login, ...")
+    at: str = of("When it happened, in UTC")
+    user: str | None = of("Who did it; null where the event names nobody")
+    entities: list[Id] = of("All it names, the user included")
+    amount_minor: Long | None = of("In minor units of the tenant's currency; null without one")
+    score: float = of("Probability of fraud, 0 to 1")
+    level: str = of("LOW, MEDIUM, HIGH or CRITICAL")
+    action: str = of("What the policy advised: allow, review, challenge, block, ...")
+    scores: list[Named] = of("What each scorer said, 0 to 1; null where it had nothing to say")
+    reasons: list[Reason] = of("The weightiest first")
+    features: list[Named] = of("What was known of it, as the scorers saw it; those that were missing are left out")
+    patterns: list[str] = of("Fraud patterns that it fits")
+    degraded: list[str] = of("What was not as it should be when it was decided; empty: nothing")
+    timing_us: list[Named] = of("Microseconds each stage took")
+    ring: str | None = of("The ring its user was in")
+    ring_age_s: float | None = of("How old the ring's risk was, in seconds of event time")
+    embedding_age_s: float | None = of("How old the graph network's view was, in seconds; null without one")
+    schema_version: str = of("Of the features")
+    policy_version: str = of("Of levels, weights and actions")
 
 
-@strawberry.type
-class Alert:
-    """A group of events worth a person's time."""
-
-    id: str
-    level: str
-    delivery: str
-    kind: str
-    entity: str
-    reason: str
-    text: str
-    score: float
-    events: int
-    first_at: str
-    last_at: str
-    amount_minor: Long
-    patterns: list[str]
-    accounts: list[str]
-    ring: str | None
-    top_event_id: str
-    query: str = strawberry.field(description="Cypher that opens its picture in Neo4j Browser")
+@strawberry.type(description="Events worth a person's time, grouped, without what hangs on them")
+class AlertLine:
+    id: str = of("Lasts as long as the alert")
+    level: str = of("The highest of its events: MEDIUM, HIGH or CRITICAL")
+    delivery: str = of("now or digest: how soon somebody should see it")
+    kind: str = of("Of what it is about: ring, or a kind of entity")
+    entity: str = of("The ring or the entity it is about")
+    reason: str = of("Code of its strongest reason")
+    text: str = of("Its strongest reason in words")
+    score: float = of("The highest of its events, 0 to 1")
+    events: int = of("How many are in it")
+    first_at: str = of("Of its first event, in UTC")
+    last_at: str = of("Of its last event, in UTC")
+    amount_minor: Long = of("Sum over its events, in minor units of the tenant's currency")
+    patterns: list[str] = of("Fraud patterns that any of its events fits")
+    accounts: list[str] = of("Accounts concerned, in order of coming; at most 200")
+    ring: str | None = of("The ring it was last seen to concern")
+    top_event_id: str = of("Its highest scored event: `assessment` and `explanation` tell more of it")
+    query: str = of("Cypher that opens its picture in Neo4j Browser")
 
 
-@strawberry.type
-class AlertPage:
-    items: list[Alert]
-    next: str | None = strawberry.field(description="`after` of the next page; null at the end")
-
-
-@strawberry.type
+@strawberry.type(description="An entity near the one asked for")
 class Neighbour:
-    """An entity near the one asked for."""
-
-    kind: str
-    id: str
-    depth: int
-    degree: int
-    events: int
-    alerts: int
-    cut: bool
+    kind: str = of("Of the entity")
+    id: str = of("The entity")
+    depth: int = of("Links between it and the one asked for: 1 or 2")
+    degree: int = of("All links it has")
+    events: int = of("Events it was in")
+    alerts: int = of("Alerts it was in")
+    cut: bool = of("Whether some of its links were left out")
 
 
-@strawberry.type
+@strawberry.type(description="A user and what it used")
 class Link:
-    """A user and what it used."""
-
-    user: str
-    kind: str
-    id: str
-    first_at: str
-    last_at: str
-    events: int
-    amount_minor: Long
-    fails: int
+    user: str = of("Who used it")
+    kind: str = of("Kind of what was used")
+    id: str = of("What was used")
+    first_at: str = of("First use, in UTC")
+    last_at: str = of("Last use, in UTC")
+    events: int = of("How often")
+    amount_minor: Long = of("Sum over these events, in minor units of the tenant's currency")
+    fails: int = of("Of these events those that failed or were declined; 0 in rings, which do not count them")
 
 
-@strawberry.type
+@strawberry.type(description="A piece of the graph around an entity, the latest links first")
 class Neighbours:
-    """The most recent links, bounded; `cuts` says what was left out."""
-
-    nodes: list[Neighbour]
-    links: list[Link]
-    cuts: list[str]
+    nodes: list[Neighbour] = of("Without the entity asked for")
+    links: list[Link] = of("Between them and the entity asked for")
+    cuts: list[str] = of("What was left out, a sentence a bound; empty: nothing")
 
 
-@strawberry.type
+@strawberry.type(description="A part of a ring's risk; the parts add up to it")
 class RingPart:
-    code: str
-    text: str
-    value: float
+    code: str = of("Stable: chance, synchrony, young, confirmed, ...")
+    text: str = of("In words")
+    value: float = of("What it adds; negative where sharing looks innocent")
 
 
-@strawberry.type
+@strawberry.type(description="An account in a ring")
 class Member:
-    user: str
-    joined_at: str
-    last_at: str
-    young: bool
-    departed: bool
-    fraud: bool
-    patterns: list[str]
+    user: str = of("The account")
+    joined_at: str = of("When the first link that holds it there was made, in UTC")
+    last_at: str = of("Its last event on what the ring shares, in UTC")
+    young: bool = of("Whether it was under a day old when it joined")
+    departed: bool = of("Whether it joined by leaving its usual device, card or address")
+    fraud: bool = of("Whether it is confirmed as fraud")
+    patterns: list[str] = of("Fraud patterns its events were alerted for")
 
 
-@strawberry.type
+@strawberry.type(description="What at least two members of a ring share")
 class Shared:
-    kind: str
-    entity: str
-    users: int
-    first_at: str
-    last_at: str
-    verdict: str
+    kind: str = of("Of the entity")
+    entity: str = of("The entity")
+    users: int = of("Members that use it")
+    first_at: str = of("First use by a member, in UTC")
+    last_at: str = of("Last use by a member, in UTC")
+    verdict: str = of("household, office, campus, ... where the sharing looks innocent; else empty")
 
 
-@strawberry.type
+@strawberry.type(description="A line of the list of rings")
 class RingSummary:
-    """A line of the list of rings."""
-
-    id: str
-    risk: float
-    users: int
-    things: int
-    born_at: str
-    last_at: str
-    patterns: list[str]
-    amount_minor: Long
+    id: str = of("Lasts as long as the ring, and is never used again")
+    risk: float = of("0 to 1")
+    users: int = of("Members")
+    things: int = of("Entities they share")
+    born_at: str = of("Of the event that founded it, in UTC")
+    last_at: str = of("Last event of a member on what they share, in UTC")
+    patterns: list[str] = of("Fraud patterns its members were alerted for")
+    amount_minor: Long = of("Amounts on links to what they share, in minor units of the tenant's currency")
 
 
 def time(at_us: int) -> str:
@@ -204,8 +181,8 @@ def assessment_of(stored: StoredAssessment, features: dict[str, float]) -> Asses
     )  # fmt: skip
 
 
-def alert_of(a: model.Alert) -> Alert:
-    return Alert(
+def alert_line(a: model.Alert) -> AlertLine:
+    return AlertLine(
         id=a.alert_id, level=a.level, delivery=a.delivery, kind=a.kind, entity=a.entity, reason=a.reason, text=a.text,
         score=a.score, events=a.events, first_at=time(a.first_at_us), last_at=time(a.last_at_us),
         amount_minor=Long(a.amount_minor), patterns=list(a.patterns), accounts=list(a.accounts), ring=a.ring or None,

@@ -13,7 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 
 ALERTS = 'subscription($a: String) { alerts(after: $a, level: "HIGH") { cursor alert { id kind ring score level text topEventId accounts } } }'
 RING = """query($r: String!) { ring(id: $r) { summary { id users risk patterns } foundingEvent parts { code text value }
-  members { user joinedAt } shared { kind entity users verdict } links { user kind id } timeline(first: 50) { items { what text at } } } }"""
+  members { user joinedAt } shared { kind entity users verdict } links { user kind id } timeline(first: 50) { nodes { what text at } } } }"""
 WHY = """query($a: String!) { explanation(alertId: $a) { eventId score level addsUpTo reasons { code text contribution }
   evidence { kind entity text less share without { score } } flip { score action changes { kind entity feature } } summary } }"""
 BLAST = "query($r: String!) { blastRadius(ring: $r) { entries accounts neverFlagged longClean cuts } }"
@@ -22,11 +22,11 @@ BLOCK = """mutation($r: String!) { decide(input: {verdict: "block", ring: $r, re
 INNOCENT = """mutation($k: String, $i: String) { decide(input: {verdict: "innocent", kind: $k, id: $i, reason: "a shop's tablet"}) {
   __typename ... on Act { id } ... on Refused { message } } }"""
 UNDO = 'mutation($a: String!) { undo(actId: $a, reason: "the bank cleared them") { __typename ... on Act { undoneAt } ... on Refused { message } } }'
-CASE = "query($r: String!) { cases(filter: {ring: $r}) { items { id version status alertCount priority } } }"
+CASE = "query($r: String!) { cases(filter: {ring: $r}) { nodes { id version status alertCount priority } } }"
 CLAIM = "mutation($c: String!) { claimCase(id: $c) { __typename ... on Case { claimedBy version } ... on Refused { message } } }"
 CLOSE = """mutation($c: String!) { closeCase(id: $c, outcome: "fraud", reason: "blocked as a ring") { __typename
   ... on Case { status outcome } ... on Refused { message } } }"""
-TRAIL = "query { audit(first: 20) { items { did target who why hash } } }"
+TRAIL = "query { audit(first: 20) { nodes { did target who why hash } } }"
 REPLAY = "query($a: String, $e: String) { replay(alertId: $a, eventId: $e) { identical differences { what } } }"
 _WAIT_S, _ALERT_S = 60.0, 3.0
 _PAST_A_MARK = 300
@@ -82,7 +82,7 @@ def investigate(url: str, events: Sequence[dict[str, Any]]) -> None:
         ring = who.until(RING, lambda found: found["ring"] is not None, r=ring_id)["ring"]
         assert ring["summary"]["users"] == len(ring["members"]) >= 3
         assert ring["shared"], "what they share is named"
-        assert ring["timeline"]["items"], "its history is told"
+        assert ring["timeline"]["nodes"], "its history is told"
         why = who.ask(WHY, a=alert["id"])["explanation"]
         assert abs(why["addsUpTo"] - why["score"]) < 1e-6
         assert abs(sum(r["contribution"] for r in why["reasons"]) - why["addsUpTo"]) < 1e-6
@@ -91,7 +91,7 @@ def investigate(url: str, events: Sequence[dict[str, Any]]) -> None:
         assert why["summary"]
         blast = who.ask(BLAST, r=ring_id)["blastRadius"]
         assert blast["accounts"] >= len(ring["members"])
-        (case,) = who.until(CASE, lambda found: found["cases"]["items"], r=ring_id)["cases"]["items"][:1]
+        (case,) = who.until(CASE, lambda found: found["cases"]["nodes"], r=ring_id)["cases"]["nodes"][:1]
         assert who.ask(CLAIM, c=case["id"])["claimCase"]["__typename"] == "Case"
         act = who.ask(BLOCK, r=ring_id)["decide"]
         assert act["__typename"] == "Act", act
@@ -117,7 +117,7 @@ def investigate(url: str, events: Sequence[dict[str, Any]]) -> None:
         assert who.ask(REPLAY, a=alert["id"])["replay"] == {"identical": True, "differences": []}
         found = who.until(REPLAY, lambda found: found["replay"] is not None, e="next-of-the-ring")["replay"]
         assert found == {"identical": True, "differences": []}
-        did = [e["did"] for e in who.ask(TRAIL)["audit"]["items"]]
+        did = [e["did"] for e in who.ask(TRAIL)["audit"]["nodes"]]
         assert did == ["undo", "innocent", "undo", "case.close", "block", "case.claim"]
     finally:
         who.close()

@@ -115,8 +115,8 @@ def ids(client: TestClient) -> dict[str, str]:
     client.service.pipeline.outlets.graph.flush()  # type: ignore[attr-defined]
     until = time.monotonic() + 30
     while "case" not in found and time.monotonic() < until:
-        data = graphql(client, admin, "{ cases { items { id } } alerts { items { id } } }")["data"]
-        found |= {name[:-1]: data[name]["items"][0]["id"] for name in ("cases", "alerts") if data[name]["items"]}
+        data = graphql(client, admin, "{ cases { nodes { id } } alerts { nodes { id } } }")["data"]
+        found |= {name[:-1]: data[name]["nodes"][0]["id"] for name in ("cases", "alerts") if data[name]["nodes"]}
         time.sleep(0.05)
     note = "mutation($c: String!) { noteCase(id: $c, text: $t) { __typename } }".replace("$t", f'"{MINE}"')
     graphql(client, admin, note, c=found["case"])
@@ -256,7 +256,7 @@ def test_a_socket_opens_for_who_may_read(client: TestClient, in_payload: bool) -
 
 
 def _audit(client: TestClient, headers: dict[str, str]) -> Any:
-    return graphql(client, headers, "{ audit(first: 1) { items { number hash } } }")["data"]
+    return graphql(client, headers, "{ audit(first: 1) { nodes { number hash } } }")["data"]
 
 
 def document(name: str, field: Any, ids: dict[str, str]) -> str:

@@ -44,8 +44,8 @@ def ask(client: TestClient, query: str, **variables: Any) -> Any:
 
 
 def queue(client: TestClient, **wanted: Any) -> list[dict[str, Any]]:
-    asked = f"query($f: CaseFilter) {{ cases(filter: $f) {{ items {{ {CASE} }} }} }}"
-    found: list[dict[str, Any]] = ask(client, asked, f=wanted)["cases"]["items"]
+    asked = f"query($f: CaseFilter) {{ cases(filter: $f) {{ nodes {{ {CASE} }} }} }}"
+    found: list[dict[str, Any]] = ask(client, asked, f=wanted)["cases"]["nodes"]
     return found
 
 
@@ -86,8 +86,8 @@ def test_an_investigator_works_on_a_case_to_its_end(client: TestClient) -> None:
     told = ask(client, 'query { assessment(eventId: "after") { features { name value } } }')["assessment"]["features"]
     assert next(f["value"] for f in told if f["name"] == "device.fraud_neighbours") == 6.0, "labels count"
     assert not [x for x in queue(client) if x["id"] == case["id"]]
-    trail = ask(client, "query($i: String) { audit(target: $i) { items { did who why } } }", i=case["id"])
-    assert [e["did"] for e in trail["audit"]["items"]] == ["case.close", "case.note", "case.claim"]
+    trail = ask(client, "query($i: String) { audit(target: $i) { nodes { did who why } } }", i=case["id"])
+    assert [e["did"] for e in trail["audit"]["nodes"]] == ["case.close", "case.note", "case.claim"]
     assert ask(client, "query($i: String!) { case(id: $i) { status } }", i=case["id"])["case"]["status"] == "closed"
     assert do(client, "reopenCase", id=case["id"], reason="new evidence")["status"] == "open"
     report = {r["queue"]: r for r in ask(client, "query { queues { queue slaH open overdue } }")["queues"]}
@@ -110,9 +110,13 @@ def test_pages_of_the_queue_go_on_where_they_ended(client: TestClient) -> None:
     seen: list[str] = []
     after = None
     while True:
-        page = ask(client, "query($a: String) { cases(first: 1, after: $a) { items { id } next } }", a=after)["cases"]
-        seen += [x["id"] for x in page["items"]]
-        after = page["next"]
+        page = ask(
+            client,
+            "query($a: String) { cases(first: 1, after: $a) { nodes { id } pageInfo { endCursor hasNextPage } } }",
+            a=after,
+        )["cases"]
+        seen += [x["id"] for x in page["nodes"]]
+        after = page["pageInfo"]["endCursor"] if page["pageInfo"]["hasNextPage"] else None
         if after is None:
             break
     assert seen == [x["id"] for x in queue(client)]
@@ -155,8 +159,8 @@ def test_a_key_that_may_only_read_works_on_nothing_and_another_tenant_sees_nothi
         else:
             assert answer["data"]["claimCase"]["code"] == "not_found"
             seen = client.post(
-                "/graphql", json={"query": "{ cases { items { id } } queues { open } }"}, headers=headers
+                "/graphql", json={"query": "{ cases { nodes { id } } queues { open } }"}, headers=headers
             )
-            assert seen.json()["data"] == {"cases": {"items": []}, "queues": [{"open": 0}, {"open": 0}]}
+            assert seen.json()["data"] == {"cases": {"nodes": []}, "queues": [{"open": 0}, {"open": 0}]}
         keys.revoke(name)
     (client.service.settings.data_dir / "api-keys.json").unlink()  # type: ignore[attr-defined]

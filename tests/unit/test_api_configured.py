@@ -92,7 +92,7 @@ def test_the_schema_is_told_where_the_setting_says_so(client: TestClient, tmp_pa
         refused = ask(silent, asked)["errors"][0]
         assert refused["extensions"]["code"] == "invalid"
         assert "introspection has been disabled" in refused["message"]
-        assert ask(silent, "{ alerts { items { __typename id } } }")["data"]["alerts"]["items"] == []
+        assert ask(silent, "{ alerts { nodes { __typename id } } }")["data"]["alerts"]["nodes"] == []
         assert "Did you mean" not in ask(silent, typo)["errors"][-1]["message"]
 
 

@@ -21,7 +21,7 @@ from graph.ladybug_store import LadybugGraph
 from ingest.simulate.simulate import SimulationConfig, write_simulation
 
 LEAST = 3
-TOP = "{ alerts(first: 1) { items { id topEventId accounts } } }"
+TOP = "{ alerts(first: 1) { nodes { id topEventId accounts } } }"
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
             act = 'mutation { decide(input: {verdict: "watch", kind: "user", id: "w%d", reason: "r"}) { __typename } }'
             ask(client, act % n)
         until = time.monotonic() + 60
-        while len(ask(client, "{ cases { items { id } } }")["cases"]["items"]) < LEAST and time.monotonic() < until:
+        while len(ask(client, "{ cases { nodes { id } } }")["cases"]["nodes"]) < LEAST and time.monotonic() < until:
             time.sleep(0.1)
-        for case in ask(client, "{ cases(first: 3) { items { id } } }")["cases"]["items"]:
+        for case in ask(client, "{ cases(first: 3) { nodes { id } } }")["cases"]["nodes"]:
             ask(client, f'mutation {{ noteCase(id: "{case["id"]}", text: "seen") {{ __typename }} }}')
         yield client
 
@@ -71,20 +71,20 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 def rows(data: Any, path: str) -> list[Any]:
     for name in path.split("."):
         data = data[name]
-    return data["items"] if isinstance(data, dict) else data
+    return data["nodes"] if isinstance(data, dict) and "nodes" in data else data
 
 
 @pytest.mark.parametrize(
     ("path", "depth"),
     [
-        ("alerts", 3), ("cases", 4), ("acts", 3), ("audit", 3), ("rings", 2), ("search", 2), ("explanation.similar", 3),
-        ("entity.timeline", 3), ("entity.neighbours.nodes", 2),
+        ("alerts", 4), ("cases", 5), ("acts", 3), ("audit", 3), ("rings", 3), ("search", 2), ("explanation.similar", 3),
+        ("entity.timeline", 4), ("entity.neighbours.nodes", 2),
     ],
 )  # fmt: skip
 def test_a_page_costs_as_many_statements_whatever_its_size(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, path: str, depth: int
 ) -> None:
-    top = ask(client, TOP)["alerts"]["items"][0]
+    top = ask(client, TOP)["alerts"]["nodes"][0]
     outer = {
         "explanation": f'explanation(alertId: "{top["id"]}")',
         "entity": f'entity(kind: "user", id: "{top["accounts"][0]}")',

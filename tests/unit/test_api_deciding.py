@@ -65,8 +65,11 @@ def test_a_blocked_device_is_stopped_at_the_door_until_that_is_undone(client: Te
     assert send(client, "b-3", at, user="u-else", device="d-shared")["action"] != "block"
     assert ask(client, UNDO, a=act["id"])["undo"]["code"] == "conflict"
     assert ask(client, 'query { replay(eventId: "b-1") { identical } }')["replay"]["identical"]
-    trail = ask(client, 'query { audit(kind: "device", target: "d-shared") { items { did who why number } next } }')
-    assert [(e["did"], e["why"]) for e in trail["audit"]["items"]] == [("undo", "a mistake"), ("block", "looked at it")]
+    trail = ask(
+        client,
+        'query { audit(kind: "device", target: "d-shared") { nodes { did who why number } pageInfo { endCursor hasNextPage } } }',
+    )
+    assert [(e["did"], e["why"]) for e in trail["audit"]["nodes"]] == [("undo", "a mistake"), ("block", "looked at it")]
     assert not client.service.desk.verify("default").troubles  # type: ignore[attr-defined]
 
 
@@ -159,7 +162,7 @@ def test_sharing_that_is_judged_innocent_no_longer_speaks_against_rings(client: 
     assert ask(client, 'query { replay(eventId: "j-x") { identical } }')["replay"]["identical"]
     ask(client, UNDO, a=act["id"])
     assert ask(client, query, r=later["ring"])["ring"]["summary"] == before["summary"]
-    trail = ask(client, 'query { audit(kind: "device", target: "j-d") { items { did why } } }')["audit"]["items"]
+    trail = ask(client, 'query { audit(kind: "device", target: "j-d") { nodes { did why } } }')["audit"]["nodes"]
     assert [(e["did"], e["why"]) for e in trail] == [("undo", "a mistake"), ("innocent", "the library's terminal")]
 
 
@@ -187,13 +190,13 @@ def test_what_makes_no_ring_is_not_judged_innocent(client: TestClient) -> None:
 def test_what_cannot_be_decided_is_said_as_a_value(
     client: TestClient, given: dict[str, Any], code: str | None, field: str | None
 ) -> None:
-    before = ask(client, "query { acts(first: 1) { items { id } } }")
+    before = ask(client, "query { acts(first: 1) { nodes { id } } }")
     found = decide(client, **given)
     assert found["__typename"] == "Refused"
     assert found["field"] == field
     assert found["message"]
     assert code is None or found["code"] == code
-    assert ask(client, "query { acts(first: 1) { items { id } } }") == before
+    assert ask(client, "query { acts(first: 1) { nodes { id } } }") == before
 
 
 def test_acts_are_paged_and_tenants_see_their_own(client: TestClient) -> None:
@@ -202,9 +205,13 @@ def test_acts_are_paged_and_tenants_see_their_own(client: TestClient) -> None:
     seen: list[str] = []
     after = None
     while True:
-        page = ask(client, "query($a: String) { acts(first: 2, after: $a) { items { id } next } }", a=after)["acts"]
-        seen += [a["id"] for a in page["items"]]
-        after = page["next"]
+        page = ask(
+            client,
+            "query($a: String) { acts(first: 2, after: $a) { nodes { id } pageInfo { endCursor hasNextPage } } }",
+            a=after,
+        )["acts"]
+        seen += [a["id"] for a in page["nodes"]]
+        after = page["pageInfo"]["endCursor"] if page["pageInfo"]["hasNextPage"] else None
         if after is None:
             break
     assert len(seen) == len(set(seen)) >= 3
@@ -223,7 +230,7 @@ def test_who_may_only_read_decides_nothing_and_sees_no_other_tenant(client: Test
             assert answer["data"]["decide"]["who"] == f"key:{actor_key.key_id}"
         else:
             assert answer["errors"][0]["extensions"]["code"] == error, answer
-        asked = {"query": "query { acts { items { target who } } audit { items { target } } }"}
+        asked = {"query": "query { acts { nodes { target who } } audit { nodes { target } } }"}
         seen = client.post("/graphql", json=asked, headers=headers).text
         assert "secret-of-default" not in seen
     keys.revoke("reader")

@@ -45,7 +45,7 @@ TIMELINE = """query($k: String!, $i: String!, $first: Int!, $after: String, $sin
   entity(kind: $k, id: $i) {
     events
     timeline(first: $first, after: $after, since: $since, until: $until, types: $types) {
-      items { eventId type at user amountMinor score level action alertId } next
+      nodes { eventId type at user amountMinor score level action alertId } pageInfo { endCursor hasNextPage }
     }
   }
 }"""
@@ -56,8 +56,8 @@ def timeline(client: TestClient, first: int, **of: Any) -> list[dict[str, Any]]:
     after: str | None = None
     while True:
         page = ask(client, TIMELINE, first=first, after=after, **of)["data"]["entity"]["timeline"]
-        found += page["items"]
-        after = page["next"]
+        found += page["nodes"]
+        after = page["pageInfo"]["endCursor"] if page["pageInfo"]["hasNextPage"] else None
         if after is None:
             return found
 
@@ -103,7 +103,7 @@ def test_a_slip_in_a_timeline_names_the_field(
 
 def test_a_cursor_belongs_to_its_entity_and_filters(client: TestClient, alert: dict[str, Any]) -> None:
     of = {"k": alert["kind"], "i": alert["entity"], "first": 1}
-    after = ask(client, TIMELINE, **of)["data"]["entity"]["timeline"]["next"]
+    after = ask(client, TIMELINE, **of)["data"]["entity"]["timeline"]["pageInfo"]["endCursor"]
     (error,) = ask(client, TIMELINE, **of, after=after, types=["login"])["errors"]
     assert error["message"].startswith("after belongs to other filters")
 

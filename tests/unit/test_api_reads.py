@@ -149,11 +149,13 @@ def test_graphql_says_what_rest_says(client: TestClient) -> None:
         "alert"
     ]
     assert found == {"id": alert["alert_id"], "score": alert["score"], "accounts": alert.get("accounts", [])}
-    page = ask(client, "{ alerts(first: 3) { items { id } next } }")["data"]["alerts"]
+    page = ask(client, "{ alerts(first: 3) { nodes { id } pageInfo { endCursor hasNextPage } } }")["data"]["alerts"]
     more = ask(
-        client, "query($after: String) { alerts(first: 3, after: $after) { items { id } } }", after=page["next"]
+        client,
+        "query($after: String) { alerts(first: 3, after: $after) { nodes { id } } }",
+        after=page["pageInfo"]["endCursor"],
     )["data"]["alerts"]
-    assert not {a["id"] for a in page["items"]} & {a["id"] for a in more["items"]}
+    assert not {a["id"] for a in page["nodes"]} & {a["id"] for a in more["nodes"]}
 
 
 WHY = """query($alert: String, $event: String) {
@@ -208,20 +210,20 @@ def test_neighbours_are_bounded_and_say_so(client: TestClient) -> None:
         ("{ nothing }", "invalid"),
         ("{", "invalid"),
         ("", "invalid"),
-        ("{ alerts(first: 0) { next } }", "invalid"),
-        ("{ alerts(first: 999999999999) { next } }", "invalid"),
-        ('{ alerts(filter: {level: "x"}) { next } }', "invalid"),
+        ("{ alerts(first: 0) { pageInfo { endCursor hasNextPage } } }", "invalid"),
+        ("{ alerts(first: 999999999999) { pageInfo { endCursor hasNextPage } } }", "invalid"),
+        ('{ alerts(filter: {level: "x"}) { pageInfo { endCursor hasNextPage } } }', "invalid"),
         ('{ entity(kind: "planet", id: "x") { id } }', "invalid"),
-        ("{ rings(first: 101) { id } }", "invalid"),
+        ("{ rings(first: 101) { nodes { id } } }", "invalid"),
         ('{ ring(id: "r", asOf: "soon") { truncated } }', "time"),
         ("subscription { x }", "invalid"),
         ("mutation { x }", "invalid"),
         ("{" + " ".join(f"a{i}: rings {{ id }}" for i in range(16)) + "}", "too_large"),
         ("{ __schema { types { fields { type { fields { type { fields { type { fields { name } } } } } } } } } }", "too_large"),
         ("{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }", "invalid"),
-        ("{ rings { id } }" + " # " + "x" * 32_000, "too_large"),
+        ("{ rings { nodes { id } } }" + " # " + "x" * 32_000, "too_large"),
         ("{ a" * 100 + "}" * 100, "too_large"),
-        ("{ " + "rings { id } " * 400 + "}", "invalid"),
+        ("{ " + "rings { nodes { id } } " * 200 + "}", "invalid"),
     ],
 )  # fmt: skip
 def test_graphql_refuses_with_a_code(client: TestClient, query: str, code: str) -> None:
@@ -248,9 +250,9 @@ def test_an_unforeseen_error_is_told_by_an_id_only(client: TestClient, monkeypat
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr("api.reads.alert_page", broken)
+    monkeypatch.setattr("api.reads.alerts", broken)
     rest = client.get("/v1/alerts")
-    graph = ask(client, "{ alerts { next } }")
+    graph = ask(client, "{ alerts { pageInfo { endCursor hasNextPage } } }")
     assert rest.status_code == 500
     assert rest.json()["error_id"]
     assert graph["errors"][0]["extensions"]["code"] == "internal"

@@ -30,7 +30,7 @@ PAST = """query ($id: String!, $at: String, $first: Int!, $after: String) {
   ring(id: $id, asOf: $at) {
     summary { id users bornAt lastAt } foundingEvent truncated members { user }
     then { at status users busted changedAt complete members { user joinedAt } }
-    timeline(first: $first, after: $after) { items { number at what text eventId users joined left rings } next }
+    timeline(first: $first, after: $after) { nodes { number at what text eventId users joined left rings } pageInfo { endCursor hasNextPage } }
   }
 }"""
 
@@ -55,7 +55,7 @@ def ring(client: TestClient) -> str:
 
 def test_the_timeline_of_a_ring_that_ended(client: TestClient, ring: str) -> None:
     found = past(client, ring)
-    items = found["timeline"]["items"]
+    items = found["timeline"]["nodes"]
     assert [(e["number"], e["what"], e["eventId"], e["users"]) for e in items] == [
         (1, "born", "e-1", 2), (2, "grew", "e-4", 3), (3, "merged", "e-5", 5), (4, "dormant", None, 5), (5, "ended", None, 0),
     ]  # fmt: skip
@@ -67,8 +67,8 @@ def test_the_timeline_of_a_ring_that_ended(client: TestClient, ring: str) -> Non
     assert found["members"] == []
     assert found["then"]["status"] == "ended"
     other = past(client, items[2]["rings"][0])
-    assert [e["what"] for e in other["timeline"]["items"]] == ["born", "ended"]
-    assert other["timeline"]["items"][1]["rings"] == [ring]
+    assert [e["what"] for e in other["timeline"]["nodes"]] == ["born", "ended"]
+    assert other["timeline"]["nodes"][1]["rings"] == [ring]
 
 
 @pytest.mark.parametrize(
@@ -94,11 +94,11 @@ def test_pages_of_the_timeline_give_every_entry_once(client: TestClient, ring: s
     found, after = [], None
     while True:
         page = past(client, ring, first=2, after=after)["timeline"]
-        found += page["items"]
-        after = page["next"]
+        found += page["nodes"]
+        after = page["pageInfo"]["endCursor"] if page["pageInfo"]["hasNextPage"] else None
         if after is None:
             break
-    assert found == past(client, ring)["timeline"]["items"]
+    assert found == past(client, ring)["timeline"]["nodes"]
 
 
 def test_a_ring_nobody_knows_is_null(client: TestClient) -> None:
@@ -125,13 +125,13 @@ def test_what_cannot_be_asked_names_the_field(client: TestClient, ring: str, mor
 
 def test_a_cursor_is_of_one_ring(client: TestClient, ring: str) -> None:
     page = past(client, ring, first=1)["timeline"]
-    other = past(client, ring)["timeline"]["items"][2]["rings"][0]
-    answer = ask(client, PAST, id=other, first=1, after=page["next"])
+    other = past(client, ring)["timeline"]["nodes"][2]["rings"][0]
+    answer = ask(client, PAST, id=other, first=1, after=page["pageInfo"]["endCursor"])
     assert answer["errors"][0]["extensions"]["code"] == "invalid"
 
 
 def test_too_much_past_at_once_is_refused(client: TestClient, ring: str) -> None:
-    one = "ring(id: $id) { then { members(first: 1000) { user joinedAt } } timeline(first: 200) { items { text joined left } } }"
+    one = "ring(id: $id) { then { members(first: 1000) { user joinedAt } } timeline(first: 200) { nodes { text joined left } } }"
     much = "query ($id: String!) { " + " ".join(f"a{i}: {one}" for i in range(15)) + " }"
     assert ask(client, much, id=ring)["errors"][0]["extensions"]["code"] == "too_large"
     assert ask(client, "query ($id: String!) { " + one + " }", id=ring)["data"]["ring"]["then"]["members"] == []

@@ -102,7 +102,7 @@ def test_who_leads_takes_over_a_claim(client: TestClient) -> None:
     found: list[dict[str, Any]] = []
     until = time.monotonic() + 20
     while not found and time.monotonic() < until:
-        found = ask(client, anna, "{ cases { items { id } } }")["data"]["cases"]["items"]
+        found = ask(client, anna, "{ cases { nodes { id } } }")["data"]["cases"]["nodes"]
         time.sleep(0.05)
     claim = """mutation($c: String!) { claimCase(id: $c) { ... on Case { claimedBy } ... on Refused { code hint } } }"""
     mine = ask(client, anna, claim, c=found[0]["id"])["data"]["claimCase"]
@@ -110,6 +110,6 @@ def test_who_leads_takes_over_a_claim(client: TestClient) -> None:
     theirs = ask(client, lead, claim, c=found[0]["id"])["data"]["claimCase"]
     assert theirs["claimedBy"] != mine["claimedBy"]
     assert ask(client, anna, claim, c=found[0]["id"])["data"]["claimCase"]["code"] == "conflict"
-    trail = ask(client, lead, '{ audit(kind: "case", first: 1) { items { did old } } }')["data"]["audit"]["items"]
+    trail = ask(client, lead, '{ audit(kind: "case", first: 1) { nodes { did old } } }')["data"]["audit"]["nodes"]
     assert trail[0]["did"] == "case.claim"
     assert mine["claimedBy"] in trail[0]["old"]

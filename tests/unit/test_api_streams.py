@@ -59,8 +59,8 @@ def next_of(ws: WebSocketTestSession, field: str) -> dict[str, Any]:
 def settled(client: TestClient, events: int) -> None:
     """Cases know of so many events."""
     for _ in range(200):
-        found = client.post("/graphql", json={"query": "{ cases { items { events } } }"}).json()["data"]["cases"][
-            "items"
+        found = client.post("/graphql", json={"query": "{ cases { nodes { events } } }"}).json()["data"]["cases"][
+            "nodes"
         ]
         if sum(x["events"] for x in found) == events:
             return
@@ -81,8 +81,8 @@ def test_alerts_and_cases_come_as_they_are_made(client: TestClient) -> None:
         subscribe(ws, CASES, id_="2", a=None)
         time.sleep(0.5)
         settled(client, 2)
-        case_id = client.post("/graphql", json={"query": "{ cases { items { id } } }"}).json()["data"]["cases"][
-            "items"
+        case_id = client.post("/graphql", json={"query": "{ cases { nodes { id } } }"}).json()["data"]["cases"][
+            "nodes"
         ][0]["id"]
         claim = f'mutation {{ claimCase(id: "{case_id}") {{ __typename }} }}'
         client.post("/graphql", json={"query": claim})
@@ -118,7 +118,12 @@ def test_a_dropped_connection_goes_on_without_a_gap(client: TestClient) -> None:
 
 def test_over_a_socket_there_are_subscriptions_only(client: TestClient) -> None:
     with connected(client) as ws:
-        for n, query in enumerate(("{ cases { next } }", 'mutation { undo(actId: "x", reason: "y") { __typename } }')):
+        for n, query in enumerate(
+            (
+                "{ cases { pageInfo { endCursor hasNextPage } } }",
+                'mutation { undo(actId: "x", reason: "y") { __typename } }',
+            )
+        ):
             subscribe(ws, query, id_=str(n))
             refused = ws.receive_json()
             assert refused["type"] == "error", refused

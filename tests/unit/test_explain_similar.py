@@ -68,7 +68,7 @@ def test_what_earlier_ones_turned_out_to_be_is_told(client: TestClient) -> None:
                     "user": f"{name}-u{n}", "device": f"{name}-d", "card": f"{name}-c{n}", "order_id": f"{name}-{n}",
                 }  # fmt: skip
                 assert client.post("/v1/score", json=body).status_code == 200
-        found = ask(client, "{ alerts(first: 200) { items { topEventId entity accounts } } }")["alerts"]["items"]
+        found = ask(client, "{ alerts(first: 200) { nodes { topEventId entity accounts } } }")["alerts"]["nodes"]
         return next(str(a["topEventId"]) for a in found if f"{name}-u4" in a["accounts"] or a["entity"] == f"{name}-d")
 
     tops = [round_of(name, START + timedelta(days=3 * i)) for i, name in enumerate(("one", "two", "three"))]
