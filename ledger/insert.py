@@ -109,4 +109,11 @@ def insert_into(dialect: Dialect, table: Table) -> Any:
     return _INSERT[dialect.name](table)
 
 
+def next_number(connection: Connection, counter: str) -> int:
+    """The next of a counter: held until the commit, so that numbers come in the order of commits."""
+    first = insert_into(connection.dialect, t.counters).values(name=counter, value=1)
+    raised = first.on_conflict_do_update(index_elements=["name"], set_={"value": t.counters.c.value + 1})
+    return int(connection.execute(raised.returning(t.counters.c.value)).scalar_one())
+
+
 _INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}

@@ -24,6 +24,8 @@ _DIGESTED = (
     t.assessments, t.event_ids, t.event_entities, t.versions, t.alerts, t.alert_events, t.labels, t.sources, t.meta, t.rings,
     t.ring_history,
 )  # fmt: skip
+_OF_WRITING = ("timing", "change")
+"""Columns that tell how something came to be written."""
 OF_ID = and_(
     t.event_ids.c.seq == t.assessments.c.seq,
     t.event_ids.c.tenant == t.assessments.c.tenant,
@@ -223,11 +225,11 @@ class SqlReads(RingReads):
         return found
 
     def logical_digest(self) -> str:
-        """Hash over everything the ledger says, in order, times of computing aside: equal ledgers have equal digests."""
+        """Hash over everything the ledger says, in order, how it was computed and written aside: equal ledgers have equal digests."""
         digest = hashlib.sha256()
         with self._reading() as connection:
             for table in _DIGESTED:
-                columns = [c for c in table.c if c.name != "timing"]
+                columns = [c for c in table.c if c.name not in _OF_WRITING]
                 for row in connection.execute(select(*columns).order_by(*table.primary_key.columns)):
                     digest.update(repr(tuple(row)).encode())
         return digest.hexdigest()

@@ -14,7 +14,7 @@ from ledger import tables as t
 from ledger.engine import driver_error, errors, migrate, open_engine
 from ledger.insert import inserter
 from ledger.postgres import PostgresAccess, sqlstate
-from ledger.ring_rows import history_rows
+from ledger.ring_rows import put_history
 from ledger.sql_reads import SqlReads
 from ledger.sqlite_wal import WalCheckpoints
 from ledger.store import IfKnown, KeptRing, LedgerWrite, Progress, Written
@@ -109,10 +109,9 @@ class SqlLedger(SqlReads):
             if last:
                 rows = [tuple(getattr(last[key], name) for name in names) for key in sorted(last)]
                 inserter(connection)(t.rings, rows, "newer")
-            if history:
-                inserter(connection)(t.ring_history, history_rows(history), "leave")
             if progress is not None:
                 Transaction(connection, self._codec, self._versions).progress([progress], leave=True)
+            put_history(connection, inserter(connection), history)
 
     def retain(self, keep_from_us: int, *, dry_run: bool = False) -> dict[str, int]:
         from ledger.retention import retain

@@ -195,8 +195,11 @@ ring_history = Table(
     Column("event_id", _text(256), nullable=False),
     Column("users", Integer, nullable=False),
     Column("content", LargeBinary, nullable=False),
+    Column("change", BigInteger),
+    Index("ring_history_by_change", "change"),
     sqlite_with_rowid=False,
 )
-"""Added to, never changed. `content`: msgpack of (joined, left, rings)."""
+"""Added to, never changed. `content`: msgpack of (joined, left, rings). `change`: a number that rises in the order of commits, which followers
+go by; none of entries from before there were such numbers."""
 _ended = ring_history.c.what == "ended"
 Index("ring_history_ended", ring_history.c.at_us, sqlite_where=_ended, postgresql_where=_ended)

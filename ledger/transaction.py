@@ -16,8 +16,8 @@ from sqlalchemy import Connection, bindparam, select
 
 from features.codec import FeatureCodec
 from ledger import tables as t
-from ledger.insert import Rows, insert_into, inserter
-from ledger.ring_rows import history_rows
+from ledger.insert import Rows, insert_into, inserter, next_number
+from ledger.ring_rows import put_history
 from ledger.rows import assessment_rows, encode, entity_rows
 from ledger.store import IfKnown, LedgerWrite, Progress, Written
 from ringwatch.model import Alert, Label, Versions
@@ -49,10 +49,8 @@ class Transaction:
         labels = sorted((pair for w in new for pair in w.labels), key=lambda pair: pair[0])
         if labels:
             self._insert(t.labels, [_label_row(*pair) for pair in labels], "leave" if leave else "fail")
-        history = history_rows(entry for w in new for entry in w.ring_history)
-        if history:
-            self._insert(t.ring_history, history, "leave")
         self.progress([w.progress for w in new if w.progress is not None], leave=leave)
+        put_history(self._connection, self._insert, [entry for w in new for entry in w.ring_history])
         self._changed(changed)
         self._meta([w for w in new if w.progress is None or w.progress.position != read.get(w.progress.source_id)])
         left = _events(writes) - _events(new)
@@ -144,11 +142,9 @@ class Transaction:
         return sorted(alerts)
 
     def _changed(self, alerts: Sequence[str]) -> None:
-        """One number for all of them: it is held until the commit, so that numbers come in the order of commits."""
+        """One number for all of them."""
         if alerts:
-            first = insert_into(self._connection.dialect, t.counters).values(name="alert_changes", value=1)
-            next_ = first.on_conflict_do_update(index_elements=["name"], set_={"value": t.counters.c.value + 1})
-            change = self._connection.scalar(next_.returning(t.counters.c.value))
+            change = next_number(self._connection, "alert_changes")
             self._insert(t.alert_changes, [(id_, change) for id_ in alerts], "replace")
 
     def progress(self, progress: Sequence[Progress], *, leave: bool) -> None:

@@ -1,4 +1,4 @@
-"""Subscriptions: alerts and cases as they come and change, from where a client left off.
+"""Subscriptions: alerts, rings and cases as they come and change, from where a client left off.
 
 Every change carries a cursor. A client that lost its connection subscribes again with the last cursor it has, and gets what came meanwhile,
 each as it is now; so nothing is missed, and what is told twice is told by the same id.
@@ -20,9 +20,13 @@ from api import reads
 from api.cursor import read_cursor, write_cursor
 from api.graphql import types as t
 from api.graphql.cases import CaseLine, line_of
-from api.graphql.context import Context, context_of, streamed
+from api.graphql.context import Context, context_of, of, streamed
+from api.graphql.ring_history import RingChange, change_of
 from api.problems import problem_of
 from desk import cases
+from ledger.ring_rows import END
+from rings.entry import RingEntry
+from rings.ring import RingSummary
 from ringwatch.errors import RingwatchError
 from ringwatch.model import Level
 
@@ -42,6 +46,14 @@ class AlertChange:
 class CaseChange:
     case: CaseLine = strawberry.field(description="The case; ask `case` for notes and alerts")
     cursor: str = strawberry.field(description="`after` to go on behind this one")
+
+
+@strawberry.type(description="Something that happened to a ring")
+class RingChanged:
+    ring_id: str = of("The ring")
+    change: RingChange = of("What happened, as in its timeline")
+    ring: t.RingSummary | None = of("The ring as it is now; null where it has ended")
+    cursor: str = of("`after` to go on behind this one")
 
 
 @strawberry.type(description="What comes while one waits. Over WebSocket, with the protocol graphql-transport-ws")
@@ -79,6 +91,39 @@ class Subscription:
         async for change in _changes(context, "cases", after, question, more):
             yield change
 
+    @streamed("What happens to rings: born, grew, merged, shrank, split, dormant, revived, busted, ended; without `after` from now on. `ring`: to "
+              "this one alone; `leastRisk`: to those whose risk is that or more now")  # fmt: skip
+    async def rings(
+        self, info: Info[Any, Any], after: str | None = None, ring: str | None = None, least_risk: float = 0.0
+    ) -> AsyncGenerator[RingChanged, None]:
+        context, tenant = context_of(info), context_of(info).tenant
+        question, here = ["ring changes", tenant, ring], context.here
+        if ring is not None and not reads.is_id(ring):
+            raise GraphQLError(
+                "ring is no identifier", extensions={"code": "invalid", "hint": "the whole id of a ring"}
+            )
+
+        def read(place: Place) -> list[tuple[Place, RingChanged]]:
+            found = here.ledger.rings_changed(tenant, place, limit=_AT_ONCE, ring_id=ring)
+            ids = sorted({entry.ring_id for _, entry in found})
+            now = {s.ring_id: s for s in (here.engine.ask_from(reads.summaries_question(tenant, ids)) if ids else ())}
+            return [
+                (at, _ring_changed(entry, now.get(entry.ring_id), write_cursor(at, question) or ""))
+                for at, entry in found
+            ]
+
+        async def more(place: Place) -> list[tuple[Place, RingChanged]]:
+            return await run_in_threadpool(read, place)
+
+        async for change in _changes(context, "rings", after, question, more):
+            if least_risk <= 0.0 or (change.ring is not None and change.ring.risk >= least_risk):
+                yield change
+
+
+def _ring_changed(entry: RingEntry, now: RingSummary | None, cursor: str) -> RingChanged:
+    ring = None if now is None else t.summary_of(now)
+    return RingChanged(ring_id=entry.ring_id, change=change_of(entry), ring=ring, cursor=cursor)
+
 
 async def _changes(
     context: Context, name: str, after: str | None, question: list[Any],
@@ -89,7 +134,7 @@ async def _changes(
         feed = context.here.feed
         place = read_cursor(after, question)
         if place is None:
-            place = (await feed.head(name), "\U0010ffff")
+            place = (await feed.head(name), END)
         head = place[0]
         while True:
             found = await more(place)

@@ -190,7 +190,13 @@ def served_by(
         cases=CaseKeeper(
             desk[0], ledger, ring_risk_of(engine), {"now": settings.case_now_h, "digest": settings.case_digest_h}
         ),
-        feed=Feed({"alerts": ledger.newest_change, "cases": lambda: newest_change(desk[0])}),
+        feed=Feed(
+            {
+                "alerts": ledger.newest_change,
+                "rings": ledger.newest_ring_change,
+                "cases": lambda: newest_change(desk[0]),
+            }
+        ),
         kinds=kinds,
         access=Access(
             key_file,

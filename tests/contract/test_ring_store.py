@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,9 +12,11 @@ import pytest
 from support.ledgers import fresh_database
 
 from features.schema import FeatureSchema
+from ledger.ring_rows import END
 from ledger.sql_store import SqlLedger
 from ledger.store import KeptRing, LedgerWrite, Progress
 from rings.entry import RingEntry
+from ringwatch.errors import BadInput
 from ringwatch.model import DAY_US
 
 
@@ -82,3 +86,58 @@ def test_the_history_of_a_ring_goes_as_a_whole_once_it_ended_long_ago(ledger: Sq
     assert ledger.ring_history("t", "gone") == []
     assert [len(ledger.ring_history("t", ring_id)) for ring_id in ("lives", "late")] == [1, 2]
     assert ledger.retain(late)["rings"] == 0
+
+
+def test_followers_get_every_entry_once_while_two_write(ledger: SqlLedger) -> None:
+    """Each writer has rings of its own (SQLite has one writer); a follower that asks meanwhile goes on from the last place it has."""
+    rings, each = ("a", "b", "c", "d"), 60
+
+    def write(mine: str, store: SqlLedger) -> None:
+        for n in range(1, each + 1):
+            history = [entry(ring_id, n, "grew", n) for ring_id in mine]
+            if n % 2:
+                store.write_rings([], history=[*history, *history])
+            else:
+                store.write(
+                    LedgerWrite(None, ring_history=[*history, entry(mine[0], n, "grew", n, "other")]), if_known="leave"
+                )
+
+    several = ledger._on_postgres
+    with closing(SqlLedger(ledger._url, FeatureSchema())) as second:
+        shares = [("ab", ledger), ("cd", second)] if several else [("abcd", ledger)]
+        writers = [threading.Thread(target=write, args=share) for share in shares]
+        place, found = (0, ""), list[RingEntry]()
+        for writer in writers:
+            writer.start()
+        while any(w.is_alive() for w in writers) or ledger.rings_changed("t", place, limit=1):
+            some = ledger.rings_changed("t", place, limit=7)
+            found += [e for _, e in some]
+            place = some[-1][0] if some else place
+        for writer in writers:
+            writer.join()
+    whole = list(range(1, each + 1))
+    assert [[e.number for e in found if e.ring_id == r] for r in rings] == [whole] * len(rings)
+    assert ledger.newest_ring_change() >= len(shares) * each
+    only = ledger.rings_changed("t", (0, ""), limit=1000, ring_id="c")
+    assert [e.number for _, e in only] == whole
+    assert len(ledger.rings_changed("other", (0, ""), limit=1000)) == len(shares) * each // 2
+    assert ledger.rings_changed("t", (place[0], END), limit=9) == []
+    with pytest.raises(BadInput, match="not a cursor"):
+        ledger.rings_changed("t", (1, "x y z"), limit=9)
+
+
+def test_entries_from_before_they_were_numbered_are_not_told_again(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.sqlite"
+    with closing(SqlLedger(f"sqlite:///{file}", FeatureSchema())) as ledger:
+        ledger.prepare()
+        ledger.write_rings([], history=[entry("a", 1, "born", 5)])
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.executescript(
+            "DROP INDEX ring_history_by_change; ALTER TABLE ring_history DROP COLUMN change; UPDATE alembic_version SET version_num = '0007'"
+        )
+    with closing(SqlLedger(f"sqlite:///{file}", FeatureSchema())) as ledger:
+        ledger.prepare()
+        assert len(ledger.ring_history("t", "a")) == 1
+        assert ledger.rings_changed("t", (0, ""), limit=9) == []
+        ledger.write_rings([], history=[entry("a", 1, "born", 5), entry("a", 2, "grew", 6)])
+        assert [e.number for _, e in ledger.rings_changed("t", (0, ""), limit=9)] == [2]

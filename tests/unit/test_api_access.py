@@ -53,7 +53,7 @@ FIELDS: dict[str, str] = {
     **dict.fromkeys((f"Mutation.{name}" for name in (
         "decide", "undo", "claimCase", "releaseCase", "noteCase", "snoozeCase", "closeCase", "reopenCase",
     )), "act"),
-    **dict.fromkeys(("Subscription.alerts", "Subscription.cases"), "read"),
+    **dict.fromkeys(("Subscription.alerts", "Subscription.cases", "Subscription.rings"), "read"),
 }  # fmt: skip
 """Type and field -> the scope it needs beside `read`, which /graphql needs."""
 

@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
+from support.documents import selection
 from support.served import in_process, running
+
+from api.graphql.query import schema
 
 URL = "ws://127.0.0.1:8000/graphql"
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -114,6 +117,82 @@ def test_a_dropped_connection_goes_on_without_a_gap(client: TestClient) -> None:
         assert refused["id"] == "2"
         errors = refused["payload"]["errors"] if refused["type"] == "next" else refused["payload"]
         assert "not a cursor" in errors[0]["message"]
+
+
+RINGS = """subscription($a: String, $r: String, $least: Float! = 0.0) {
+  rings(after: $a, ring: $r, leastRisk: $least) { cursor ringId change { number what users joined } ring { id users risk } } }"""
+
+
+def test_what_happens_to_rings_comes_and_is_gone_on_with_without_a_gap(client: TestClient) -> None:
+    with connected(client) as ws:
+        subscribe(ws, RINGS)
+        time.sleep(0.5)
+        for n in range(1, 4):
+            send(client, n, device=1)
+        found = [next_of(ws, "rings") for _ in range(2)]
+        ring = found[0]["ringId"]
+        assert [(x["change"]["what"], x["change"]["users"]) for x in found] == [("born", 2), ("grew", 3)]
+        assert found[1]["change"]["joined"] == ["u-3"]
+        assert found[1]["ring"]["id"] == ring
+    for n in range(4, 8):
+        send(client, n, device=1 + n % 2)
+    with connected(client) as ws:
+        subscribe(ws, RINGS, a=found[0]["cursor"])
+        seen = [next_of(ws, "rings") for _ in range(4)]
+        assert seen[0]["change"] == found[1]["change"]
+        assert [x["change"]["number"] for x in seen if x["ringId"] == ring] == [2, 3, 4]
+        (other,) = {x["ringId"] for x in seen} - {ring}
+        subscribe(ws, RINGS, id_="2", a=None, r=other)
+        subscribe(ws, RINGS, id_="3", a=None, least=1.0)
+        time.sleep(0.5)
+        send(client, 8, device=1)
+        send(client, 9, device=2)
+        heard = [ws.receive_json() for _ in range(3)]
+        told = {(m["id"], m["payload"]["data"]["rings"]["ringId"]) for m in heard}
+        assert told == {("1", ring), ("1", other), ("2", other)}, "neither is as risky as that"
+        subscribe(ws, RINGS, id_="4", a=seen[0]["cursor"], r=other)
+        refused = ws.receive_json()
+        errors = refused["payload"]["errors"] if refused["type"] == "next" else refused["payload"]
+        assert "other filters" in errors[0]["message"]
+
+
+def test_nothing_of_another_tenant_comes_over_any_subscription(client: TestClient) -> None:
+    keys = client.here.access.keys  # type: ignore[attr-defined]
+    tokens = {name: keys.create(name, name, ("read", "score", "act"))[1] for name in ("acme", "globex")}
+    core = schema._schema.subscription_type
+    assert core is not None
+    asked = {name: f"subscription {{ {name} {selection(field.type, 4)} }}" for name, field in core.fields.items()}
+
+    def device(tenant: str) -> None:
+        act = (
+            'mutation { decide(input: {verdict: "block", kind: "device", id: "d-1", reason: "stolen"}) { __typename } }'
+        )
+        client.post("/graphql", json={"query": act}, headers={"x-api-key": tokens[tenant]})
+        for n in range(4):
+            at = (START + timedelta(minutes=n)).isoformat()
+            body = {
+                "event_id": f"{tenant}-{n}",
+                "type": "payment",
+                "at": at,
+                "amount": 9.0,
+                "user": f"{tenant}-{n}",
+                "device": "d-1",
+            }
+            assert client.post("/v1/score", json=body, headers={"x-api-key": tokens[tenant]}).status_code == 200
+
+    with connected(client, headers={"x-api-key": tokens["globex"]}) as ws:
+        for name, query in asked.items():
+            subscribe(ws, query, id_=name)
+        time.sleep(0.6)
+        device("acme")
+        time.sleep(1.5)
+        device("globex")
+        heard: set[str] = set()
+        while heard != set(asked):
+            message = ws.receive_json()
+            assert message["type"] == "next", message
+            assert "acme" not in json.dumps(message)
+            heard.add(message["id"])
 
 
 def test_over_a_socket_there_are_subscriptions_only(client: TestClient) -> None:
