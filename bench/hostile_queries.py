@@ -31,7 +31,7 @@ def documents() -> dict[str, bytes]:
     )
     queries = {
         "depth: braces": "{ a" * 400 + " }" * 400,
-        "depth: fields": "{ cases { items " + "{ alerts { query } items " * 30 + "{ id } " + "}" * 30 + "} }",
+        "depth: fields": "{ cases { nodes " + "{ alerts { case " * 17 + "{ id } " + "} }" * 17 + "} }",
         "aliases": "{ " + " ".join(f"a{n}: alert(id: \"x\") {{ id }}" for n in range(200)) + " }",
         "cost: lists in lists": "{ cases(first: 100) { nodes { alerts(first: 200) { query accounts patterns text } } } }",
         "cost: one dear field often": "{ " + " ".join(f'e{n}: explanation(eventId: "x") {{ score }}' for n in range(15)) + " "
@@ -39,10 +39,15 @@ def documents() -> dict[str, bytes]:
         "tokens": "{ " + "alerts " * 5000 + "}",
         "fragments that double": "{ ...f0 } " + fragments + " fragment f40 on Query { alerts { nodes { id } } }",
         "fragments in a circle": "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }",
-        "many operations": " ".join(f"query q{n} {{ alerts {{ nodes {{ id }} }} }}" for n in range(300)),
-        "directives": "{ alerts " + "@skip(if: false) " * 800 + "{ nodes { id } } }",
+        "many operations": " ".join(f"query q{n} {{ alerts {{ nodes {{ id }} }} }}" for n in range(59)),
+        "directives": "{ alerts " + "@skip(if: false) " * 95 + "{ nodes { id } } }",
+        "directives, beyond the tokens": "{ alerts " + "@skip(if: false) " * 800 + "{ nodes { id } } }",
         "introspection, deep": introspection,
-        "unknown fields": "{ " + " ".join(f"unknown{n}" for n in range(900)) + " }",
+        "unknown fields": "{ " + " ".join(f"unknown{n}" for n in range(295)) + " }",
+        "unknown fields, beyond their number": "{ " + " ".join(f"unknown{n}" for n in range(590)) + " }",
+        "unknown fields, beyond the tokens": "{ " + " ".join(f"unknown{n}" for n in range(900)) + " }",
+        "unknown variables": "query(" + " ".join(f"$v{n}: X" for n in range(110)) + ") { alerts { nodes { id } } }",
+        "unknown arguments": "{ alerts(" + " ".join(f"a{n}: 1" for n in range(190)) + ") { nodes { id } } }",
         "an open brace": "{ alerts { nodes { id }",
         "variables in a list": f"query($k: String!) {{ {deep} }}",
     }  # fmt: skip

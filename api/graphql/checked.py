@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from graphql import DocumentNode, NoSchemaIntrospectionCustomRule, validate
 from strawberry.extensions import SchemaExtension
 
-from api.graphql.limits import Limits
+from api.graphql.limits import asks_too_much
 
 _REMEMBERED = 500
 """Documents; a console asks the same ones over and over."""
@@ -62,7 +62,7 @@ class Checked(SchemaExtension):
         if _good.get(self._key) is not document:
             rules = [*asked.validation_rules, *([] if introspection else [NoSchemaIntrospectionCustomRule])]
             hide = not introspection or len(text) > _BY_HAND
-            asked.pre_execution_errors = validate(schema, document, [Limits]) or validate(
+            asked.pre_execution_errors = asks_too_much(document) or validate(
                 schema, document, rules, max_errors=_MOST_ERRORS, hide_suggestions=hide
             )
             if not asked.pre_execution_errors:

@@ -6,20 +6,19 @@ variable says it). Fragments are counted where they are used.
 
 from __future__ import annotations
 
-from typing import Any
-
 from graphql import (
+    DocumentNode,
     FieldNode,
+    FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLError,
     InlineFragmentNode,
     IntValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
-    ValidationRule,
 )
 
-MOST_BYTES, MOST_TOKENS, MOST_DEPTH, MOST_ALIASES, MOST_COST = 32_000, 1_000, 15, 15, 60_000
+MOST_BYTES, MOST_TOKENS, MOST_DEPTH, MOST_ALIASES, MOST_FIELDS, MOST_COST = 32_000, 600, 15, 15, 300, 60_000
 MOST_NESTED = 40
 """Brackets inside brackets, looked at before parsing."""
 
@@ -44,32 +43,41 @@ _WORK = {
 """Field -> what finding it is worth, beside what it brings; of lists of names how many there can be."""
 
 
-class Limits(ValidationRule):
-    """Refuses a document that asks too much."""
+def asks_too_much(document: DocumentNode) -> list[GraphQLError]:
+    """What is wrong with how much a document asks; of each operation. A walk of its own: GraphQL's visitor takes eight times as long."""
+    return _Measured(document).found
 
-    def __init__(self, context: Any) -> None:
-        super().__init__(context)
+
+class _Measured:
+    def __init__(self, document: DocumentNode) -> None:
+        self.found: list[GraphQLError] = []
+        self._named = {d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)}
         self._fragments: dict[str, tuple[int, int]] = {}
         self._open: set[str] = set()
-        self._aliases = 0
+        self._aliases = self._fields = 0
+        for definition in document.definitions:
+            if isinstance(definition, OperationDefinitionNode):
+                self._measure(definition)
 
-    def enter_operation_definition(self, node: OperationDefinitionNode, *_: Any) -> None:
+    def _measure(self, node: OperationDefinitionNode) -> None:
         self._aliases = 0
         cost, depth = self._of(node.selection_set)
         for what, found, most in (
             ("depth", depth, MOST_DEPTH),
             ("aliases", self._aliases, MOST_ALIASES),
+            ("number of fields", self._fields, MOST_FIELDS),
             ("cost", cost, MOST_COST),
         ):
             if found > most:
                 message = f"the query's {what} is {min(found, 10**9):,}, at most {most:,} are answered"
-                self.report_error(GraphQLError(message, node, extensions={"code": "too_large"}))
+                self.found.append(GraphQLError(message, node, extensions={"code": "too_large"}))
 
     def _of(self, selections: SelectionSetNode | None) -> tuple[int, int]:
         """(cost, depth) of a selection."""
         cost = depth = 0
         for node in selections.selections if selections is not None else ():
             if isinstance(node, FieldNode):
+                self._fields += 1
                 self._aliases += node.alias is not None
                 inside, deep = self._of(node.selection_set)
                 more, deep = _WORK.get(node.name.value, 1) + inside * _times(node), deep + 1
@@ -86,7 +94,7 @@ class Limits(ValidationRule):
         known = self._fragments.get(name)
         if known is not None or name in self._open:
             return known or (0, 0)
-        fragment = self.context.get_fragment(name)
+        fragment = self._named.get(name)
         self._open.add(name)
         self._fragments[name] = (0, 0) if fragment is None else self._of(fragment.selection_set)
         self._open.discard(name)

@@ -16,6 +16,7 @@ from starlette.websockets import WebSocketDisconnect
 from support.documents import selection
 from support.served import in_process, running
 
+from api.graphql.limits import MOST_TOKENS
 from api.graphql.query import schema
 
 URL = "ws://127.0.0.1:8000/graphql"
@@ -209,7 +210,7 @@ def test_over_a_socket_there_are_subscriptions_only(client: TestClient) -> None:
         subscribe(ws, "subscription { alerts { alert { " + "id " * 1001 + "} } }", id_="big")
         with pytest.raises(WebSocketDisconnect) as closed:
             ws.receive_json()
-        assert "1000 tokens" in closed.value.reason
+        assert f"{MOST_TOKENS} tokens" in closed.value.reason
 
 
 def test_who_is_not_known_hears_nothing_and_a_revoked_key_no_more(client: TestClient) -> None:
