@@ -30,6 +30,7 @@ from ingest.outlets import Spent
 from ingest.scoring import Scoring
 from ingest.source import Chunk
 from ingest.tally import Taken
+from ringwatch import deadline
 from ringwatch.errors import Corrupt, RingwatchError, Unavailable
 from ringwatch.model import Action, Event, Label, Level
 from scorers.decision import Decisions
@@ -160,8 +161,9 @@ class Engine:
     def ask_from(self, question: Callable[[Scoring], T]) -> T:
         """As `ask`, from another thread."""
         try:
-            return self._asked(question).result(self.deadline_s)
+            return self._asked(question).result(deadline.left_s(self.deadline_s))
         except TimeoutError:
+            deadline.check()
             raise _no_answer() from None
 
     def _asked(self, question: Callable[[Scoring], T]) -> Future[T]:

@@ -23,6 +23,7 @@ from ringwatch.errors import (
     RingwatchError,
     ServerDenied,
     StoreAway,
+    TooLong,
     Unavailable,
 )
 from ringwatch.seldom import Seldom
@@ -47,6 +48,7 @@ KINDS: dict[type[RingwatchError], Meaning] = {
     Denied: Meaning(403, "denied"),
     ServerDenied: Meaning(503, "store_denied"),
     StoreAway: Meaning(503, "store_away"),
+    TooLong: Meaning(503, "timeout"),
     Unavailable: Meaning(503, "unavailable"),
     Corrupt: Meaning(500, "corrupt"),
 }
@@ -97,6 +99,7 @@ SAID: dict[str, str] = {
     "corrupt": "stored data fails its own check; the server's log has more",
     "internal": "something unexpected; error_id stands in the server's log",
     "unavailable": "the queue is full, the deadline passed, or a part of the service is not ready: send it again later with the same id",
+    "timeout": "the answer took longer than it may: ask for less at once",
     "store_away": "a store does not answer; the server's log says which. Send it again later with the same id",
     "store_denied": "a store does not let the server in; its log says which and why",
     "ledger_away": "the ledger, which knows the event of a label, does not answer: send the label again",

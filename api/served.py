@@ -45,6 +45,8 @@ class Served:
     version: str
     introspection: bool = True
     """Whether GraphQL tells its schema; it is in the documentation anyway."""
+    graphql_deadline_s: float = 10.0
+    """How long an answer of GraphQL may take."""
     money: Money = field(default_factory=Money)
     roles: Sequence[Role] = ()
     """What else this process does, where several share the work."""

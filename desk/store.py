@@ -12,8 +12,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from desk import tables as t
 from desk.chain import BEGIN, Checked, Entry, Head, Key, check
+from ledger.cut_off import cut_off
 from ledger.engine import errors, migrate, open_engine
 from ledger.postgres import PostgresAccess
+from ringwatch import deadline
 from ringwatch.errors import BadInput
 
 _CHUNK = 1000
@@ -69,6 +71,7 @@ class Desk:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that nobody else writes beside, on SQLite; on PostgreSQL chains are held one by one."""
+        deadline.check()
         with errors(self._engine, "be written"), self._engine.connect() as connection:
             if not self._on_postgres:
                 connection.execute(text("BEGIN IMMEDIATE"))
@@ -77,7 +80,7 @@ class Desk:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        with errors(self._engine, "be read"), self._engine.connect() as connection:
+        with errors(self._engine, "be read"), self._engine.connect() as connection, cut_off(connection):
             yield connection
 
     def number(self, connection: Connection, name: str) -> int:

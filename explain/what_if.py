@@ -16,6 +16,7 @@ from explain.changes import AsUsual, Change, WithoutEntity, applied
 from explain.past import Past
 from explain.usual import Usual
 from ledger.store import StoredAssessment
+from ringwatch import deadline
 from ringwatch.model import Action
 
 _PAIRED, _MOST = 14, 6
@@ -44,6 +45,7 @@ class WhatIf:
 
     def of(self, sets: Sequence[Sequence[Change]]) -> list[Outcome]:
         """One outcome a set."""
+        deadline.check()
         if not sets:
             return []
         made = [applied(self._schema, self._then, self._vector, changes) for changes in sets]

@@ -14,6 +14,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ from graph.ladybug_rows import rows_of
 from graph.reads import GraphReads, T
 from graph.store import EntityRef, GraphBatch, LinkFilter, StoredEntity
 from graph.traverse import LinkReader, LinksOf, StoredLink, most_recent
+from ringwatch import deadline
 from ringwatch.errors import Conflict, Corrupt, Unavailable
 from ringwatch.model import Kind
 
 SCHEMA = ("schema_entity", "schema_linked", "schema_tally", "schema_applied", "schema_layout")
+_LONGEST_S = 3600.0
 FOLDED = ("linked", "tally")
 MAX_ROWS_READ = 2_000_000
 """Safety bound of one read; a walk that meets it says so."""
@@ -109,8 +112,12 @@ class LadybugGraph(GraphReads):
             return self._positions[partition]
 
     def _asking(self, name: str, work: Callable[[LinkReader], T]) -> T:
-        with self._lock:
+        while not self._lock.acquire(timeout=deadline.left_s(_LONGEST_S)):
+            log.warning("a read of the graph has waited for an hour")
+        try:
             return work(_Reader(self))
+        finally:
+            self._lock.release()
 
     def counts(self) -> dict[str, int]:
         with self._lock:
@@ -243,8 +250,17 @@ class LadybugGraph(GraphReads):
         return rows
 
     def _read(self, name: str, **params: Any) -> pa.Table:
-        """A read on the reading connection: committed content only, one thread."""
-        return self._execute(self._reading, name, params).get_as_arrow(1 << 16)
+        """A read on the reading connection: committed content only, one thread, within the time of the answer."""
+        if not deadline.is_set():
+            return self._execute(self._reading, name, params).get_as_arrow(1 << 16)
+        self._reading.set_query_timeout(ceil(deadline.left_s(_LONGEST_S) * 1e3))
+        try:
+            return self._execute(self._reading, name, params).get_as_arrow(1 << 16)
+        except Unavailable:
+            deadline.check()
+            raise
+        finally:
+            self._reading.set_query_timeout(0)
 
 
 class _Reader:

@@ -23,6 +23,7 @@ from neo4j.exceptions import AuthError, ClientError, ConfigurationError, DriverE
 
 from cypher.load import load
 from graph.neo4j_names import typed
+from ringwatch import deadline
 from ringwatch.errors import BadInput, Corrupt, RingwatchError, ServerDenied, StoreAway, Unavailable
 
 SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
@@ -90,7 +91,11 @@ class Neo4jConnection:
         self._free = threading.BoundedSemaphore(limits.waiting)
 
     def read(self, name: str, work: Callable[[Statements], T], *, timeout_s: float | None = None) -> T:
-        return self._transact(name, work, timeout_s or self.limits.read_s, write=False)
+        try:
+            return self._transact(name, work, deadline.left_s(timeout_s or self.limits.read_s), write=False)
+        except StoreAway:
+            deadline.check()
+            raise
 
     def write(self, name: str, work: Callable[[Statements], T], *, timeout_s: float | None = None) -> T:
         return self._transact(name, work, timeout_s or self.limits.write_s, write=True)

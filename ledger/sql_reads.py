@@ -13,6 +13,7 @@ from sqlalchemy.engine import Engine
 from features.codec import FeatureCodec
 from features.schema import FeatureSchema
 from ledger import tables as t
+from ledger.cut_off import cut_off
 from ledger.engine import errors
 from ledger.ring_rows import RingReads
 from ledger.rows import decode_alert, decode_event, decode_reasons, stored_assessment
@@ -49,7 +50,7 @@ class SqlReads(RingReads):
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with errors(self._engine, "be read"), self._engine.connect() as connection:
+        with errors(self._engine, "be read"), self._engine.connect() as connection, cut_off(connection):
             yield connection
 
     def progress(self, source_id: str) -> Progress | None:

@@ -48,6 +48,10 @@ class Unavailable(RingwatchError):
         self.retry_after_s = retry_after_s
 
 
+class TooLong(Unavailable):
+    """The time that an answer may take is over."""
+
+
 class StoreAway(Unavailable):
     """A server (Kafka, Neo4j, PostgreSQL, Redis) does not answer, or says that it cannot now. The text tells its operator where it is and
     what to look at; callers of the API are told neither."""

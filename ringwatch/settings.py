@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     graphql_introspection: bool = Field(
         True, description="Whether GraphQL tells its schema to whoever has a key, and names what was perhaps meant."
     )
+    graphql_deadline_ms: int = Field(
+        10_000, ge=10, le=600_000, description="Longest a GraphQL answer may take; then its statements are ended."
+    )
     api_queue_events: int = Field(
         10_000, ge=1, le=1_000_000, description="Items that may wait for scoring over HTTP; beyond: 503, try later."
     )

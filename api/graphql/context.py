@@ -12,6 +12,7 @@ from strawberry.types import Info
 from api.graphql.loads import Loads
 from api.keys import Caller
 from api.served import Served
+from ringwatch import deadline
 from ringwatch.errors import BadInput
 
 
@@ -58,6 +59,8 @@ class Connection:
 
 
 def context_of(info: Info[Any, Any]) -> Context:
+    """Raises TooLong where the time of the answer is over."""
+    deadline.check()
     found = info.context
     if isinstance(found, Connection):
         found = found.context

@@ -26,6 +26,7 @@ from api.problems import problem_of
 from api.served import Served, caller, served
 from ingest.card_numbers import mask_card_numbers
 from ingest.values import show
+from ringwatch import deadline
 from ringwatch.errors import BadInput, RingwatchError
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,8 @@ def _read(body: bytes) -> Asked:
 
 def _answer(context: Context, asked: Asked) -> dict[str, Any]:
     try:
-        result = schema.execute_sync(asked.query, asked.variables, context, operation_name=asked.operation_name)
+        with deadline.within(context.here.graphql_deadline_s):
+            result = schema.execute_sync(asked.query, asked.variables, context, operation_name=asked.operation_name)
     except RecursionError:
         return {"data": None, "errors": [_said("the request is nested too deeply", "too_large")]}
     except MissingQueryError:

@@ -210,6 +210,7 @@ def served_by(
         clock=time.time,
         version=version("ringwatch"),
         introspection=settings.graphql_introspection,
+        graphql_deadline_s=settings.graphql_deadline_ms / 1e3,
         money=Money(settings.currency, exponent(settings.currency)),
         roles=roles,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from support.served import in_process
 
+from api import reads
 from api.graphql.query import schema
 from api.graphql.ready import READY
 from ingest.simulate.simulate import SimulationConfig, write_simulation
@@ -301,3 +303,23 @@ def test_cors_is_closed(client: TestClient) -> None:
     )
     assert answer.status_code == 405
     assert not any(name.startswith("access-control") for name in answer.headers)
+
+
+def test_an_answer_that_takes_too_long_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    whole = reads.alerts
+
+    def slow(*given: Any, **more: Any) -> Any:
+        asked.append("alerts")
+        time.sleep(0.3)
+        return whole(*given, **more)
+
+    monkeypatch.setattr("api.reads.alerts", slow)
+    monkeypatch.setattr("api.finding.search", lambda *_, **__: asked.append("search"))
+    with in_process(tmp_path / "data", graphql_deadline_ms=200) as client:
+        answer = ask(client, '{ alerts { nodes { id } } search(text: "u") { id } }')
+        (error,) = answer["errors"]
+        assert (error["extensions"]["code"], error["message"]) == ("timeout", "the answer was not there within 0.2 s")
+        assert "ask for less" in error["extensions"]["hint"]
+        assert asked == ["alerts"]
+        assert "errors" not in ask(client, "{ queues { open } }")
