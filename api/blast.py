@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from api import reads
 from api.served import Served
+from desk.places import places_of
 from desk.verdicts import Target
 from graph.store import EntityRef, StoredEntity
 from ingest.values import show
@@ -88,10 +89,11 @@ def entities_of(here: Served, tenant: str, about: Target, *, shared: bool = True
 
 
 def can_be_innocent(here: Served, about: Target) -> None:
-    """Raises BadInput where sharing it makes no ring."""
-    if about[0] not in _joining(here):
-        kinds = ", ".join(sorted(_joining(here)))
-        raise BadInput(f"no ring leans on a {about[0]}", hint=f"name a thing of one of the kinds {kinds}", field="kind")
+    """Raises BadInput where it neither holds rings together nor is a place."""
+    kinds = sorted(_joining(here) | places_of(here.kinds))
+    if about[0] not in kinds:
+        hint = f"name a thing of one of the kinds {', '.join(kinds)}"
+        raise BadInput(f"no ring leans on a {about[0]}", hint=hint, field="kind")
 
 
 def _joining(here: Served) -> set[str]:

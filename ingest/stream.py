@@ -149,7 +149,7 @@ class ScoringStream:
         if lists.innocent is not self._innocent:
             self._innocent = lists.innocent
             self._judged = tuple(
-                Judged(e.tenant or "", e.kind, e.id, e.owner, e.reason, e.expires_us) for e in self._innocent
+                Judged(e.tenant or "", e.kind, e.id, e.owner, e.reason, e.expires_us, e.users) for e in self._innocent
             )
         self.rings.judge(self._judged)
 

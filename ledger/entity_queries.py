@@ -89,6 +89,22 @@ class EntityQueries(SqlLedger):
                 if len(places) < some:
                     return found, None
 
+    def users_with(self, tenant: str, kind: str, id_: str, *, days: int, limit: int) -> frozenset[str]:
+        """Who did an event with an entity in the `days` up to its newest one, of its `limit` latest events."""
+        found: set[str] = set()
+        wanted, after, left = EventFilter(), None, limit
+        while left > 0:
+            events, after = self.timeline(tenant, kind, id_, wanted, limit=min(left, _AT_ONCE), after=after)
+            if events and wanted.since_us is None:
+                wanted = EventFilter(since_us=events[0].event.at_us - days * DAY_US)
+            found |= {
+                e.event.user for e in events if e.event.user is not None and e.event.at_us >= (wanted.since_us or 0)
+            }
+            left -= len(events)
+            if after is None:
+                break
+        return frozenset(found)
+
     def last_events(self, tenant: str, things: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Place]:
         """(kind, id) -> time and id of its newest event; in one statement, of those that have any."""
         e, days = t.event_entities.c, _days(tenant)

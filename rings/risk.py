@@ -19,7 +19,8 @@ Each part is a share of the members (or how full a measure is) times a weight. W
 | shared_address | hardly anything but one address, joined apart: members not recent, of n; a flat, a campus from 10 | -0.20 |
 | confirmed_good | 2 * members confirmed as good and never as fraud / (n + 1), at most 1 | -0.20 |
 
-What people judged innocent (`judged.py`) is one more part, what the risk is less by than with it.
+What people judged innocent (`judged.py`) is one more part, what the risk is less by than with it. A place that was (an ip) explains
+chance, synchrony, young, recent and opened_together, for the share of the members that were there.
 
 Beyond half: (2 * most - n - 1) / (n - 1), at least 0. Hardly anything but one: three quarters of the members are on it, a third at most
 on any other thing. What speaks for structure counts half for a ring of two, which chance makes easily. What speaks
@@ -64,15 +65,16 @@ def _beyond(most: int, of: int) -> float:
     return min(1.0, max(0.0, (2 * most - of - 1) / max(1, of - 1)))
 
 
-def _against(f: Facts) -> dict[str, float]:
+def _against(f: Facts, placed: float) -> dict[str, float]:
     n = f.users
     size = 0.5 if n == 2 else 1.0
+    together = size * (1.0 - placed)
     return {
-        "chance": CHANCE * min(1.0, f.rarity / 3000) * size,
-        "synchrony": SYNCHRONY * max(0, f.told - 1) / (n - 1) * size,
-        "young": YOUNG * f.young / n * size,
-        "recent": RECENT * f.recent / n * size,
-        "opened_together": OPENED * _beyond(f.opened, n) * size,
+        "chance": CHANCE * min(1.0, f.rarity / 3000) * together,
+        "synchrony": SYNCHRONY * max(0, f.told - 1) / (n - 1) * together,
+        "young": YOUNG * f.young / n * together,
+        "recent": RECENT * f.recent / n * together,
+        "opened_together": OPENED * _beyond(f.opened, n) * together,
         "departures": DEPARTURES * f.departed / n * size,
         "confirmed": CONFIRMED * _doubled(f.fraud_here, n),
         "confirmed_elsewhere": ELSEWHERE * _doubled(f.fraud_elsewhere, n),
@@ -98,11 +100,11 @@ def _innocent(f: Facts, kinds: Sequence[str]) -> dict[str, float]:
     }
 
 
-def _values(f: Facts, kinds: Sequence[str]) -> dict[str, int]:
+def _values(f: Facts, kinds: Sequence[str], placed: float = 0.0) -> dict[str, int]:
     """Code -> ten-thousandths, for the parts that are not nothing. They add up to 0..10,000."""
     if f.users < 2:
         return {}
-    raw = {code: round(value * UNIT) for code, value in (_against(f) | _innocent(f, kinds)).items()}
+    raw = {code: round(value * UNIT) for code, value in (_against(f, placed) | _innocent(f, kinds)).items()}
     found = {code: value for code, value in raw.items() if value}
     plus, minus = sum(v for v in found.values() if v > 0), -sum(v for v in found.values() if v < 0)
     if plus - minus > UNIT:
@@ -120,9 +122,9 @@ def _scaled(values: dict[str, int], sign: int, total: int, wanted: int) -> dict[
     return {c: v for c, v in ({c: found.get(c, v) for c, v in values.items()}).items() if v}
 
 
-def risk(f: Facts, kinds: Sequence[str]) -> float:
-    """0..1."""
-    return sum(_values(f, kinds).values()) / UNIT
+def risk(f: Facts, kinds: Sequence[str], placed: float = 0.0) -> float:
+    """0..1. `placed`: share of the members whom a place that was judged innocent brought together."""
+    return sum(_values(f, kinds, placed).values()) / UNIT
 
 
 def innocence(f: Facts, kinds: Sequence[str]) -> float:

@@ -17,7 +17,7 @@ from ringwatch.errors import BadInput
 from ringwatch.model import DAY_US, HOUR_US, Event, Kind, Label
 from ringwatch.secret_files import without_secret
 from ringwatch.settings import Settings
-from ringwatch.wiring import folder_kinds, open_assessor, open_decoder, open_desk
+from ringwatch.wiring import folder_kinds, open_assessor, open_decoder, open_desk, open_queries
 
 if TYPE_CHECKING:
     from desk.store import Desk
@@ -118,13 +118,16 @@ def open_shared(settings: Settings, names: Sequence[str], tenants: Callable[[], 
 
 def _add_desk(here: Shared, stream: ScoringStream, opened: ExitStack) -> None:
     """What investigators decide, for those who score or keep rings."""
+    from desk.places import users_of
     from desk.watch import ListsWatch
 
     lists = stream.assessor.lists
     assert lists is not None
     here.desk = open_desk(here.settings, shared=True)
     opened.callback(here.desk.close)
-    here.lists = ListsWatch(here.desk, lists)
+    queries = open_queries(here.settings, here.schema)
+    opened.callback(queries.close)
+    here.lists = ListsWatch(here.desk, lists, users_of=users_of(queries, here.kinds))
     here.lists.start(wait=False)
     opened.callback(here.lists.stop)
 

@@ -237,6 +237,7 @@ class Service:
     graph: GraphStore | None
     desk: Desk
     lists: ListsWatch
+    queries: LedgerQueries
 
     def source(self, paths: Sequence[str], mapping: Mapping | None = None) -> FileSource:
         return open_source(self.settings, paths, mapping, self.kinds)
@@ -248,6 +249,7 @@ class Service:
             if self.graph is not None:
                 closing.callback(self.graph.close)
             closing.callback(self.desk.close)
+            closing.callback(self.queries.close)
             closing.callback(self.lists.stop)
             closing.callback(self.pipeline.outlets.dead_letters.close)
             self.pipeline.close()
@@ -255,6 +257,7 @@ class Service:
 
 def open_service(settings: Settings, mapping: Mapping | None = None) -> Service:
     """Open the data folder and bring memory to where the ledger is. Raises what any store raises; nothing stays open then."""
+    from desk.places import users_of
     from desk.watch import ListsWatch
     from graph.writer import GraphWriter
     from ingest.dead_letter import DeadLetterFile
@@ -295,10 +298,12 @@ def open_service(settings: Settings, mapping: Mapping | None = None) -> Service:
         desk = open_desk(settings)
         opened.callback(desk.close)
         assert stream.assessor.lists is not None
-        lists = ListsWatch(desk, stream.assessor.lists)
+        queries = open_queries(settings, schema)
+        opened.callback(queries.close)
+        lists = ListsWatch(desk, stream.assessor.lists, users_of=users_of(queries, kinds))
         lists.start()
         opened.pop_all()
-        return Service(settings, folder, kinds, pipeline, graph, desk, lists)
+        return Service(settings, folder, kinds, pipeline, graph, desk, lists, queries)
 
 
 def folder_kinds(folder: DataFolder, mapping: Mapping | None) -> tuple[Kind, ...]:

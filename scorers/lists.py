@@ -6,6 +6,8 @@ watch:
   - {kind: card, id: c-7, owner: anna, reason: "asked the bank"}
 allow:
   - {kind: user, id: u-9, owner: ben, reason: "tester"}
+innocent:
+  - {kind: address, id: a-17, owner: ops, reason: "student hall, Park Street"}
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ class Entry(msgspec.Struct, frozen=True):
     reason: str
     expires_us: int | None = None
     tenant: str | None = None
+    users: frozenset[str] = frozenset()
+    """Of a place that is judged innocent, such as an ip: who used it lately."""
 
     def holds(self, event: Event) -> bool:
         right_tenant = self.tenant is None or self.tenant == event.tenant
@@ -77,14 +81,18 @@ class Lists:
     `put` may be called from any thread; what it is given counts from the next `refresh`, between two batches."""
 
     def __init__(self, fixed: ListBook | None = None) -> None:
-        self._fixed = fixed or ListBook()
+        given = () if fixed is None else fixed.entries
+        self._fixed = ListBook([e for e in given if e.verdict in VERDICTS])
+        self.known_places = tuple(e for e in given if e.verdict == INNOCENT)
+        """What the file says is shared innocently: halls, libraries, shops by name."""
         self.book = self._newest = self._fixed
-        self.innocent: tuple[Entry, ...] = ()
-        """What investigators say is shared innocently: for the rings, no event is decided by it."""
+        self.innocent = self.known_places
+        """What is said to be shared innocently, by the file and by investigators: for the rings, no event is decided by it."""
         self.trouble = ""
         """Why the entries of investigators may be old; empty when all is well."""
 
     def put(self, entries: Sequence[Entry]) -> None:
+        """Investigators' entries, and those of `known_places` with who used them."""
         self._newest = ListBook((*self._fixed.entries, *(e for e in entries if e.verdict in VERDICTS)))
         self.innocent = tuple(e for e in entries if e.verdict == INNOCENT)
 
@@ -99,8 +107,10 @@ def load_lists(path: Path | None) -> ListBook:
         content = yaml.safe_load(config_text(path, "lists file", "RINGWATCH_LISTS")) or {}
     except yaml.YAMLError as error:
         raise BadInput(f"{path} is not YAML: {error}", hint="mend the line it names") from None
-    if not isinstance(content, dict) or set(content) - set(VERDICTS):
-        raise BadInput(f"{path} has {sorted(content)}", hint="the top level has block:, watch: and allow: only")
+    if not isinstance(content, dict) or set(content) - {*VERDICTS, INNOCENT}:
+        raise BadInput(
+            f"{path} has {sorted(content)}", hint="the top level has block:, watch:, allow: and innocent: only"
+        )
     for verdict, raws in content.items():
         if not isinstance(raws, list | None):
             raise BadInput(f"{path}: {verdict} is {raws!r}", hint="a list of entries is needed")

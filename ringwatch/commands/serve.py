@@ -140,11 +140,8 @@ def bind(host: str, port: int) -> socket.socket:
 
 def served_of(service: Service, key_file: KeyFile) -> Served:
     """The open service as the API wants it."""
-    from ringwatch.wiring import open_queries
-
-    queries = open_queries(service.settings, service.pipeline.stream.assessor.schema)
     return served_by(
-        service.pipeline, service.settings, key_file, queries, service.graph, service.kinds, (service.desk, service.lists)
+        service.pipeline, service.settings, key_file, service.queries, service.graph, service.kinds, (service.desk, service.lists)
     )  # fmt: skip
 
 

@@ -166,8 +166,38 @@ def test_sharing_that_is_judged_innocent_no_longer_speaks_against_rings(client: 
     assert [(e["did"], e["why"]) for e in trail] == [("undo", "a mistake"), ("innocent", "the library's terminal")]
 
 
+def test_an_ip_that_is_a_campus_explains_the_rings_that_lean_on_it_until_that_is_taken_back(client: TestClient) -> None:
+    """Newcomers on one printer behind one ip; others as many behind another."""
+    at = START + 150 * DAY
+    for n in range(6):
+        for k, type_ in enumerate(("signup", "login")):
+            for where in ("campus", "farm"):
+                body = {
+                    "event_id": f"{where}-{n}-{k}", "type": type_, "at": (at + timedelta(minutes=5 * n + k)).isoformat(),
+                    "user": f"{where}-{n}", "device": f"{where}-d", "ip": f"ip-{where}",
+                }  # fmt: skip
+                assert client.post("/v1/score", json=body).status_code == 200
+    campus, farm = (
+        send(client, f"{where}-x", at + DAY, user=f"{where}-0", device=f"{where}-d")["ring"]
+        for where in ("campus", "farm")
+    )
+    query = "query($r: String!) { ring(id: $r) { summary { risk users } parts { code text value } } }"
+    before = {r: ask(client, query, r=r)["ring"] for r in (campus, farm)}
+    assert before[campus]["summary"]["risk"] > 0.5
+    act = decide(client, verdict="innocent", kind="ip", id="ip-campus", reason="the campus of the town")
+    after = ask(client, query, r=campus)["ring"]
+    assert after["summary"]["risk"] < 0.5 * before[campus]["summary"]["risk"]
+    assert after["summary"]["users"] == 6
+    part = next(p for p in after["parts"] if p["code"] == "judged_innocent")
+    assert part["text"] == "judged innocent by a person: ip ip-campus: the campus of the town (local)"
+    assert round(sum(p["value"] for p in after["parts"]), 9) == after["summary"]["risk"]
+    assert ask(client, query, r=farm)["ring"] == before[farm]
+    ask(client, UNDO, a=act["id"])
+    assert ask(client, query, r=campus)["ring"] == before[campus]
+
+
 def test_what_makes_no_ring_is_not_judged_innocent(client: TestClient) -> None:
-    for kind in ("ip", "user"):
+    for kind in ("session", "user"):
         found = decide(client, verdict="innocent", kind=kind, id="x")
         assert (found["code"], found["field"]) == ("invalid", "kind")
         assert f"no ring leans on a {kind}" in found["message"]

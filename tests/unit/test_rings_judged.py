@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
+import numpy as np
+from support.models import new_stream
 from support.streams import START_US
 from test_rings_keeper import RULES, SCHEMA, event, feed, look
 
+from features.columns import ResolvedLabel
 from rings.judged import Judged
 from rings.keeper import RingKeeper
 from rings.ring import Ring
 from rings.rules import RingRules
-from ringwatch.model import DAY_US, HOUR_US, MINUTE_US, Event
+from ringwatch.model import DAY_US, HOUR_US, MINUTE_US, Event, Label
+from scorers.lists import load_lists
 
 HOME = Judged("default", "address", "home", "anna", "a student hall")
 PHONE = Judged("default", "device", "phone", "ben", "the porter's phone")
@@ -121,3 +127,98 @@ def test_a_verdict_never_makes_a_ring_riskier() -> None:
     before = only(keeper).summary.risk
     keeper.judge((HOME, Judged("default", "phone", "p", "anna", "theirs")))
     assert only(keeper).summary.risk <= before
+
+
+CAMPUS = Judged("default", "ip", "10.0.0.1", "anna", "this ip is a campus", users=frozenset(f"u{n}" for n in range(4)))
+
+
+def parts(keeper: RingKeeper) -> dict[str, float]:
+    return {p.code: p.value for p in only(keeper).parts}
+
+
+def test_a_place_explains_that_its_users_came_together_and_nothing_else() -> None:
+    keeper = settled(*newcomers(4, 0, device="phone", address="home"))
+    before = only(keeper)
+    told = parts(keeper)
+    keeper.judge((CAMPUS,))
+    after = parts(keeper)
+    explained = sum(told.get(code, 0.0) for code in ("chance", "synchrony", "young", "recent", "opened_together"))
+    assert explained > 0.5
+    assert {code: after[code] for code in told} == told
+    assert only(keeper).summary.risk == round(max(0.0, before.summary.risk + after["judged_innocent"]), 4)
+    assert only(keeper).summary.risk <= round(before.summary.risk - min(explained, before.summary.risk), 4) + 1e-4
+    assert only(keeper).members == before.members
+    assert keeper.registry.judged_anew == {before.summary.ring_id}
+    keeper.judge(())
+    assert only(keeper) == before
+
+
+def test_a_place_counts_for_the_share_of_the_ring_that_was_there_and_from_two() -> None:
+    keeper = settled(*newcomers(4, 0, device="phone", address="home"))
+    full, risks = only(keeper).summary.risk, []
+    for n in range(5):
+        keeper.judge((msgspec.structs.replace(CAMPUS, users=frozenset(f"u{i}" for i in range(n))),))
+        risks.append(only(keeper).summary.risk)
+    assert risks[0] == risks[1] == full, "one member at a place explains nothing"
+    assert full > risks[2] > risks[3] > risks[4]
+    other = msgspec.structs.replace(CAMPUS, tenant="other")
+    keeper.judge((other,))
+    assert only(keeper).summary.risk == full
+
+
+def test_what_is_confirmed_is_not_explained_by_a_place() -> None:
+    events = newcomers(4, 0, device="phone", address="home")
+    keeper = settled(*events)
+    labels = [ResolvedLabel(Label("event", e.event_id, "fraud", START_US + DAY_US), e.entities) for e in events[:6]]
+    for n, label in enumerate(labels):
+        keeper.apply([(100 + n, label)], np.zeros((0, SCHEMA.size), np.float32))
+    keeper.advance(START_US + DAY_US + DAY_US // 2)
+    confirmed = parts(keeper)["confirmed"]
+    assert confirmed > 0.2
+    keeper.judge((CAMPUS,))
+    assert only(keeper).summary.risk >= 0.4
+    assert only(keeper).summary.risk < 1.0
+
+
+def test_a_place_holds_at_marks_for_who_joins_later_once_they_are_known_there() -> None:
+    keeper = settled(*newcomers(4, 0, device="phone", address="home"))
+    keeper.judge((CAMPUS,))
+    eased = only(keeper).summary.risk
+    feed(
+        keeper,
+        [event(60, "u9", START_US + DAY_US + MINUTE_US, type_="signup", device="phone", address="home")],
+        start=60,
+    )
+    keeper.advance(START_US + DAY_US + DAY_US // 2)
+    assert only(keeper).summary.users == 5
+    assert only(keeper).summary.risk > eased
+    keeper.judge((msgspec.structs.replace(CAMPUS, users=CAMPUS.users | {"u9"}),))
+    assert only(keeper).summary.risk <= eased + 0.05
+
+
+def test_what_is_said_of_every_tenant_counts_in_each() -> None:
+    keeper = settled(*newcomers(4, 0, device="phone"))
+    full = only(keeper)
+    keeper.judge((PHONE,))
+    eased = only(keeper)
+    keeper.judge((msgspec.structs.replace(PHONE, tenant=""),))
+    assert (only(keeper).summary, eased.summary.risk < full.summary.risk) == (eased.summary, True)
+    keeper.judge(())
+    assert only(keeper) == full
+
+
+def test_halls_and_shops_that_a_file_names_speak_for_their_rings_and_decide_no_event(tmp_path: Path) -> None:
+    file = tmp_path / "lists.yaml"
+    file.write_text("innocent:\n  - {kind: device, id: phone, owner: ops, reason: the porter's phone}\n")
+    with_it, without = new_stream(lists=load_lists(file)), new_stream()
+    events = sorted(newcomers(4, 0, device="phone"), key=lambda e: e.at_us)
+    late = event(90, "u0", START_US + 3 * DAY_US, device="phone")
+    rings, actions = [], []
+    for stream in (with_it, without):
+        made = stream.feed(list(enumerate([*events, late])))
+        actions.append([*made.action.tolist()])
+        assert stream.rings is not None
+        rings.append(stream.rings.rings("default")[0])
+    assert (rings[0].risk, rings[1].risk > 0.3) == (0.0, True)
+    assert rings[0].ring_id == rings[1].ring_id
+    assert actions[0][0] == actions[1][0]
