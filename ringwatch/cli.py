@@ -15,6 +15,7 @@ from ringwatch.commands import (
     audit,
     datasets,
     demo,
+    erase,
     inspect,
     ledger,
     models,
@@ -59,6 +60,7 @@ for group in (
     rules,
     policy,
     audit,
+    erase,
 ):
     group.register(app)
 

@@ -81,6 +81,10 @@ class Settings(BaseSettings):
         None,
         description="File of the key (64 hex digits) that the audit trail is hashed with; unset: `audit.key` in the data folder, made when needed.",
     )
+    personal_key_file: Path | None = Field(
+        None,
+        description="File of the key (64 hex digits) that personal fields are sealed by; unset: `personal.key` in the data folder, with Kafka none.",
+    )
     models_dir: Path | None = Field(
         None,
         description="Folder of learned models, which every process that scores must see (a shared volume); unset: `models` in the data folder.",
