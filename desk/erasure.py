@@ -32,7 +32,7 @@ def erase(desk: Desk, eraser: Eraser, tenant: str, user: str, who: str, why: str
     check_words(why)
     subject = (tenant, user)
     if not user or not eraser.knows(subject):
-        raise NotFound(f"nothing is kept of user {user!r}", hint="users have the ids that events gave, or their tokens")
+        raise NotFound("nothing is kept of such a user", hint="users have the ids that events gave, or their tokens")
     token = desk.token(tenant, "user", user)
     with desk.writing() as connection:
         desk.append(connection, Act(tenant, who, "erase", "subject", token, why=why))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +19,6 @@ from ledger.subject_keys import Subject, destroy, has_key
 _AT_ONCE = 250
 NO_BODY = bytes(16)
 """Instead of the hash of what an event said: it would tell a guess that is right."""
-_CHECKPOINTS = 5
 _LOG = text("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
@@ -30,6 +28,8 @@ class Eraser:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._on_postgres = engine.dialect.name == "postgresql"
+        self.patience_s = 5.0
+        """Longest that readers of SQLite are waited for."""
 
     def knows(self, subject: Subject) -> bool:
         """Whether there is anything to erase: a key, or events."""
@@ -61,13 +61,11 @@ class Eraser:
             with errors(self._engine, "be cleaned"), self._engine.connect() as connection:
                 connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("VACUUM personal_keys"))
             return False
-        for _ in range(_CHECKPOINTS):
-            with errors(self._engine, "be cleaned"), self._engine.connect() as connection:
-                busy, _, _ = connection.execute(_LOG).one()
-            if not busy:
-                return True
-            time.sleep(0.1)
-        return False
+        with errors(self._engine, "be cleaned"), self._engine.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={int(self.patience_s * 1e3)}")
+            busy, _, _ = connection.execute(_LOG).one()
+            connection.invalidate()  # with its own patience
+        return not busy
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

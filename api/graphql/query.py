@@ -22,6 +22,7 @@ from api.graphql.context import bounded as _bounded
 from api.graphql.context import context_of as _context
 from api.graphql.context import described as _field
 from api.graphql.deciding import DecidingMutations, DecidingQueries
+from api.graphql.erasing import ErasingMutations
 from api.graphql.limits import MOST_TOKENS
 from api.graphql.streams import Subscription
 from explain.replay import replay
@@ -214,8 +215,8 @@ class Query(CaseQueries, DecidingQueries, ConfiguredQueries):
 
 
 @strawberry.type
-class Mutation(CaseMutations, DecidingMutations):
-    """What people do; all of it is in the audit trail. Needs a key that may `act`."""
+class Mutation(CaseMutations, DecidingMutations, ErasingMutations):
+    """What people do; all of it is in the audit trail. Needs a key that may `act`, or what stands at the field."""
 
 
 def _entity(e: StoredEntity, degree: int) -> Entity:
