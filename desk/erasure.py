@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from desk.store import Act, Desk
@@ -24,18 +26,19 @@ class Erasure(msgspec.Struct, frozen=True):
     """Whether nothing of the key and of the fields is left in the database's files, as far as can be known at once."""
 
 
-def erase(desk: Desk, eraser: Eraser, tenant: str, user: str, who: str, why: str) -> Erasure:
-    """Destroy the user's key and clear the user's events. Recorded, or not done. Again after something stopped it, it is ended.
+def erase(desk: Desk, eraser: Eraser, tenant: str, names: Sequence[str], who: str, why: str) -> Erasure:
+    """Destroy the key of the user and clear the user's events. Recorded, or not done. Again after something stopped it, it is ended.
+    `names`: the id and what it may be stored as, the first that there is counts.
 
     Raises BadInput without a reason, NotFound where nothing is kept of the user.
     """
     check_words(why)
-    subject = (tenant, user)
-    if not user or not eraser.knows(subject):
+    user = next((name for name in names if name and eraser.knows((tenant, name))), None)
+    if user is None:
         raise NotFound("nothing is kept of such a user", hint="users have the ids that events gave, or their tokens")
     token = desk.token(tenant, "user", user)
     with desk.writing() as connection:
         desk.append(connection, Act(tenant, who, "erase", "subject", token, why=why))
-        key = eraser.destroy_key(subject)
-    events = eraser.clear_events(subject)
+        key = eraser.destroy_key((tenant, user))
+    events = eraser.clear_events((tenant, user))
     return Erasure(tenant, token, key, events, eraser.wipe())

@@ -30,6 +30,11 @@ class Settings(BaseSettings):
         description="Key that turns identifiers into per-tenant keyed hashes at the door; unset keeps them as they are.",
     )
 
+    token_kinds: str = Field(
+        "",
+        description="Kinds (with commas) whose identifiers become tokens where there is a token key, for example email,phone,ip; unset: all.",
+    )
+
     batch_events: int = Field(
         2000, ge=1, le=100_000, description="Events scored together in an ingest; results do not depend on it."
     )

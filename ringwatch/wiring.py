@@ -221,10 +221,23 @@ def open_decoder(settings: Settings, kinds: Sequence[Kind], tenant: str) -> Even
         tenant=tenant,
         currency=settings.currency,
         naive_times=settings.naive_times,
+        token_kinds=_token_kinds(settings, kinds),
         token_key=settings.token_key.get_secret_value().encode() if settings.token_key else None,
         kinds=tuple(kinds),
     )
     return EventDecoder(rules, RateTable.load(settings.fx_rates, settings.currency))
+
+
+def _token_kinds(settings: Settings, kinds: Sequence[Kind]) -> frozenset[str] | None:
+    """None: all. Raises BadInput for a kind that there is not, and for kinds without a key."""
+    named = frozenset(name.strip() for name in settings.token_kinds.split(",") if name.strip())
+    unknown = sorted(named - {kind.name for kind in kinds})
+    if unknown:
+        known = f"there are {', '.join(kind.name for kind in kinds)}"
+        raise BadInput(f"RINGWATCH_TOKEN_KINDS has {unknown[0]!r}", hint=known)
+    if named and settings.token_key is None:
+        raise BadInput("RINGWATCH_TOKEN_KINDS is set without RINGWATCH_TOKEN_KEY", hint="set both or none")
+    return named or None
 
 
 def open_source(settings: Settings, paths: Sequence[str], mapping: Mapping | None, kinds: Sequence[Kind]) -> FileSource:

@@ -36,5 +36,6 @@ class ErasingMutations:
 def _erase(context: Context, user: str, reason: str) -> Erasure:
     context.who.need("erase")
     here = context.here
-    found = erase(here.desk, here.ledger.eraser(), context.tenant, user, context.who.name, reason)
+    names = dict.fromkeys((user, here.intake.token(context.tenant, "user", user)))
+    found = erase(here.desk, here.ledger.eraser(), context.tenant, list(names), context.who.name, reason)
     return Erasure(token=found.token, key=found.key, events=found.events, out_of_files=found.out_of_files)

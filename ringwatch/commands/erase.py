@@ -17,9 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def erase(
-    user: Annotated[
-        str, typer.Option(help="The user, by the id that events gave (the token where ids become tokens).")
-    ],
+    user: Annotated[str, typer.Option(help="The user, by the id that events gave, or its token.")],
     reason: Annotated[str, typer.Option(help="Why; stands in the audit trail.")],
     tenant: Annotated[str | None, typer.Option(help="Whose user (default: RINGWATCH_TENANT).")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask: it cannot be undone.")] = False,
@@ -36,15 +34,17 @@ def erase(
     from desk.erasure import erase as erased
     from features.schema import FeatureSchema
     from ringwatch.commands.audit import who
-    from ringwatch.wiring import open_desk, open_queries
+    from ringwatch.shared_wiring import kinds_of
+    from ringwatch.wiring import open_decoder, open_desk, open_queries
 
     settings = settings_with(data_dir)
-    of = tenant or settings.tenant
-    with closing(open_queries(settings, FeatureSchema())) as ledger, closing(open_desk(settings)) as desk:
+    of, kinds = tenant or settings.tenant, kinds_of(settings.data_dir)
+    names = dict.fromkeys((user, open_decoder(settings, kinds, of).token("user", user)))
+    with closing(open_queries(settings, FeatureSchema(kinds))) as ledger, closing(open_desk(settings)) as desk:
         ledger.prepare()
         if not yes and not (sys.stdin.isatty() and typer.confirm(f"erase user {user!r} of {of} for good?")):
             raise BadInput("nothing was erased", hint="it cannot be undone: say --yes")
-        found = erased(desk, ledger.eraser(), of, user, who(), reason)
+        found = erased(desk, ledger.eraser(), of, list(names), who(), reason)
     if json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
         return

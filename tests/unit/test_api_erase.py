@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 from support.served import event, in_process
+
+from ringwatch.errors import BadInput
+from ringwatch.model import BUILTIN_KINDS
+from ringwatch.settings import Settings
+from ringwatch.wiring import open_decoder
 
 ERASE = """mutation($u: String!, $r: String!) { erase(user: $u, reason: $r) {
   ... on Erasure { token key events outOfFiles } ... on Refused { code field } } }"""
@@ -84,3 +91,30 @@ def test_who_comes_back_is_kept_again(client: TestClient) -> None:
     ledger = client.here.ledger  # type: ignore[attr-defined]
     assert ledger.stored("default", "e-new").event.attributes == MINE["attributes"]
     assert ledger.stored("default", "e-1").event.attributes == {}
+
+
+def test_who_became_a_token_is_found_and_erased_by_the_plain_id(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder, search = tmp_path_factory.mktemp("tokens") / "data", "query($t: String!) { search(text: $t) { kind id } }"
+    with in_process(folder, token_key="a key of the tests", token_kinds="user,email") as client:
+        for n in range(3):
+            body = event(n, user="vera", email=f"vera{n}@example.com", device="d-1", **MINE)
+            assert client.post("/v1/score", json=body).status_code == 200
+        until = time.monotonic() + 20
+        while not (found := ask(client, {}, search, t="vera")["data"]["search"]) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert [hit["kind"] for hit in found] == ["user"]
+        token = found[0]["id"]
+        assert token != "vera"
+        assert [h["id"] for h in ask(client, {}, search, t=token)["data"]["search"]] == [token]
+        (of_email,) = ask(client, {}, search, t="vera1@example.com")["data"]["search"]
+        assert of_email["kind"] == "email"
+        assert [(h["kind"], h["id"]) for h in ask(client, {}, search, t="d-1")["data"]["search"]] == [("device", "d-1")]
+        erased = ask(client, {}, ERASE, u="vera", r="request 4711")["data"]["erase"]
+        assert (erased["key"], erased["events"]) == (True, 3)
+        assert ask(client, {}, ERASE, u=token, r="once more")["data"]["erase"]["token"] == erased["token"]
+
+
+@pytest.mark.parametrize(("kinds", "key"), [("ship", "a key of the tests"), ("email", None)])
+def test_kinds_that_cannot_become_tokens_are_told(tmp_path: Path, kinds: str, key: str | None) -> None:
+    with pytest.raises(BadInput, match="RINGWATCH_TOKEN_KINDS"):
+        open_decoder(Settings(token_kinds=kinds, token_key=key), BUILTIN_KINDS, "acme")
