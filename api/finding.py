@@ -110,11 +110,14 @@ def timeline(
 
 
 def search(here: Served, tenant: str, text: str, *, first: int) -> list[Hit]:
-    """What has this identifier, then what has one that begins with it: the nearest of each kind in turn."""
+    """What has this identifier (or the token that stands for it), then what has one that begins with it: the nearest of each kind in turn."""
     text = check_text(text.strip(), "text", MAX_TEXT)
+    tokens = [(k.name, token) for k in here.kinds if (token := here.intake.token(tenant, k.name, text)) != text]
+    whole = {text, *(token for _, token in tokens)}
+    by_token = [Hit(*thing, "") for thing in here.ledger.last_events(tenant, tokens)]
     ranked = [
-        (hit.id != text, rank, order, hit)
-        for order, hits in enumerate(_hits(here, tenant, text, first))
+        (hit.id not in whole, rank, order, hit)
+        for order, hits in enumerate([by_token, *_hits(here, tenant, text, first)])
         for rank, hit in enumerate(hits)
     ]
     nearest = sorted(ranked, key=lambda r: r[:3])[:first]

@@ -26,9 +26,9 @@ FILE = "api-keys.json"
 PREFIX = "rw_"
 """How every key begins: a bearer's token that does not is somebody else's."""
 _USE_FILE = "api-key-use.json"
-SCOPES = ("score", "read", "label", "operate", "act", "lead")
+SCOPES = ("score", "read", "label", "operate", "act", "lead", "erase")
 """score: POST /v1/score and /v1/events; label: POST /v1/labels; operate: /metrics and totals of /status; act: decide and work on cases
-(GraphQL's mutations); lead, beside act: undo what others decided, take over what others claimed; read: the rest."""
+(GraphQL's mutations); lead, beside act: undo what others decided, take over what others claimed; erase: a person's fields; read: the rest."""
 ROLES: dict[str, tuple[str, ...]] = {
     "viewer": ("read",),
     "investigator": ("read", "label", "act"),

@@ -25,6 +25,7 @@ from features.memory_state import MemoryState
 from features.schema import FeatureSchema
 from ingest.stream import ScoringStream
 from ledger.alerting import AlertGrouper
+from ledger.personal import MasterKey
 from ledger.postgres import PostgresAccess
 from ledger.sql_store import SqlLedger
 from ledger.store import LedgerWrite, Progress
@@ -74,13 +75,16 @@ def main() -> None:
     parser.add_argument("--url")
     parser.add_argument("--password-file", type=Path)
     parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--plain", action="store_true", help="Personal fields are not sealed.")
     wanted = parser.parse_args()
     scoring = ScoringStream(MemoryState(SCHEMA, max_entities=20_000), Assessor(build_scorers(), Policy(), SCHEMA))
     decisions = scoring.feed(list(enumerate(stream(11, wanted.events))))
     password = wanted.password_file.read_text().strip() if wanted.password_file else None
     with tempfile.TemporaryDirectory() as folder:
         url = wanted.url or f"sqlite:///{folder}/ledger.sqlite"
-        with closing(SqlLedger(url, SCHEMA, PostgresAccess(password) if wanted.url else None)) as ledger:
+        access = PostgresAccess(password) if wanted.url else None
+        master = None if wanted.plain else MasterKey.of(Path(folder) / "personal.key", make=True)
+        with closing(SqlLedger(url, SCHEMA, access, master)) as ledger:
             ledger.prepare()
             for number, batch in enumerate(BATCHES):
                 print(measure(ledger, decisions, batch, number), flush=True)

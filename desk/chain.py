@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
+from ledger.key_file import KEY_BYTES, read_key
 from ringwatch.errors import BadInput
 
 BEGIN = "0" * 64
 """Hash before the first entry."""
-_KEY_BYTES = 32
 _MOST_TROUBLES = 100
 
 
@@ -62,43 +61,27 @@ class Key:
     """What entries are hashed with."""
 
     def __init__(self, secret: bytes) -> None:
-        if len(secret) < _KEY_BYTES:
+        if len(secret) < KEY_BYTES:
             raise BadInput(
-                f"the audit key has {len(secret)} bytes", hint=f"at least {_KEY_BYTES} random bytes are needed"
+                f"the audit key has {len(secret)} bytes", hint=f"at least {KEY_BYTES} random bytes are needed"
             )
         self._secret = secret
 
     @classmethod
     def of(cls, path: Path, *, make: bool = False) -> Key:
         """Of a file that holds it in hex. `make`: a new one where there is no file, readable by its owner alone."""
-        if make and not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_name(f"{path.name}.{os.getpid()}.new")
-            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w") as file:
-                file.write(os.urandom(_KEY_BYTES).hex() + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                os.link(beside, path)  # of two at once one wins
-            except FileExistsError:
-                pass
-            finally:
-                beside.unlink()
-        try:
-            return cls(bytes.fromhex(path.read_text().strip()))
-        except OSError as error:
-            message = f"the audit key cannot be read: {error.strerror}: {path}"
-            raise BadInput(
-                message, hint="RINGWATCH_AUDIT_KEY_FILE names it; without it nothing can be verified"
-            ) from None
-        except ValueError:
-            raise BadInput(f"the audit key is not hex: {path}", hint="restore the file") from None
+        hint = "RINGWATCH_AUDIT_KEY_FILE names it; without it nothing can be verified"
+        return cls(read_key(path, "audit key", make=make, hint=hint))
 
     def hash(self, entry: Entry) -> str:
         """Of everything but its own hash."""
         content = msgspec.structs.astuple(entry)[:-1]
         return hmac.new(self._secret, b"entry" + msgspec.msgpack.encode(content), hashlib.sha256).hexdigest()
+
+    def token(self, tenant: str, kind: str, id_: str) -> str:
+        """Stands for an entity where its id may not: the same each time, and nobody without the key gets from one to the other."""
+        content = msgspec.msgpack.encode((tenant, kind, id_))
+        return hmac.new(self._secret, b"token" + content, hashlib.sha256).hexdigest()[:32]
 
     def seal(self, head: Head) -> str:
         content = msgspec.msgpack.encode(msgspec.structs.astuple(head))

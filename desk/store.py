@@ -64,6 +64,10 @@ class Desk:
             raise BadInput("there is no audit key here", hint="RINGWATCH_AUDIT_KEY_FILE names it")
         return self._given
 
+    def token(self, tenant: str, kind: str, id_: str) -> str:
+        """See `Key.token`."""
+        return self._key.token(tenant, kind, id_)
+
     def _alone(self, connection: Connection) -> None:
         if self._on_postgres:
             connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _MAKING_LOCK})

@@ -91,7 +91,7 @@ def decide(desk: Desk, wish: Wish) -> Decided:
 
 def undo(desk: Desk, tenant: str, who: str, act_id: str, why: str, *, of_others: bool = True) -> Decided:
     """Raises NotFound, Conflict where it was undone before, and Denied where it is another's and `of_others` is false."""
-    _check_words(why)
+    check_words(why)
     with desk.writing() as connection:
         number = desk.number(connection, ACTS)
         found = _act(connection, tenant, act_id)
@@ -113,7 +113,7 @@ def undo(desk: Desk, tenant: str, who: str, act_id: str, why: str, *, of_others:
 def _check(wish: Wish, now_us: int) -> None:
     if wish.verdict not in DECISIONS:
         raise BadInput(f"verdict is {wish.verdict!r}", hint=f"one of {', '.join(DECISIONS)}", field="verdict")
-    _check_words(wish.why)
+    check_words(wish.why)
     if wish.until_us is not None and wish.until_us <= now_us:
         raise BadInput("until has passed", hint="name a time to come, or none", field="until")
     if not wish.entities:
@@ -123,7 +123,8 @@ def _check(wish: Wish, now_us: int) -> None:
         raise BadInput(message, hint=f"at most {MOST_ENTITIES:,} are decided of at once; act on what they share")
 
 
-def _check_words(why: str) -> None:
+def check_words(why: str) -> None:
+    """Raises BadInput."""
     if not why.strip() or len(why) > MOST_WORDS:
         raise BadInput(
             "a reason is needed", hint=f"1 to {MOST_WORDS:,} characters: others will read it", field="reason"

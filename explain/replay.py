@@ -5,10 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from explain.past import UNUSABLE_CODE, Past, Told
+from ledger.personal import ERASED, FIELDS
 from ledger.store import StoredAssessment
 from ringwatch.errors import RingwatchError
 from scorers.learned.book import NONE
 from scorers.learned.inputs import CHALLENGER, LEARNED
+
+_ERASED = f"erased: {', '.join(FIELDS)}"
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -32,6 +35,8 @@ class Replayed(msgspec.Struct, frozen=True):
     """Scorers that were not asked again: what they said then counts."""
     trouble: str = ""
     """Why it could not be made anew at all; empty where it was."""
+    missing: str = ""
+    """What of the event was erased since, so that what reads it may say something else; empty where nothing was."""
 
 
 def replay(past: Past, then: StoredAssessment) -> Replayed:
@@ -64,4 +69,5 @@ def replay(past: Past, then: StoredAssessment) -> Replayed:
     ]
     pairs.append(("reasons", a.reasons, now.reasons))
     differences = tuple(Difference(what, repr(one), repr(other)) for what, one, other in pairs if one != other)
-    return Replayed(a.event_id, not differences, differences, tuple(versions), taken)
+    missing = _ERASED if ERASED in then.event.degraded else ""
+    return Replayed(a.event_id, not differences, differences, tuple(versions), taken, missing=missing)

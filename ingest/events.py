@@ -66,6 +66,8 @@ class EventRules:
     """"refuse", or "utc": read a time without a zone as UTC."""
     token_key: bytes | None = None
     """Key that turns entity identifiers into tokens; None keeps them as they are. Event ids are never turned."""
+    token_kinds: frozenset[str] | None = None
+    """Kinds whose identifiers it turns; None: all. What a mapping says is a token becomes one whatever its kind."""
     kinds: tuple[Kind, ...] = BUILTIN_KINDS
 
 
@@ -160,15 +162,16 @@ class EventDecoder:
                 entities[name] = value
             else:
                 integers[name] = check_integer(value, name)
+        secrets: set[str] = set()
         if (declared := get("entities")) is not None:
-            self._add_declared(entities, declared)
+            secrets = self._add_declared(entities, declared)
         if len(entities) > 1:
             entities = {name: entities[name] for name in self._kinds if name in entities}
         if not _clean(texts, entities):
             texts = {name: check_text(v, name, MAX_ID if name == "event_id" else MAX_TEXT) for name, v in texts.items()}
             entities = {name: check_text(value, name) for name, value in entities.items()}
         if self._key is not None:
-            entities = {name: self.token(name, value) for name, value in entities.items()}
+            entities = {k: value if k in secrets else self.token(k, value) for k, value in entities.items()}
         more: dict[str, Any] = texts
         if integers:
             more.update(integers)
@@ -195,7 +198,9 @@ class EventDecoder:
             raise refuse("tenant", tenant, f"records here belong to tenant {self.rules.tenant!r}")
         return self.rules.tenant
 
-    def _add_declared(self, entities: dict[str, Any], declared: Any) -> None:
+    def _add_declared(self, entities: dict[str, Any], declared: Any) -> set[str]:
+        """Kinds whose identifiers are tokens already."""
+        secrets = set()
         if type(declared) is not dict:
             raise refuse("entities", declared, "an object of kind: id is needed")
         for kind, value in declared.items():
@@ -204,15 +209,20 @@ class EventDecoder:
                 raise refuse("entities", kind, did_you_mean(show(kind), self._kinds, known))
             if type(value) is Secret:
                 value = self._secret_token(kind, value)
+                secrets.add(kind)
             if entities.get(kind, value) != value:
                 raise refuse(f"entities.{kind}", value, f"{kind} is given twice")
             if value is not None:
                 entities[kind] = value
+        return secrets
 
     def token(self, kind: str, value: str) -> str:
-        """Keyed BLAKE2b of an identifier, per tenant and kind (32 hex digits); the identifier where no key is set."""
-        if self._key is None:
-            return value
+        """Keyed BLAKE2b of an identifier, per tenant and kind (32 hex digits); the identifier where it is not to become one."""
+        kinds = self.rules.token_kinds
+        return value if self._key is None or (kinds is not None and kind not in kinds) else self._hashed(kind, value)
+
+    def _hashed(self, kind: str, value: str) -> str:
+        assert self._key is not None
         tenant = self.rules.tenant
         text = f"{len(tenant)}:{tenant}{len(kind)}:{kind}{value}".encode()
         return blake2b(text, digest_size=16, key=self._key).hexdigest()
@@ -222,7 +232,7 @@ class EventDecoder:
             raise BadInput(
                 f"entities.{kind} is to become a token, and there is no key", hint="set RINGWATCH_TOKEN_KEY", field=kind
             )
-        return self.token(kind, str(value))
+        return self._hashed(kind, str(value))
 
     def _add_amount(self, more: dict[str, Any], fields: Mapping[str, Any], at_us: int) -> None:
         major, minor, currency = fields.get("amount"), fields.get("amount_minor"), fields.get("currency")

@@ -73,6 +73,10 @@ class Intake:
             return BadInput("the item is nested too deeply", hint="events are flat but for entities and attributes")
         return item
 
+    def token(self, tenant: str, kind: str, value: str) -> str:
+        """What stands for an identifier here; itself where it does not become a token."""
+        return self._decoder(tenant).token(kind, value)
+
     def _decoder(self, tenant: str) -> EventDecoder:
         found = self._decoders.get(tenant)
         if found is None:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from ledger import tables as t
-from ledger.rows import decode_alert, decode_event
+from ledger.rows import decode_alert
 from ledger.sql_reads import OF_ID
 from ledger.sql_store import SqlLedger
 from ringwatch.model import DAY_US, Action, Alert, Event, Level
@@ -76,8 +76,8 @@ class EntityQueries(SqlLedger):
         with self._reading() as connection:
             while True:
                 some = _AT_ONCE if wanted.types else min(_AT_ONCE, limit + 1 - len(found))
-                places = _places(connection, (tenant, kind, id_), wanted, some, after)
-                events = _events(connection, tenant, places)
+                places = places_of(connection, (tenant, kind, id_), wanted, some, after)
+                events = self._entity_events(connection, tenant, places)
                 for place in places:
                     if len(found) == limit or looked_at == LOOKED_AT:
                         return found, after
@@ -142,7 +142,7 @@ class EntityQueries(SqlLedger):
                     .where(*near, e.at_us >= since_us, e.at_us < until_us)
                     .order_by(e.id, e.at_us, e.event_id)
                 )
-                found += [decode_event(body) for body in connection.scalars(query.limit(limit - len(found)))]
+                found += self._personal.events(connection, connection.scalars(query.limit(limit - len(found))).all())
                 if len(found) == limit:
                     break
         return found
@@ -179,7 +179,7 @@ class EntityQueries(SqlLedger):
         query = select(c.at_us, c.event_id).where(c.tenant == tenant, *_begins(c.event_id, text)).order_by(c.event_id)
         with self._reading() as connection:
             places = [(at_us, id_) for at_us, id_ in connection.execute(query.limit(limit))]
-            events = _events(connection, tenant, places)
+            events = self._entity_events(connection, tenant, places)
         return [events[id_] for _, id_ in places if id_ in events]
 
     def alerts_from(self, tenant: str, text: str, *, limit: int) -> list[Alert]:
@@ -191,6 +191,27 @@ class EntityQueries(SqlLedger):
         query = select(c.content).where(c.alert_id.in_(ids), c.tenant == tenant).order_by(c.alert_id).limit(limit)
         with self._reading() as connection:
             return [decode_alert(content) for content in connection.scalars(query)]
+
+    def _entity_events(self, connection: Connection, tenant: str, places: Sequence[Place]) -> dict[str, EntityEvent]:
+        """By id; what retention took between two reads is missing."""
+        a, i = t.assessments.c, t.event_ids.c
+        found: dict[str, EntityEvent] = {}
+        for some in _parts(places):
+            ids = [id_ for _, id_ in some]
+            times = [at_us for at_us, _ in some]
+            query = (
+                select(a.event, a.score, a.level, a.action)
+                .join(t.event_ids, OF_ID)
+                .where(i.tenant == tenant, i.event_id.in_(ids), a.at_us.between(min(times), max(times)))
+            )
+            alerts = _alerts_of(connection, tenant, ids)
+            rows = connection.execute(query).all()
+            events = self._personal.events(connection, [row.event for row in rows])
+            for event, (_, score, level, action) in zip(events, rows, strict=True):
+                found[event.event_id] = EntityEvent(
+                    event, score, Level(level).name, Action(action).name.lower(), alerts.get(event.event_id)
+                )
+        return found
 
 
 def _begins(column: Any, text: str) -> tuple[Any, Any]:
@@ -218,7 +239,7 @@ def _days(tenant: str, first: int | None = None, last: int | None = None) -> CTE
     return days.union_all(select(newest(days.c.day)).where(days.c.day.is_not(None)))
 
 
-def _places(
+def places_of(
     connection: Connection, of: tuple[str, str, str], wanted: EventFilter, limit: int, after: Place | None
 ) -> list[Place]:
     """Times and ids of events of (tenant, kind, id), newest first, at most so many: day by day, of those it has any."""
@@ -241,27 +262,6 @@ def _places(
         found += [(at_us, id_) for at_us, id_ in connection.execute(of_day.limit(limit - len(found)))]
         if len(found) == limit:
             break
-    return found
-
-
-def _events(connection: Connection, tenant: str, places: Sequence[Place]) -> dict[str, EntityEvent]:
-    """By id; what retention took between two reads is missing."""
-    a, i = t.assessments.c, t.event_ids.c
-    found: dict[str, EntityEvent] = {}
-    for some in _parts(places):
-        ids = [id_ for _, id_ in some]
-        times = [at_us for at_us, _ in some]
-        query = (
-            select(a.event, a.score, a.level, a.action)
-            .join(t.event_ids, OF_ID)
-            .where(i.tenant == tenant, i.event_id.in_(ids), a.at_us.between(min(times), max(times)))
-        )
-        alerts = _alerts_of(connection, tenant, ids)
-        for body, score, level, action in connection.execute(query):
-            event = decode_event(body)
-            found[event.event_id] = EntityEvent(
-                event, score, Level(level).name, Action(action).name.lower(), alerts.get(event.event_id)
-            )
     return found
 
 

@@ -35,6 +35,12 @@ class Inserter:
         names = table.columns.keys()
         self._cursor.executemany(text, rows if positional else [dict(zip(names, r, strict=True)) for r in rows])
 
+    def held(self, counter: str) -> int:
+        """Of `counters`, which nobody raises before the end of this transaction; 0 where there is none."""
+        self._cursor.execute(_held(self._dialect, counter))
+        row = self._cursor.fetchone()
+        return 0 if row is None else int(row[0])
+
     def claim(self, ids: Rows) -> set[tuple[str, str]]:
         """Rows of `event_ids`, sorted: inserts those whose id and running number are free; (tenant, event_id) of these."""
         text, _ = _compiled(self._dialect, t.event_ids, "leave")
@@ -71,6 +77,13 @@ def _compiled(dialect: Dialect, table: Table, on_conflict: OnConflict) -> tuple[
     statement = on_conflict_do(dialect, table, insert_into(dialect, table), on_conflict)
     compiled = statement.compile(dialect=dialect, column_keys=table.columns.keys())
     return str(compiled), compiled.positional
+
+
+@cache
+def _held(dialect: Dialect, counter: str) -> str:
+    c = t.counters.c
+    query = select(c.value).where(c.name == counter).with_for_update(read=True)
+    return str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
 
 
 @cache

@@ -13,7 +13,9 @@ from sqlalchemy import BigInteger, func, literal, select, tuple_
 
 from ledger import tables as t
 from ledger.entity_queries import EntityQueries, Place
-from ledger.rows import decode_alert, decode_event, schema_of
+from ledger.erasure import Eraser
+from ledger.personal import decode_event
+from ledger.rows import decode_alert, schema_of
 from ledger.store import Peers, StoredAssessment
 from ringwatch.model import DAY_US, Alert, Level
 
@@ -55,6 +57,9 @@ class AlertFilter:
 
 class LedgerQueries(EntityQueries):
     """Reads for people. Safe to call from several threads."""
+
+    def eraser(self) -> Eraser:
+        return Eraser(self._engine)
 
     def alert_page(
         self, tenant: str, wanted: AlertFilter, *, limit: int, after: Place | None

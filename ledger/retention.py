@@ -15,7 +15,8 @@ from sqlalchemy.engine import Engine
 from ledger import tables as t
 from ledger.insert import Rows
 from ledger.months import ends_us, month_of, starts_us
-from ledger.rows import decode_event, entity_rows
+from ledger.personal import decode_event
+from ledger.rows import entity_rows
 from ringwatch.errors import Conflict
 
 _AT_ONCE = 2000

@@ -11,12 +11,12 @@ import msgspec
 import numpy as np
 
 from features.codec import FeatureCodec
+from ledger.personal import ERASED, encode
 from ledger.store import StoredAssessment
+from ledger.subject_keys import Body
 from ringwatch.model import DAY_US, Action, Alert, Assessment, Event, Level, Reason, Versions
 from scorers.decision import Decisions
 
-encode = msgspec.msgpack.Encoder(order="deterministic").encode
-decode_event = msgspec.msgpack.Decoder(Event).decode
 decode_alert = msgspec.msgpack.Decoder(Alert).decode
 decode_reasons = msgspec.msgpack.Decoder(tuple[Reason, ...]).decode
 
@@ -33,7 +33,9 @@ _decode_context = msgspec.msgpack.Decoder(_Context).decode
 _NOTHING = _Context()
 
 
-def assessment_rows(d: Decisions, codec: FeatureCodec, version_ids: Sequence[int]) -> list[tuple[Any, ...]]:
+def assessment_rows(
+    d: Decisions, codec: FeatureCodec, version_ids: Sequence[int], body_of: Body
+) -> list[tuple[Any, ...]]:
     """Rows of the assessments table, values in the order of its columns; `version_ids` has one entry a row."""
     timing = json.dumps({k: round(v, 2) for k, v in d.timing_us.items()})
     blobs = codec.pack(d.events, d.features)
@@ -44,7 +46,7 @@ def assessment_rows(d: Decisions, codec: FeatureCodec, version_ids: Sequence[int
         body = encode(e)
         rows.append((
             seq, e.tenant, e.event_id, e.at_us, score, level, action, scores[i].tobytes(),
-            encode(d.reasons[i]) if d.reasons[i] else None, blob, body,
+            encode(d.reasons[i]) if d.reasons[i] else None, blob, body_of(e, body),
             hashlib.blake2b(body, digest_size=16).digest(), version_ids[i],
             ",".join(d.degraded[i]) or None, timing, _context_of(d, i),
         ))  # fmt: skip
@@ -74,15 +76,15 @@ def schema_of(content: str) -> str:
     return str(json.loads(content)[0]["schema"])
 
 
-def stored_assessment(row: Any, codec: FeatureCodec) -> StoredAssessment:
-    """A row of assessments with the content of its version."""
+def stored_assessment(row: Any, event: Event, codec: FeatureCodec) -> StoredAssessment:
+    """A row of assessments with the content of its version, and its event."""
     versions, names = json.loads(row["content"])
     scores = np.frombuffer(row["scores"], "<f8")
-    event = decode_event(row["event"])
     features = codec.unpack(row["features"])
     names_of = codec.schema.names
     named = {names_of[i]: float(features[i]) for i in np.flatnonzero(~np.isnan(features))}
     context = _decode_context(row["context"]) if row["context"] else _NOTHING
+    degraded = row["degraded"].split(",") if row["degraded"] else []
     assessment = Assessment(
         event_id=event.event_id,
         tenant=event.tenant,
@@ -95,7 +97,7 @@ def stored_assessment(row: Any, codec: FeatureCodec) -> StoredAssessment:
         reasons=decode_reasons(row["reasons"]) if row["reasons"] else (),
         versions=msgspec.convert(versions, Versions),
         timing_us=json.loads(row["timing"]),
-        degraded=tuple(row["degraded"].split(",")) if row["degraded"] else (),
+        degraded=(*degraded, ERASED) if ERASED in event.degraded else tuple(degraded),
         patterns=context.patterns,
         ring=context.ring,
         ring_age_s=named.get("ring.age_s"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,12 +15,15 @@ from features.schema import FeatureSchema
 from ledger import tables as t
 from ledger.cut_off import cut_off
 from ledger.engine import errors
+from ledger.personal import MasterKey, decode_event, encode
 from ledger.ring_rows import RingReads
-from ledger.rows import decode_alert, decode_event, decode_reasons, stored_assessment
+from ledger.rows import decode_alert, decode_reasons, stored_assessment
 from ledger.store import Progress, StoredAssessment
+from ledger.subject_keys import SubjectKeys
 from ringwatch.model import Alert, Event, Label, Reason
 
 _IDS_AT_ONCE = 500
+_DIGESTED_AT_ONCE = 1000
 _DIGESTED = (
     t.assessments, t.event_ids, t.event_entities, t.versions, t.alerts, t.alert_events, t.labels, t.sources, t.meta, t.rings,
     t.ring_history,
@@ -44,9 +47,10 @@ _BYTES = {
 class SqlReads(RingReads):
     """Safe to call from several threads; every read has a connection of its own."""
 
-    def __init__(self, engine: Engine, schema: FeatureSchema) -> None:
+    def __init__(self, engine: Engine, schema: FeatureSchema, master: MasterKey | None) -> None:
         self._engine = engine
         self._codec = FeatureCodec(schema)
+        self._personal = SubjectKeys(master)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -92,10 +96,12 @@ class SqlReads(RingReads):
             with self._reading() as connection:
                 events = connection.execute(some).all()
                 labels = connection.execute(others).mappings().all()
+                whole = self._personal.events(connection, [body for _, body in events])
             ends = [events[-1].seq] if len(events) == chunk else []
             ends += [labels[-1]["seq"]] if len(labels) == chunk else []
             upper = min(ends, default=last)
-            items: list[tuple[int, Event | Label]] = [(seq, decode_event(body)) for seq, body in events if seq <= upper]
+            numbered = zip((seq for seq, _ in events), whole, strict=True)
+            items: list[tuple[int, Event | Label]] = [(seq, event) for seq, event in numbered if seq <= upper]
             items += [(row["seq"], _label(row)) for row in labels if row["seq"] <= upper]
             if items:
                 yield sorted(items, key=lambda pair: pair[0])
@@ -125,12 +131,13 @@ class SqlReads(RingReads):
                 .where(i.c.tenant == tenant, i.c.event_id.in_(some))
             )
             with self._reading() as connection:
-                for row in connection.execute(query).mappings():
-                    found[row["event_id"]] = self._stored(row)
+                for stored in self._stored(connection, connection.execute(query).mappings().all()):
+                    found[stored.event.event_id] = stored
         return found
 
-    def _stored(self, row: Any) -> StoredAssessment:
-        return stored_assessment(row, self._codec)
+    def _stored(self, connection: Connection, rows: Sequence[Any]) -> list[StoredAssessment]:
+        events = self._personal.events(connection, [row["event"] for row in rows])
+        return [stored_assessment(row, event, self._codec) for row, event in zip(rows, events, strict=True)]
 
     def reasons(self, tenant: str, event_ids: Sequence[str]) -> dict[str, tuple[Reason, ...]]:
         found: dict[str, tuple[Reason, ...]] = {}
@@ -208,9 +215,10 @@ class SqlReads(RingReads):
             )
             with self._reading() as connection:
                 rows = connection.execute(query).mappings().all()
+                stored = self._stored(connection, rows)
             if not rows:
                 return
-            yield [(row["seq"], self._stored(row)) for row in rows]
+            yield [(row["seq"], one) for row, one in zip(rows, stored, strict=True)]
             after_seq = rows[-1]["seq"]
 
     def counts(self) -> dict[str, int]:
@@ -226,13 +234,20 @@ class SqlReads(RingReads):
         return found
 
     def logical_digest(self) -> str:
-        """Hash over everything the ledger says, in order, how it was computed and written aside: equal ledgers have equal digests."""
+        """Hash over everything the ledger says, in order, how it was computed and written aside: equal ledgers have equal digests, whatever their
+        personal fields are sealed by."""
         digest = hashlib.sha256()
         with self._reading() as connection:
             for table in _DIGESTED:
                 columns = [c for c in table.c if c.name not in _OF_WRITING]
-                for row in connection.execute(select(*columns).order_by(*table.primary_key.columns)):
-                    digest.update(repr(tuple(row)).encode())
+                query = select(*columns).order_by(*table.primary_key.columns)
+                for rows in connection.execute(query).mappings().partitions(_DIGESTED_AT_ONCE):
+                    plain: Iterable[Any] = rows
+                    if table is t.assessments:
+                        events = self._personal.events(connection, [row["event"] for row in rows])
+                        plain = [{**r, "event": encode(e)} for r, e in zip(rows, events, strict=True)]
+                    for row in plain:
+                        digest.update(repr(tuple(row.values())).encode())
         return digest.hexdigest()
 
 

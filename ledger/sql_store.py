@@ -13,6 +13,7 @@ from features.schema import FeatureSchema
 from ledger import tables as t
 from ledger.engine import driver_error, errors, migrate, open_engine
 from ledger.insert import inserter
+from ledger.personal import MasterKey
 from ledger.postgres import PostgresAccess, sqlstate
 from ledger.ring_rows import put_history
 from ledger.sql_reads import SqlReads
@@ -31,10 +32,13 @@ _AGAIN = ("40P01", "40001", "23514")
 
 class SqlLedger(SqlReads):
     """`url` is `sqlite:///folder/ledger.sqlite`, for one writing process, or `postgresql://user@host:port/database`, for any
-    number of them, each with one writing thread; `access` is what the latter needs besides."""
+    number of them, each with one writing thread; `access` is what the latter needs besides. `master`: personal fields of events are
+    sealed under keys that it wraps; without it they are stored plain, and sealed ones cannot be read."""
 
-    def __init__(self, url: str, schema: FeatureSchema, access: PostgresAccess | None = None) -> None:
-        super().__init__(open_engine(url, access), schema)
+    def __init__(
+        self, url: str, schema: FeatureSchema, access: PostgresAccess | None = None, master: MasterKey | None = None
+    ) -> None:
+        super().__init__(open_engine(url, access), schema, master)
         self._schema = schema
         self._url, self._access = url, access
         self._on_postgres = self._engine.dialect.name == "postgresql"
@@ -56,6 +60,7 @@ class SqlLedger(SqlReads):
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
                 lock(connection, MAKING_LOCK)
             migrate(connection, "ledger:migrations")
+            self._personal.check(connection, inserter(connection))
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -70,6 +75,7 @@ class SqlLedger(SqlReads):
         with ExitStack() as unless_committed:
             unless_committed.callback(connection.close)
             with connection.begin():
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # what is asked first holds to the end
                 yield connection
             unless_committed.pop_all()
         self._writer = connection
@@ -92,9 +98,10 @@ class SqlLedger(SqlReads):
         if self._partitions is not None:
             self._partitions.ensure([e.at_us for w in writes if w.decisions is not None for e in w.decisions.events])
         with self._writing() as connection:
-            transaction = Transaction(connection, self._codec, self._versions)
+            transaction = Transaction(connection, self._codec, self._versions, self._personal)
             written = transaction.put(writes, if_known)
         self._versions |= transaction.found
+        self._personal.committed(transaction.keys)
         return written
 
     def write_rings(
@@ -110,7 +117,7 @@ class SqlLedger(SqlReads):
                 rows = [tuple(getattr(last[key], name) for name in names) for key in sorted(last)]
                 inserter(connection)(t.rings, rows, "newer")
             if progress is not None:
-                Transaction(connection, self._codec, self._versions).progress([progress], leave=True)
+                Transaction(connection, self._codec, self._versions, self._personal).progress([progress], leave=True)
             put_history(connection, inserter(connection), history)
 
     def retain(self, keep_from_us: int, *, dry_run: bool = False) -> dict[str, int]:

@@ -140,6 +140,17 @@ counters = Table(
     Column("value", BigInteger, nullable=False),
 )
 
+personal_keys = Table(
+    "personal_keys",
+    metadata,
+    Column("tenant", _text(256), primary_key=True),
+    Column("subject", _text(256), primary_key=True),
+    Column("key_id", LargeBinary(8), nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+"""Keys that personal fields are sealed under, wrapped by the master key. With a rowid on SQLite: rows are only ever added behind the last, so
+that a key is in one place of the file and nothing of it is left where it was."""
+
 labels = Table(
     "labels",
     metadata,

@@ -17,9 +17,11 @@ from sqlalchemy import Connection, bindparam, select
 from features.codec import FeatureCodec
 from ledger import tables as t
 from ledger.insert import Rows, insert_into, inserter, next_number
+from ledger.personal import encode
 from ledger.ring_rows import put_history
-from ledger.rows import assessment_rows, encode, entity_rows
+from ledger.rows import assessment_rows, entity_rows
 from ledger.store import IfKnown, LedgerWrite, Progress, Written
+from ledger.subject_keys import Keys, SubjectKeys
 from ringwatch.model import Alert, Label, Versions
 from scorers.decision import Decisions
 
@@ -31,13 +33,18 @@ _VERSION = select(t.versions.c.version_id).where(t.versions.c.content == bindpar
 class Transaction:
     """Puts writes into the ledger. `versions` maps content to id: what is known to be committed."""
 
-    def __init__(self, connection: Connection, codec: FeatureCodec, versions: dict[str, int]) -> None:
+    def __init__(
+        self, connection: Connection, codec: FeatureCodec, versions: dict[str, int], personal: SubjectKeys
+    ) -> None:
         self._connection = connection
         self._codec = codec
         self._versions = versions
+        self._personal = personal
         self._insert = inserter(connection)
         self.found: dict[str, int] = {}
         """Versions looked up or made, of use once this is committed."""
+        self.keys: Keys = {}
+        """Likewise: what personal fields were sealed by."""
 
     def put(self, writes: Sequence[LedgerWrite], if_known: IfKnown) -> Written:
         """`if_known`: see `LedgerStore.write`."""
@@ -64,12 +71,13 @@ class Transaction:
         return {row[0]: row[1] for row in self._connection.execute(query)} if ids else {}
 
     def _decisions(self, pieces: Sequence[Decisions], leave: bool) -> Written:
+        events = [event for d in pieces for event in d.events]
+        if not events:
+            return Written()
+        body_of, self.keys = self._personal.sealing(self._connection, self._insert, events)
         rows: list[tuple[Any, ...]] = []
         for d in pieces:
-            rows += assessment_rows(d, self._codec, self._version_ids(d))
-        events = [event for d in pieces for event in d.events]
-        if not rows:
-            return Written()
+            rows += assessment_rows(d, self._codec, self._version_ids(d), body_of)
         ids = sorted((tenant, event_id, at_us, seq) for seq, tenant, event_id, at_us, *_ in rows)
         if not leave:
             self._insert.bulk(t.assessments, rows)

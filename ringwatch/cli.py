@@ -15,6 +15,7 @@ from ringwatch.commands import (
     audit,
     datasets,
     demo,
+    erase,
     inspect,
     keys,
     ledger,
@@ -61,6 +62,7 @@ for group in (
     rules,
     policy,
     audit,
+    erase,
 ):
     group.register(app)
 

@@ -30,6 +30,11 @@ class Settings(BaseSettings):
         description="Key that turns identifiers into per-tenant keyed hashes at the door; unset keeps them as they are.",
     )
 
+    token_kinds: str = Field(
+        "",
+        description="Kinds (with commas) whose identifiers become tokens where there is a token key, for example email,phone,ip; unset: all.",
+    )
+
     batch_events: int = Field(
         2000, ge=1, le=100_000, description="Events scored together in an ingest; results do not depend on it."
     )
@@ -80,6 +85,10 @@ class Settings(BaseSettings):
     audit_key_file: Path | None = Field(
         None,
         description="File of the key (64 hex digits) that the audit trail is hashed with; unset: `audit.key` in the data folder, made when needed.",
+    )
+    personal_key_file: Path | None = Field(
+        None,
+        description="File of the key (64 hex digits) that personal fields are sealed by; unset: `personal.key` in the data folder, with Kafka none.",
     )
     models_dir: Path | None = Field(
         None,

@@ -17,7 +17,7 @@ from ringwatch.errors import BadInput
 from ringwatch.model import DAY_US, HOUR_US, Event, Kind, Label
 from ringwatch.secret_files import without_secret
 from ringwatch.settings import Settings
-from ringwatch.wiring import folder_kinds, open_assessor, open_decoder, open_desk, open_queries
+from ringwatch.wiring import folder_kinds, open_assessor, open_decoder, open_desk, open_queries, personal_key
 
 if TYPE_CHECKING:
     from desk.store import Desk
@@ -50,8 +50,9 @@ def ledger_of(settings: Settings, folder: DataFolder | None, schema: FeatureSche
                 "RINGWATCH_LEDGER_URL is 'sqlite:'",
                 hint="processes with roles of their own share the ledger: postgresql://user@host:port/name",
             )
-        return SqlLedger(f"sqlite:///{folder.ledger}", schema)
-    return SqlLedger(without_secret("ledger_url", settings.ledger_url), schema, postgres_access(settings))
+        return SqlLedger(f"sqlite:///{folder.ledger}", schema, master=personal_key(settings, make=True))
+    url = without_secret("ledger_url", settings.ledger_url)
+    return SqlLedger(url, schema, postgres_access(settings), personal_key(settings))
 
 
 @dataclass(slots=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ingest.mapping import Mapping
     from ingest.pipeline import Pipeline
     from ingest.stream import ScoringStream
+    from ledger.personal import MasterKey
     from ledger.postgres import PostgresAccess
     from ledger.queries import LedgerQueries
     from ledger.store import LedgerStore
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from scorers.rules.rule import RuleSet
 
 
-LEDGER_FILE, DESK_FILE, AUDIT_KEY_FILE = "ledger.sqlite", "desk.sqlite", "audit.key"
+LEDGER_FILE, DESK_FILE, AUDIT_KEY_FILE, PERSONAL_KEY_FILE = "ledger.sqlite", "desk.sqlite", "audit.key", "personal.key"
 
 
 def open_state(settings: Settings, schema: FeatureSchema) -> StateStore:
@@ -73,7 +74,7 @@ def open_ledger(settings: Settings, folder: DataFolder, schema: FeatureSchema) -
         case "sqlite":
             from ledger.sql_store import SqlLedger
 
-            ledger = SqlLedger(f"sqlite:///{folder.ledger}", schema)
+            ledger = SqlLedger(f"sqlite:///{folder.ledger}", schema, master=personal_key(settings, make=True))
             ledger.prepare()
             return ledger
         case _:
@@ -81,9 +82,22 @@ def open_ledger(settings: Settings, folder: DataFolder, schema: FeatureSchema) -
             from ringwatch.access import postgres_access
             from ringwatch.secret_files import without_secret
 
-            server = SqlLedger(without_secret("ledger_url", settings.ledger_url), schema, postgres_access(settings))
+            url, master = without_secret("ledger_url", settings.ledger_url), personal_key(settings, make=True)
+            server = SqlLedger(url, schema, postgres_access(settings), master)
             server.prepare()
             return server
+
+
+def personal_key(settings: Settings, *, make: bool = False) -> MasterKey | None:
+    """What personal fields are sealed by: the key of the file that is set, else of the data folder, where one is made if it is to be. That
+    only where one process owns the ledger. None: nothing is sealed, and nothing that is sealed can be read."""
+    from ledger.personal import MasterKey
+
+    if settings.personal_key_file is not None:
+        return MasterKey.of(settings.personal_key_file)
+    path = settings.data_dir / PERSONAL_KEY_FILE
+    shared = settings.bus_url != "none:" and settings.ledger_url != "sqlite:"
+    return None if shared or not (make or path.exists()) else MasterKey.of(path, make=make)
 
 
 def ledger_place(settings: Settings) -> tuple[str, PostgresAccess | None]:
@@ -106,7 +120,7 @@ def open_queries(settings: Settings, schema: FeatureSchema) -> LedgerQueries:
     from ledger.queries import LedgerQueries
 
     url, access = ledger_place(settings)
-    return LedgerQueries(url, schema, access)
+    return LedgerQueries(url, schema, access, personal_key(settings))
 
 
 def open_assessor(settings: Settings, schema: FeatureSchema, *, serves: bool = False, whole: bool = True) -> Assessor:
@@ -207,10 +221,23 @@ def open_decoder(settings: Settings, kinds: Sequence[Kind], tenant: str) -> Even
         tenant=tenant,
         currency=settings.currency,
         naive_times=settings.naive_times,
+        token_kinds=_token_kinds(settings, kinds),
         token_key=settings.token_key.get_secret_value().encode() if settings.token_key else None,
         kinds=tuple(kinds),
     )
     return EventDecoder(rules, RateTable.load(settings.fx_rates, settings.currency))
+
+
+def _token_kinds(settings: Settings, kinds: Sequence[Kind]) -> frozenset[str] | None:
+    """None: all. Raises BadInput for a kind that there is not, and for kinds without a key."""
+    named = frozenset(name.strip() for name in settings.token_kinds.split(",") if name.strip())
+    unknown = sorted(named - {kind.name for kind in kinds})
+    if unknown:
+        known = f"there are {', '.join(kind.name for kind in kinds)}"
+        raise BadInput(f"RINGWATCH_TOKEN_KINDS has {unknown[0]!r}", hint=known)
+    if named and settings.token_key is None:
+        raise BadInput("RINGWATCH_TOKEN_KINDS is set without RINGWATCH_TOKEN_KEY", hint="set both or none")
+    return named or None
 
 
 def open_source(settings: Settings, paths: Sequence[str], mapping: Mapping | None, kinds: Sequence[Kind]) -> FileSource:

@@ -95,14 +95,16 @@ class PostgresServer:
         return None
 
     def settings(self, at: Place) -> Mapping[str, str]:
-        """With the key of the audit trail, which lies in this database: all who write to it need the same one."""
-        audit = at.secret.with_name("audit")
-        if not audit.exists():
-            write_private(audit, secrets.token_hex(32) + "\n")
+        """With the keys of the audit trail and of personal fields, which lie in this database: all who use it need the same."""
+        keys = {name: at.secret.with_name(name) for name in ("audit", "personal")}
+        for path in keys.values():
+            if not path.exists():
+                write_private(path, secrets.token_hex(32) + "\n")
         return {
             "RINGWATCH_LEDGER_URL": f"postgresql://{_ROLE}@127.0.0.1:{at.ports['postgres']}/ringwatch",
             "RINGWATCH_POSTGRES_PASSWORD_FILE": str(at.secret),
-            "RINGWATCH_AUDIT_KEY_FILE": str(audit),
+            "RINGWATCH_AUDIT_KEY_FILE": str(keys["audit"]),
+            "RINGWATCH_PERSONAL_KEY_FILE": str(keys["personal"]),
         }
 
     def logs(self, at: Place) -> list[Path]:

@@ -135,6 +135,9 @@ class Replay:
     versions: list[Difference] = strawberry.field(description="What decides now in another version than then")
     taken: list[str] = strawberry.field(description="Scorers that were not asked again: what they said then counts")
     trouble: str | None = strawberry.field(description="Why it could not be made anew; null where it was")
+    missing: str | None = strawberry.field(
+        description="What of the event was erased since: what reads it may say something else; null where nothing was"
+    )
 
 
 def _change(c: Change) -> ChangeMade:
@@ -177,6 +180,7 @@ def replay_of(found: r.Replayed) -> Replay:
     return Replay(
         event_id=found.event_id, identical=found.identical, differences=_differences(found.differences),
         versions=_differences(found.versions), taken=list(found.taken), trouble=found.trouble or None,
+        missing=found.missing or None,
     )  # fmt: skip
 
 

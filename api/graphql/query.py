@@ -20,6 +20,7 @@ from api.graphql.configured import ConfiguredQueries
 from api.graphql.context import context_of, described
 from api.graphql.deciding import DecidingMutations, DecidingQueries
 from api.graphql.entities import EntityQueries
+from api.graphql.erasing import ErasingMutations
 from api.graphql.limits import MOST_TOKENS
 from api.graphql.rings import RingQueries
 from api.graphql.streams import Subscription
@@ -51,8 +52,10 @@ class Query(AlertQueries, CaseQueries, RingQueries, EntityQueries, DecidingQueri
         return None if found is None else x.replay_of(replay(context.here.past, found))
 
 
-@strawberry.type(description="What people do; all of it is in the audit trail. Needs a key or a token that may `act`")
-class Mutation(CaseMutations, DecidingMutations):
+@strawberry.type(
+    description="What people do; all of it is in the audit trail. Needs a key or a token that may `act`, or what stands at the field"
+)
+class Mutation(CaseMutations, DecidingMutations, ErasingMutations):
     pass
 
 

@@ -27,6 +27,7 @@ def checks(settings: Settings) -> Iterator[Check]:
     gib = f"{free / 1024**3:.1f} GiB free"
     yield "disk", None if free > _LEAST_FREE else f"{gib}: at least 2 GiB are needed", gib
     yield _kernel()
+    yield _personal(settings)
     yield from _scorers(settings)
     yield from _folder(settings) if settings.bus_url == "none:" else _servers(settings)
 
@@ -37,6 +38,22 @@ def _kernel() -> Check:
     if _CACHE_FOLDER is None:
         return "kernel cache", "the package folder cannot be written: every start compiles for about 20 s", ""
     return "kernel cache", None, "compiled code is kept"
+
+
+def _personal(settings: Settings) -> Check:
+    from ringwatch.wiring import PERSONAL_KEY_FILE, personal_key
+
+    name = "personal fields"
+    try:
+        key = personal_key(settings)
+    except RingwatchError as error:
+        return name, str(error), ""
+    if key is not None:
+        where = settings.personal_key_file or settings.data_dir / PERSONAL_KEY_FILE
+        return name, None, f"sealed by the key in {where}"
+    if settings.bus_url == "none:":
+        return name, None, "sealed by a key that the first event makes"
+    return name, None, "not sealed: RINGWATCH_PERSONAL_KEY_FILE names no key"
 
 
 def _scorers(settings: Settings) -> Iterator[Check]:

@@ -50,7 +50,7 @@ def what_if(
     from ringwatch.commands.rules import time_us
     from ringwatch.model import BUILTIN_KINDS
     from ringwatch.progress import CountBar
-    from ringwatch.wiring import ledger_place, stored_kinds
+    from ringwatch.wiring import ledger_place, personal_key, stored_kinds
     from scorers.policy import load_policy
 
     settings = settings_with(data_dir)
@@ -60,7 +60,8 @@ def what_if(
             f"{file} has no alerting", hint="for example default: {alerting: {budget: {alerts_per_day: 40}}}"
         )
     url, access = ledger_place(settings)
-    ledger = SqlLedger(url, FeatureSchema(stored_kinds(settings.data_dir) or BUILTIN_KINDS), access)
+    schema = FeatureSchema(stored_kinds(settings.data_dir) or BUILTIN_KINDS)
+    ledger = SqlLedger(url, schema, access, personal_key(settings))
     try:
         total, done = ledger.counts()["assessments"], 0
         with CountBar(Console(stderr=True), "what if", quiet=json) as bar:

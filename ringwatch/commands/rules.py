@@ -97,13 +97,13 @@ def what_if(
     from ledger.sql_store import SqlLedger
     from ringwatch.model import HOUR_US
     from ringwatch.progress import CountBar
-    from ringwatch.wiring import ledger_place
+    from ringwatch.wiring import ledger_place, personal_key
 
     settings = settings_with(data_dir)
     url, access = ledger_place(settings)
     schema = _schema(settings)
     rules = _load_or_exit(file, settings)
-    ledger = SqlLedger(url, schema, access)
+    ledger = SqlLedger(url, schema, access, personal_key(settings))
     try:
         total, done = ledger.counts()["assessments"], 0
         with CountBar(Console(stderr=True), "what if", quiet=json) as bar:

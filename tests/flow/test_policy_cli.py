@@ -8,7 +8,8 @@ import pytest
 from support.cli import ringwatch
 
 from features.schema import FeatureSchema
-from ledger.sql_store import SqlLedger
+from ringwatch.settings import Settings
+from ringwatch.wiring import open_queries
 from scorers.alert_levels import thresholds_of
 
 POLICY = "default: {alerting: {budget: {alerts_per_day: 3}}}\n"
@@ -32,7 +33,7 @@ def ingest(folder: Path, data: str, *files: str) -> list[tuple[str, str, str]]:
         more = {"graph_url": "none:", "policy": str(folder / "policy.yaml")}
         done = ringwatch("ingest", folder / file, "--data-dir", folder / data, **more)
         assert done.code == 0, done.err
-    ledger = SqlLedger(f"sqlite:///{folder / data / 'ledger.sqlite'}", FeatureSchema())
+    ledger = open_queries(Settings(data_dir=folder / data), FeatureSchema())
     stored = [s.assessment for chunk in ledger.iterate() for _, s in chunk]
     ledger.close()
     return [(a.event_id, a.level, a.versions.policy) for a in stored]

@@ -10,8 +10,9 @@ from support.cli import ringwatch
 
 from evaluate.what_if import what_if
 from features.schema import FeatureSchema
-from ledger.sql_store import SqlLedger
 from ringwatch.model import Level
+from ringwatch.settings import Settings
+from ringwatch.wiring import open_queries
 from scorers.rules.load import parse_rules
 
 RULES = """\
@@ -104,7 +105,7 @@ def test_what_if_counts_what_the_ledger_holds(history: Path, file: Path) -> None
     done = ringwatch("rules", "what-if", file, "--data-dir", history, "--json")
     assert done.code == 0, done.err
     found = done.json()
-    ledger = SqlLedger(f"sqlite:///{history / 'ledger.sqlite'}", FeatureSchema())
+    ledger = open_queries(Settings(data_dir=history), FeatureSchema())
     stored = [s for chunk in ledger.iterate() for _, s in chunk]
     large = [s for s in stored if s.event.type in ("payment", "order") and (s.event.amount_minor or 0) >= 5000]
     shared = [s for s in stored if s.features.get("device.neighbours_24h", 0) >= 3]

@@ -40,6 +40,7 @@ from rings.as_of import as_of
 from rings.entry import RingEntry
 from ringwatch.settings import Settings
 from ringwatch.shared_wiring import postgres_access
+from ringwatch.wiring import personal_key
 from roles.logs import DecisionsLog
 from roles.retelling import AlertsLog
 from servers.launcher import Servers
@@ -271,7 +272,7 @@ class Cluster:
 
     def ledger(self) -> SqlLedger:
         settings = self.settings()
-        return SqlLedger(settings.ledger_url, FeatureSchema(), postgres_access(settings))
+        return SqlLedger(settings.ledger_url, FeatureSchema(), postgres_access(settings), personal_key(settings))
 
     def await_all(self, events: int) -> None:
         """Until every store has them."""

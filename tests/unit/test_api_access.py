@@ -53,6 +53,7 @@ FIELDS: dict[str, str] = {
     **dict.fromkeys((f"Mutation.{name}" for name in (
         "decide", "undo", "claimCase", "releaseCase", "noteCase", "snoozeCase", "closeCase", "reopenCase",
     )), "act"),
+    "Mutation.erase": "erase",
     **dict.fromkeys(("Subscription.alerts", "Subscription.cases", "Subscription.rings"), "read"),
 }  # fmt: skip
 """Type and field -> the scope it needs beside `read`, which /graphql needs."""
@@ -268,7 +269,7 @@ def document(name: str, field: Any, ids: dict[str, str]) -> str:
 def _arguments(entrance: str, field: Any, ids: dict[str, str]) -> str:
     about = {"alert": ids["alert"], "ring": ids["ring"], "entity": "d-1"}
     known = {
-        "id": about.get(entrance, ids["case"]), "eventId": "e-1", "actId": ids["act"], "kind": "device", "text": "u-0-",
+        "id": about.get(entrance, ids["case"]), "eventId": "e-1", "actId": ids["act"], "kind": "device", "text": "u-0-", "user": f"u-0-{MINE}",
         "fromKind": "device", "fromId": "d-1", "toKind": "device", "toId": "d-1",
         "reason": "looked", "outcome": "not_sure", "until": (datetime.now(UTC) + timedelta(days=1)).isoformat(),
     }  # fmt: skip

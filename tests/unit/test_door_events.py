@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.values import Secret
 from ringwatch.errors import BadInput
 from ringwatch.model import Event, Label
 from tests.support.door import AT, AT_US, CARDS, DAY_0, decoder, refused
@@ -163,6 +164,27 @@ def test_tokens_replace_identifiers_by_tenant_and_kind() -> None:
     assert "u1" not in made.entities.values()
     assert not set(made.entities.values()) & set(other.entities.values())
     assert made.event_id == "e1"
+
+
+def test_tokens_of_some_kinds_leave_the_others() -> None:
+    raw = {**BASE, "email": "vera@example.com", "ip": "10.0.0.1"}
+    some = decoder(token_key=b"k" * 32, token_kinds=frozenset({"email"})).from_fields(raw)
+    every, none = decoder(token_key=b"k" * 32).from_fields(raw), decoder().from_fields(raw)
+    assert isinstance(some, Event)
+    assert isinstance(every, Event)
+    assert isinstance(none, Event)
+    assert some.entities == {**none.entities, "email": every.entities["email"]}
+
+
+@pytest.mark.parametrize("kinds", [None, frozenset({"card"}), frozenset({"email"})])
+def test_what_a_mapping_makes_a_token_is_the_same_token(kinds: frozenset[str] | None) -> None:
+    """Whether it comes through a mapping, as a native event or in a label."""
+    door = decoder(token_key=b"k" * 32, token_kinds=kinds)
+    mapped = door.from_fields({k: v for k, v in BASE.items() if k != "card"} | {"entities": {"card": Secret("c-1")}})
+    native = decoder(token_key=b"k" * 32).from_fields({**BASE, "card": "c-1"})
+    assert isinstance(mapped, Event)
+    assert isinstance(native, Event)
+    assert mapped.entities["card"] == native.entities["card"] == decoder(token_key=b"k" * 32).token("card", "c-1")
 
 
 _SCALARS = st.one_of(

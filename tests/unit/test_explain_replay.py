@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.expected import events_of, market
 from support.models import SCHEMA, new_book, new_stream, put, shop, spoil_file, trained
@@ -14,8 +15,10 @@ from support.rule_files import rule, rules
 from explain.past import Past
 from explain.replay import Replayed, replay
 from features.schema import FeatureSchema
+from ledger.personal import erased
 from ledger.queries import LedgerQueries
 from ledger.store import LedgerWrite, StoredAssessment
+from ringwatch.model import Event
 from scorers.decision import Decisions
 from scorers.learned.inputs import LEARNED
 from scorers.learned.shelf import Placed, Serving, Shelf
@@ -117,6 +120,18 @@ def test_what_was_not_kept_is_said(tmp_path: Path) -> None:
     assert "features" in replay(past(), replace(then, features={})).trouble
     other = FeatureSchema(SCHEMA.kinds[:5])
     assert "feature schema" in replay(Past(other, build_scorers, Policy()), then).trouble
+
+
+def test_what_was_erased_is_said_and_shows_where_a_rule_read_it(tmp_path: Path) -> None:
+    book = RuleBook(parse_rules(rules(rule('attributes.gift == "card"', id="gift", score=0.9, mode="advise"))))
+    events = [msgspec.structs.replace(e, attributes={"gift": "card"}) for _, e in shop(50, 5) if isinstance(e, Event)]
+    made = new_stream(rules=book).feed(list(enumerate(events)))
+    then = stored(made, tmp_path)[-1]
+    mine = past(known=book)
+    assert replay(mine, then) == Replayed(then.event.event_id, True, taken=replay(mine, then).taken)
+    found = replay(mine, replace(then, event=erased(then.event)))
+    assert found.missing == "erased: user_agent, lat, lon, order_id, attributes"
+    assert "scores.rules" in [d.what for d in found.differences]
 
 
 def test_levels_that_a_budget_had_moved_count(tmp_path: Path) -> None:
