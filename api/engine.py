@@ -140,6 +140,7 @@ class Engine:
 
     def submit_from(self, items: Sequence[Event | Label]) -> Work:
         """As `submit`, from another thread, and waits."""
+        deadline.begin_to_write()
         loop = self._loop
         assert loop is not None
 

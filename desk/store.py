@@ -75,7 +75,7 @@ class Desk:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that nobody else writes beside, on SQLite; on PostgreSQL chains are held one by one."""
-        deadline.check()
+        deadline.begin_to_write()
         with errors(self._engine, "be written"), self._engine.connect() as connection:
             if not self._on_postgres:
                 connection.execute(text("BEGIN IMMEDIATE"))

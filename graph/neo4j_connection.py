@@ -145,13 +145,24 @@ class Neo4jConnection:
 
         @unit_of_work(metadata={"app": "ringwatch", "query": name}, timeout=timeout_s)
         def unit(transaction: ManagedTransaction) -> T:
+            if not write:
+                deadline.check()
             return work(Statements(transaction, self._texts, running))
 
         try:
-            with self._driver.session(database=self._database) as session:
+            with self._driver.session(database=self._database, **({} if write else self._patience())) as session:
                 return session.execute_write(unit) if write else session.execute_read(unit)
         except (Neo4jError, DriverError, OSError) as error:
             raise self._explained(error, name, running[0]) from error
+
+    def _patience(self) -> dict[str, Any]:
+        """Of a read whose answer has a time. The driver waits up to as long again as it has tried, so it may try for half of what is left."""
+        if not deadline.is_set():
+            return {}
+        return {
+            "max_transaction_retry_time": deadline.left_s(2 * self.limits.retry_s) / 2,
+            "connection_acquisition_timeout": deadline.left_s(self.limits.connect_s),
+        }
 
     def _explained(self, error: Exception, name: str, statement: str) -> RingwatchError:
         query = name if name == statement else f"{name} ({statement})"

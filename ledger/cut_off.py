@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 
 from ringwatch import deadline
@@ -23,13 +23,13 @@ def cut_off(connection: Connection) -> Iterator[None]:
     if not deadline.is_set():
         yield
         return
-    left_s = deadline.left_s(_LONGEST_S)
+    deadline.check()
     driver: Any = connection.connection.dbapi_connection
     on_sqlite = connection.dialect.name == "sqlite"
     if on_sqlite:
         driver.set_progress_handler(deadline.passed, _LOOKS)
     else:
-        connection.execute(text(f"SET LOCAL statement_timeout = {math.ceil(left_s * 1e3)}"))
+        event.listen(connection, "before_cursor_execute", _give_what_is_left)
     try:
         yield
     except DBAPIError:
@@ -38,3 +38,10 @@ def cut_off(connection: Connection) -> Iterator[None]:
     finally:
         if on_sqlite:
             driver.set_progress_handler(None, 0)
+
+
+def _give_what_is_left(connection: Connection, *_: Any) -> None:
+    """PostgreSQL gives each statement its time anew, so each is told what is left. It asks the driver: this is called for what goes through
+    `connection`."""
+    driver: Any = connection.connection.dbapi_connection
+    driver.execute(f"SET LOCAL statement_timeout = {math.ceil(deadline.left_s(_LONGEST_S) * 1e3)}")

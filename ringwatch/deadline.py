@@ -47,3 +47,10 @@ def check() -> None:
     if found is not None and monotonic() >= found[0]:
         message = f"the answer was not there within {found[1]:g} s"
         raise TooLong(message, hint="ask for less at once: fewer items, fewer fields, a shorter time")
+
+
+def begin_to_write() -> None:
+    """Raises TooLong where the time is over. Else nothing of this answer is cut off from here: who asked for a change is told what became
+    of it, and one of several steps is not left half done."""
+    check()
+    _until.set(None)

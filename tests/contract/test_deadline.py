@@ -6,10 +6,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from socket import socket
+from time import monotonic
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from support.desks import clock
 from support.graphs import open_ladybug, open_neo4j
 from support.ledgers import fresh_database
@@ -17,9 +19,10 @@ from support.ledgers import fresh_database
 from desk.chain import Key
 from desk.store import Act, Desk
 from features.schema import FeatureSchema
+from graph.neo4j_connection import Limits, Neo4jConnection
 from ledger.queries import LedgerQueries
 from ringwatch import deadline
-from ringwatch.errors import TooLong
+from ringwatch.errors import StoreAway, TooLong
 from ringwatch.model import BUILTIN_KINDS
 from tests.support.backends import Neo4jBackend
 
@@ -110,3 +113,37 @@ def test_without_a_time_nothing_is_cut_off() -> None:
         assert deadline.is_set()
         assert not deadline.passed()
     assert not deadline.is_set()
+
+
+def test_statements_that_are_short_one_by_one_share_the_time(url: str) -> None:
+    short = {
+        "sqlite": "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 300000) SELECT max(x) FROM n",
+        "postgresql": "SELECT pg_sleep(0.1)",
+    }
+    with closing(LedgerQueries(url, FeatureSchema())) as ledger:
+        ledger.prepare()
+        done: list[int] = []
+
+        def ask(connection: Connection) -> None:
+            for n in range(100):
+                connection.execute(text(short[connection.dialect.name])).all()
+                done.append(n)
+
+        with deadline.within(S), pytest.raises(TooLong), ledger._reading() as connection:
+            ask(connection)
+        assert 0 < len(done) < 20
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_a_neo4j_that_is_away_is_not_waited_for_longer(listens: bool) -> None:
+    """Nobody at its address, or somebody who says nothing; without a time of its own a read is tried for 15 s and more."""
+    with socket() as port:
+        port.bind(("127.0.0.1", 0))
+        if listens:
+            port.listen()
+        url = f"bolt://127.0.0.1:{port.getsockname()[1]}"
+        with closing(Neo4jConnection(url, auth=None, database=None, ca_file=None, limits=Limits())) as connection:
+            began = monotonic()
+            with deadline.within(1.0), pytest.raises((TooLong, StoreAway)):
+                connection.rows("read_kind_counts")
+            assert monotonic() - began < 5.0
