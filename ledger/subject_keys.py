@@ -32,6 +32,7 @@ Subject = tuple[str, str]
 Body = Callable[[Event, bytes], bytes]
 """What is stored of an event, from it and its plain encoding."""
 _ERASURES = "erasures"
+"""Counter, made with the table of keys."""
 _CHECK = ("", "")
 """Its key tells one master key from another; no tenant has this name."""
 _KEPT = 50_000
@@ -55,7 +56,6 @@ class SubjectKeys:
 
     def check(self, connection: Connection, insert: Inserter) -> None:
         """Whether this master key is the database's; where it has none yet, it is from now on. Raises BadInput."""
-        insert(t.counters, [(_ERASURES, 0)], "leave")
         if self._master is not None:
             self._make(connection, insert, [_CHECK])
 

@@ -2,11 +2,13 @@
 
 from alembic import op
 
-from ledger.tables import personal_keys
+from ledger.tables import counters, personal_keys
 
 revision = "0009"
 down_revision = "0008"
 
 
 def upgrade() -> None:
-    personal_keys.create(op.get_bind(), checkfirst=True)
+    bind = op.get_bind()
+    personal_keys.create(bind, checkfirst=True)
+    bind.execute(counters.insert().values(name="erasures", value=0))
