@@ -3,16 +3,19 @@
 python bench/pyg_explainers.py [--seed 557] [--events 20000] [--days 15] [--epochs 12] [--explained 60] [--json PATH]
 
 Needs torch and torch_geometric. A network is trained on the first 70 % of a simulated market (labels of all frauds and as many as twenty
-times that of the rest, each a day late). Explained are events after it that the network holds for fraud (over one half, the highest first),
+times that of the rest, each a day late). Explained are the events after it that the network holds most for fraud,
 with four links and more: the event's to its entities, and of these to the entities that they last met. Each link gets a weight:
 
 - *removal*: by how much the log-odds fall without it, as our counterfactuals compute it (`gnn.removal`, compiled loops);
 - *occlusion*: the same where PyG's edge mask is 0 for it alone (layers, mask and model of PyG);
-- *GNNExplainer*: the mask it learns in 200 steps to keep the answer fraud; *of the value*: to keep the log-odds as they are;
+- *GNNExplainer*: the mask it learns in 200 steps so that the answer is fraud, without its reward for masks of nothing but 0 and 1;
 - *Saliency*: the gradient by the mask (PyG's CaptumExplainer, where captum is installed).
 
-Told for each but the first: how often its first link is that of removal, and is among the first three of removal; Spearman's rank correlation;
-and for each: *fidelity+*, how much the probability falls without its first three links, and *fidelity-*, how much it changes with these alone.
+Told for each but the first: how much of what removal weighs the way says in the same direction (for fraud or against it: a mask over or
+under one half, a sign; not of Saliency, which has none), how often its first link is that of removal, and is among the first three of
+removal; Spearman's rank correlation, of the events where it is told (a network at its limit gives masks of equal values);
+and for each: *fidelity+*, how much the probability falls without its first three links, and
+*fidelity-*, how much it changes with these alone.
 """
 
 from __future__ import annotations
@@ -99,10 +102,20 @@ def by_occlusion(model: Any, drawn: Any) -> F:
     return found
 
 
-def by_explainer(model: Any, drawn: Any, algorithm: Any, mode: str = "regression") -> F:
-    config = ModelConfig(mode=mode, task_level="graph", return_type="raw")
-    told = Explainer(model, algorithm, "model", config, edge_mask_type="object")(drawn.x, drawn.edge_index)
+def by_explainer(model: Any, drawn: Any, algorithm: Any) -> F:
+    """GNNExplainer is asked what makes the answer fraud, whatever it is."""
+    learns = isinstance(algorithm, GNNExplainer)
+    config = ModelConfig(
+        mode="binary_classification" if learns else "regression", task_level="graph", return_type="raw"
+    )
+    asked = Explainer(model, algorithm, "phenomenon" if learns else "model", config, edge_mask_type="object")
+    told = asked(drawn.x, drawn.edge_index, **({"target": torch.ones(1, dtype=torch.long)} if learns else {}))
     return np.asarray(told.edge_mask.detach().numpy(), np.float64)
+
+
+def direction(ours: F, others: F) -> float:
+    """Share of what `ours` weighs that has the same sign in `others`."""
+    return float(np.abs(ours[np.sign(ours) == np.sign(others)]).sum() / np.abs(ours).sum())
 
 
 def fidelity(gnn: Gnn, hood: Hood, links: list[Link], weights: F) -> tuple[float, float]:
@@ -120,17 +133,15 @@ def explained(gnn: Gnn, history: History, since: int, most: int) -> dict[str, li
     found: dict[str, list[dict[str, float]]] = {}
     for i in np.argsort(-prob, kind="stable").tolist():
         hood = hood_of(gnn, done, int(rows[i]))
-        if prob[i] <= 0.5:
-            break
         if len(links_of(hood)) < _LEAST_LINKS:
             continue
         drawn = masked_of(gnn, net, done, hood.row).draw()
         ours = by_removal(gnn, hood, drawn.links)
         ways: dict[str, F] = {"removal": ours, "occlusion": by_occlusion(masked_of(gnn, net, done, hood.row), drawn)}
-        for way, mode in (("GNNExplainer", "binary_classification"), ("GNNExplainer of the value", "regression")):
-            torch.manual_seed(hood.row)
-            learnt = GNNExplainer(epochs=200, lr=0.05)
-            ways[way] = by_explainer(masked_of(gnn, net, done, hood.row), drawn, learnt, mode)
+        torch.manual_seed(hood.row)
+        learnt = GNNExplainer(epochs=200, lr=0.05)
+        learnt.coeffs = {**learnt.coeffs, "edge_ent": 0.0}
+        ways["GNNExplainer"] = by_explainer(masked_of(gnn, net, done, hood.row), drawn, learnt)
         if find_spec("captum") is not None:
             ways["Saliency"] = np.abs(
                 by_explainer(masked_of(gnn, net, done, hood.row), drawn, CaptumExplainer("Saliency"))
@@ -138,8 +149,10 @@ def explained(gnn: Gnn, history: History, since: int, most: int) -> dict[str, li
         for way, weights in ways.items():
             signed = way in ("removal", "occlusion", "GNNExplainer")
             one, other = (ours, weights) if signed else (np.abs(ours), weights)
+            centred = weights - 0.5 if way == "GNNExplainer" else weights
             plus, minus = fidelity(gnn, hood, drawn.links, weights)
             found.setdefault(way, []).append({
+                "direction": direction(ours, centred) if signed else np.nan,
                 "first": float(np.argmax(one) == np.argmax(other)),
                 "in_three": float(np.argmax(other) in np.argsort(-one, kind="stable")[:_FIRST]),
                 "spearman": float(spearmanr(one, other).statistic),
@@ -148,6 +161,12 @@ def explained(gnn: Gnn, history: History, since: int, most: int) -> dict[str, li
         if len(found["removal"]) == most:
             break
     return found
+
+
+def mean(values: list[float]) -> float | None:
+    """Of those that are told: a mask of equal values has no ranks."""
+    told = [value for value in values if value == value]
+    return float(np.mean(told)) if told else None
 
 
 def read_events(path: Path) -> list[Event]:
@@ -174,14 +193,12 @@ def main() -> None:
         f"trained: validation's average precision {gnn.card['valid_average_precision']}, epochs {gnn.card['epochs']}"
     )
     means = {
-        way: {"events": len(rows), **{name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}}
+        way: {"events": len(rows), **{name: mean([row[name] for row in rows]) for name in rows[0]}}
         for way, rows in explained(gnn, history, cut, given.explained).items()
     }
     for way, m in means.items():
-        console.print(
-            f"{way}: {m['events']} events of {m['links']:.1f} links, probability {m['prob']:.2f}; first link as removal {m['first']:.0%}, in its "
-            f"first three {m['in_three']:.0%}; Spearman {m['spearman']:.2f}; fidelity+ {m['fidelity_plus']:.3f}, fidelity- {m['fidelity_minus']:.3f}"
-        )
+        told = ", ".join(f"{name} {value if value is None else round(value, 3)}" for name, value in m.items())
+        console.print(f"{way}: {told}")
     if given.json is not None:
         given.json.write_text(
             json.dumps({"machine": machine(), **vars(given), "json": None, "ways": means}, indent=1) + "\n"
