@@ -66,7 +66,7 @@ $(VENV)/.installed-train: requirements-train.lock | $(VENV)/.installed-dev
 	@touch $@
 
 test-train: install-train ## The tests that need torch
-	$(BIN)/pytest -q -n auto --dist loadfile tests/unit/test_gnn.py tests/unit/test_gnn_training.py tests/unit/test_model_network.py \
+	$(BIN)/pytest -q -n auto --dist loadfile tests/unit/test_gnn.py tests/unit/test_gnn_removal.py tests/unit/test_gnn_training.py tests/unit/test_model_network.py \
 	  tests/unit/test_train_network.py tests/unit/test_train_models.py tests/unit/test_evaluate.py
 
 format: install-dev ## Format the code

@@ -14,11 +14,12 @@ from api.served import Served
 from desk.case import CLOSED
 from desk.cases import cases_of
 from explain.explanation import Explanation, explain
+from explain.others import NamesOf, Sought, names_from
 from explain.similar import Similar, similar
 from ingest.scoring import Scoring
 from ingest.values import check_time, show
 from ledger.entity_queries import Place
-from ledger.queries import AlertFilter
+from ledger.queries import AlertFilter, LedgerQueries
 from ledger.store import StoredAssessment
 from rings.ring import Ring, RingSummary
 from ringwatch.errors import BadInput, NotFound
@@ -153,7 +154,17 @@ def decided(here: Served, tenant: str, alert_id: str | None, event_id: str | Non
 def explained(here: Served, then: StoredAssessment) -> Explanation:
     """Raises NotFound, Corrupt where what made the decision is not there any more."""
     peers = here.ledger.calm_before(then.assessment.tenant, then.assessment.event_id, limit=PEERS)
-    return explain(here.past, then, peers)
+    return explain(here.past, then, peers, names_by(here.ledger, then.assessment.tenant))
+
+
+def names_by(ledger: LedgerQueries, tenant: str) -> NamesOf:
+    """Names of users by the events that they were last seen in."""
+
+    def names_of(sought: Sequence[Sought]) -> dict[int, str]:
+        users = ledger.users_at(tenant, [(one.kind, one.entity, one.at_s) for one in sought])
+        return names_from(tenant, users, sought)
+
+    return names_of
 
 
 def alike(here: Served, tenant: str, then: StoredAssessment, first: int) -> list[tuple[Similar, str | None]]:

@@ -7,7 +7,9 @@ ledger, counterfactuals and reading included, and made anew. Told of all alerts:
 sum of its reasons, replays that are identical. Of alerts in which neighbourhood, ring and network carry more than half of what the
 score is above the lowest alert level: in how many the score falls without the first link of the evidence. Of alerts about a planted
 ring (the highest scored event names something its campaign shares, and its user is in a ring): in how many the first three links of
-the evidence have something the campaign shares, and all of it that the event names (of more than three, three).
+the evidence have something the campaign shares, and all of it that the event names (of more than three, three). Of other users on the
+event's entities: bytes of the links kept with an alert; in how many alerts one carries something and whether it is named; in how many
+alerts about a planted ring the first one is of the campaign.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from about import machine
 from rich.console import Console
 from rich.progress import track
 
-from api.reads import PEERS
+from api.reads import PEERS, names_by
+from explain.changes import WithoutUser
 from explain.explanation import explain
 from explain.replay import replay
 from features.schema import FeatureSchema
@@ -59,6 +62,13 @@ class Found:
     any_in_first: int = 0
     all_in_first: int = 0
     flips: int = 0
+    flips_of_others: int = 0
+    link_bytes: list[int] = field(default_factory=list)
+    with_others: int = 0
+    others: int = 0
+    unnamed: int = 0
+    others_of_rings: int = 0
+    first_of_campaign: int = 0
     wrong: list[str] = field(default_factory=list)
     """Alerts that miss one of these, in words."""
 
@@ -69,6 +79,11 @@ class Truth:
     def __init__(self, market: Path) -> None:
         with (market / "truth_events.csv").open(newline="") as file:
             self.campaign_of = {r["event_id"]: r["campaign"] for r in csv.DictReader(file) if r["fraud"] == "1"}
+        self.users_of: dict[str, set[str]] = {}
+        with (market / "events.jsonl").open() as file:
+            for event in map(json.loads, file):
+                if (campaign := self.campaign_of.get(event.get("event_id", ""))) and event.get("user"):
+                    self.users_of.setdefault(campaign, set()).add(event["user"])
         with (market / "truth_rings.jsonl").open() as file:
             rows = [json.loads(line) for line in file]
         self._shared = {
@@ -95,10 +110,18 @@ def measure(seed: int, events: int, days: int, folder: Path) -> Found:
         began = perf_counter()
         then = ledger.stored(TENANT, alert.top_event_id)
         assert then is not None
-        told = explain(past, then, ledger.calm_before(TENANT, alert.top_event_id, limit=PEERS))
+        told = explain(
+            past, then, ledger.calm_before(TENANT, alert.top_event_id, limit=PEERS), names_by(ledger, TENANT)
+        )
         found.took_ms.append((perf_counter() - began) * 1e3)
         found.alerts += 1
         found.flips += told.flip is not None
+        found.flips_of_others += told.flip is not None and any(isinstance(c, WithoutUser) for c in told.flip.changes)
+        found.link_bytes.append(len(then.links))
+        others = told.others or ()
+        found.with_others += bool(others)
+        found.others += len(others)
+        found.unnamed += sum(o.user.startswith("key:") for o in others)
         found.largest_gap = max(found.largest_gap, abs(told.adds_up_to - told.score))
         found.identical += replay(past, then).identical
         a = then.assessment
@@ -112,6 +135,9 @@ def measure(seed: int, events: int, days: int, folder: Path) -> Found:
         if planted and a.ring is not None:
             first = {(e.kind, e.entity) for e in told.evidence[:_FIRST]}
             found.of_rings += 1
+            if others and others[0].less > 0.0:
+                found.others_of_rings += 1
+                found.first_of_campaign += others[0].user in truth.users_of[truth.campaign_of[a.event_id]]
             found.any_in_first += bool(first & planted)
             found.all_in_first += len(first & planted) >= min(_FIRST, len(planted))
             if not first & planted:
@@ -149,7 +175,10 @@ def show(console: Console, seed: str, f: Found) -> None:
         f"replayed the same {share(f.identical, f.alerts)}; some change makes the advice milder in {share(f.flips, f.alerts)}\n"
         f"  mostly of links: score falls without the first in {share(f.falls, f.by_links)}; "
         f"about planted rings: first {_FIRST} links have something shared in "
-        f"{share(f.any_in_first, f.of_rings)}, all that can be in {share(f.all_in_first, f.of_rings)}"
+        f"{share(f.any_in_first, f.of_rings)}, all that can be in {share(f.all_in_first, f.of_rings)}\n"
+        f"  other users: links kept {np.median(f.link_bytes):.0f} bytes (median), {max(f.link_bytes)} at most; one carries something in "
+        f"{share(f.with_others, f.alerts)}; not named {share(f.unnamed, f.others)}; one is in the flip of {share(f.flips_of_others, f.flips)}; "
+        f"about planted rings the first is of the campaign in {share(f.first_of_campaign, f.others_of_rings)}"
     )
 
 
@@ -170,7 +199,12 @@ def main() -> None:
                 console.print(f"    {line}", markup=False)
     if given.json is not None:
         kept = {
-            s: {**asdict(f), "took_ms": np.percentile(f.took_ms, [50, 90, 99, 100]).tolist()} for s, f in runs.items()
+            s: {
+                **asdict(f),
+                "took_ms": np.percentile(f.took_ms, [50, 90, 99, 100]).tolist(),
+                "link_bytes": np.percentile(f.link_bytes, [50, 90, 99, 100]).tolist(),
+            }
+            for s, f in runs.items()
         }
         given.json.write_text(json.dumps({"machine": about, "events": given.events, "seeds": kept}, indent=1) + "\n")
 

@@ -39,7 +39,7 @@ def decision_messages(
     rows = zip(
         d.events, d.score.tolist(), d.level.tolist(), d.action.tolist(), d.scores.tolist(), d.reasons, d.patterns,
         d.ring_ids or (None,) * len(d), ages, embeddings, d.accounts or nobody, d.degraded, codec.pack(d.events, d.features),
-        origins, decided_us, d.versions, strict=True,
+        origins, decided_us, d.versions, d.links or (b"",) * len(d), strict=True,
     )  # fmt: skip
     return [
         _encode(
@@ -60,15 +60,16 @@ def decision_messages(
                 embedding_age_s=embedding,
                 accounts=accounts,
                 degraded=degraded,
-                versions=of_version[id(versions)],
+                versions=of_version[id(of)],
                 timing_us=timing,
                 event=event,
                 features=blob,
                 origin=origin,
                 decided_us=at,
+                links=links or msgspec.UNSET,
             )
         )
-        for event, score, level, action, scores, reasons, patterns, ring, age, embedding, accounts, degraded, blob, origin, at, versions in rows
+        for event, score, level, action, scores, reasons, patterns, ring, age, embedding, accounts, degraded, blob, origin, at, of, links in rows
     ]
 
 
@@ -112,6 +113,7 @@ def _piece(messages: Sequence[DecisionMessage], codec: FeatureCodec, seq: NDArra
         ring_ids=[m.ring for m in messages],
         accounts=[m.accounts for m in messages],
         embedding_age_s=[m.embedding_age_s for m in messages],
+        links=[m.links or b"" for m in messages],
     )
 
 

@@ -60,6 +60,9 @@ class DecisionMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind
     """Microseconds each stage took, the event's share of its batch."""
     event: Event
     """The event after its checks: identifiers as tokens where configured, amounts in the tenant's currency."""
+    links: bytes | msgspec.UnsetType = msgspec.UNSET
+    """Links of the event's entities that its features were read from, packed (`features/seen.py`); not there for most events without
+    an alert."""
     features: bytes
     """The feature vector, packed: a 16-bit mask of entity kinds, then float32, both little-endian (`features/codec.py`)."""
     origin: str

@@ -1,8 +1,10 @@
 """What can be thought away of an event: an entity it names with all that hangs on it, or a feature that is not as usual.
 
 Features of the entity's own block are then missing. Of the others those change that are counted over links, by this one link:
-a user's links and neighbours, and what the event sums over its entities. `user.top_share` and `user.young_neighbours`, which need
-more than is stored, stay, and so does what an entity is to others: a session's device, a ring that other things hold together.
+a user's links and neighbours, and what the event sums over its entities. Where the entities' links were kept with the decision, another
+user can be thought away from one of them or from all: what is counted over their links changes. Without those links
+`user.top_share` and `user.young_neighbours` stay. What an entity is to others always stays: a session's device, a ring that other
+things hold together.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from explain.others import Others
 from features.schema import FeatureSchema
 from ledger.store import StoredAssessment
 from ringwatch.model import DAY_US, MICROSECONDS, Event, Kind, Strength
@@ -37,6 +40,15 @@ class WithoutEntity(msgspec.Struct, frozen=True, tag="entity"):
     entity: str
 
 
+class WithoutUser(msgspec.Struct, frozen=True, tag="user"):
+    """The event as if another user had never been on some of its entities."""
+
+    key: int
+    """Of the user, as its links have it."""
+    kinds: tuple[str, ...]
+    """Of these entities, in order."""
+
+
 class AsUsual(msgspec.Struct, frozen=True, tag="feature"):
     """One feature as it usually is."""
 
@@ -45,7 +57,7 @@ class AsUsual(msgspec.Struct, frozen=True, tag="feature"):
     """None: missing."""
 
 
-Change = WithoutEntity | AsUsual
+Change = WithoutEntity | WithoutUser | AsUsual
 
 
 class Variant(msgspec.Struct, frozen=True):
@@ -57,20 +69,29 @@ class Variant(msgspec.Struct, frozen=True):
 
 
 def applied(
-    schema: FeatureSchema, then: StoredAssessment, vector: NDArray[np.float32], changes: Sequence[Change]
+    schema: FeatureSchema,
+    then: StoredAssessment,
+    vector: NDArray[np.float32],
+    changes: Sequence[Change],
+    others: Others,
 ) -> Variant:
     """`vector` (schema.size,) is left as it is."""
     entities, features, ring = dict(then.event.entities), vector.copy(), then.assessment.ring
-    for change in changes:
-        if isinstance(change, WithoutEntity):
-            entities.pop(change.kind, None)
-            _unlink(schema, features, change.kind)
+    gone = [change for change in changes if isinstance(change, WithoutUser)]
+    for kind in sorted({kind for change in gone for kind in change.kinds}):
+        others.relink(features, kind, {change.key for change in gone if kind in change.kinds})
+    apart = bool(gone) and _shared(schema, vector, entities)
+    named = [change.kind for change in changes if isinstance(change, WithoutEntity)]
+    for kind in named:
+        entities.pop(kind, None)
+        _unlink(schema, features, kind)
+    others.unlink_user(features, set(named) & then.event.entities.keys())
     usual = [change for change in changes if isinstance(change, AsUsual)]
     for change in usual:
         features[schema.column(change.feature)] = np.nan if change.usual is None else change.usual
     if len(usual) < len(changes) or any(change.feature.partition(".")[2] in _SUMMED for change in usual):
         _recount(schema, features, entities, but={change.feature for change in usual})
-    if ring is not None and len(entities) < len(then.event.entities) and not _shared(schema, features, entities):
+    if ring is not None and (named or apart) and not _shared(schema, features, entities):
         ring = None
         features[schema.ring_offset :] = np.nan
     return Variant(msgspec.structs.replace(then.event, entities=entities), features, ring)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
 
-from explain.changes import AsUsual, WithoutEntity
+from explain.changes import AsUsual, Change, WithoutEntity, WithoutUser
 from explain.habits import Habit, habits_of
+from explain.others import FLAGS, NamesOf, Others, key_name
 from explain.past import Past
 from explain.usual import Usual, usual_of
 from explain.what_if import Outcome, WhatIf
+from features.record import LINK_FRAUD, LINK_GOOD
 from features.schema import FeatureSchema
 from ledger.store import Peers, StoredAssessment
-from ringwatch.model import Reason
+from ringwatch.model import MICROSECONDS, Reason
 
-_FEATURES = 12
+_FEATURES, _OTHERS = 12, 8
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -36,6 +38,29 @@ class Evidence(msgspec.Struct, frozen=True):
     link_age_s: float | None
     new: bool
     """Whether this event made the link."""
+    without: Outcome
+    text: str
+
+
+class OtherUser(msgspec.Struct, frozen=True):
+    """Another user on the event's entities, and what its links carry."""
+
+    user: str
+    """Its name; `key:` and 16 hex digits where no event that tells it is kept."""
+    on: tuple[tuple[str, str], ...]
+    """(kind, id) of the entities it is thought away from: one link, or all it has to the event's entities."""
+    first_s: int
+    """Second since 1970 of its first event on them."""
+    last_s: int
+    events: int
+    """Of it on them by then."""
+    fraud: bool
+    """Confirmed as fraud by then."""
+    good: bool
+    less: float
+    """How much lower the score had been without it there."""
+    share: float
+    """That, of the score."""
     without: Outcome
     text: str
 
@@ -64,6 +89,10 @@ class Explanation(msgspec.Struct, frozen=True):
     """Sum of the reasons' contributions: the score."""
     evidence: tuple[Evidence, ...]
     """The strongest first."""
+    others: tuple[OtherUser, ...] | None
+    """Other users whose links carry something, the strongest first, at most 8; None where links were not kept with the decision."""
+    names: dict[int, str]
+    """Of the users that changes are about, by their keys."""
     features: tuple[OddFeature, ...]
     """The strongest first."""
     habits: tuple[Habit, ...]
@@ -77,7 +106,7 @@ class Explanation(msgspec.Struct, frozen=True):
     """Sentences for the file, each made of these numbers."""
 
 
-def explain(past: Past, then: StoredAssessment, peers: Peers) -> Explanation:
+def explain(past: Past, then: StoredAssessment, peers: Peers, names_of: NamesOf = lambda sought: {}) -> Explanation:
     """`peers`: events of the tenant before this one that nobody found remarkable. Raises NotFound or Corrupt where what made the
     decision is not there any more."""
     usual = usual_of(past.schema, then, peers)
@@ -86,11 +115,39 @@ def explain(past: Past, then: StoredAssessment, peers: Peers) -> Explanation:
     evidence = tuple(_evidence(then, o) for o in what_if.entities())
     features = tuple(_odd(past.schema, then, usual, o) for o in what_if.features()[:_FEATURES] if o.less > 0.0)
     flip = what_if.flip()
+    strongest = what_if.others()[:_OTHERS]
+    names = _names(what_if.links, [*strongest, *([flip] if flip else [])], names_of)
+    others = tuple(_other(then, what_if.links, o, names) for o in strongest) if what_if.links.known else None
     habits = habits_of(then.event, then.features)
     total = float(np.sum([r.contribution for r in a.reasons]))
-    summary = _summary(then, evidence, features, flip, usual)
+    summary = _summary(then, evidence, others or (), features, flip, usual, names)
     return Explanation(
-        a.event_id, a.score, a.level, a.action, a.reasons, total, evidence, features, habits, flip, usual.peers, usual.of_type, summary,
+        a.event_id, a.score, a.level, a.action, a.reasons, total, evidence, others, names, features, habits, flip, usual.peers,
+        usual.of_type, summary,
+    )  # fmt: skip
+
+
+def _names(links: Others, outcomes: Sequence[Outcome], names_of: NamesOf) -> dict[int, str]:
+    """Of every user these are about."""
+    keys = list(dict.fromkeys(c.key for o in outcomes for c in o.changes if isinstance(c, WithoutUser)))
+    told = names_of([links.sought(key) for key in keys]) if keys else {}
+    return {key: told.get(key) or key_name(key) for key in keys}
+
+
+def _other(then: StoredAssessment, links: Others, outcome: Outcome, names: Mapping[int, str]) -> OtherUser:
+    (change,) = outcome.changes
+    assert isinstance(change, WithoutUser)
+    mine = [links.by_user[change.key][kind] for kind in change.kinds]
+    flags = int(np.bitwise_or.reduce([link["flags"] for link in mine]))
+    last_s = max(int(link["last_s"]) for link in mine)
+    words = [text for flag, text in FLAGS if flags & flag]
+    words.append(f"last seen there {_age(then.event.at_us / MICROSECONDS - last_s)} before")
+    score = then.assessment.score
+    return OtherUser(
+        names[change.key], tuple((kind, then.event.entities[kind]) for kind in change.kinds),
+        min(int(link["first_s"]) for link in mine), last_s, sum(int(link["count"]) for link in mine),
+        bool(flags & LINK_FRAUD), bool(flags & LINK_GOOD), outcome.less, outcome.less / score if score > 0.0 else 0.0, outcome,
+        ", ".join(words),
     )  # fmt: skip
 
 
@@ -134,9 +191,11 @@ def _odd(schema: FeatureSchema, then: StoredAssessment, usual: Usual, outcome: O
 def _summary(
     then: StoredAssessment,
     evidence: Sequence[Evidence],
+    others: Sequence[OtherUser],
     features: Sequence[OddFeature],
     flip: Outcome | None,
     usual: Usual,
+    names: Mapping[int, str],
 ) -> tuple[str, ...]:
     a, event = then.assessment, then.event
     user = f" of user {event.user}" if event.user else ""
@@ -149,6 +208,12 @@ def _summary(
         found.append(
             f"It rests on {e.kind} {e.entity} ({e.text}): without it the score is {e.without.score:.2f}, advised: {e.without.action}."
         )
+    if others and others[0].less > 0.0:
+        o = others[0]
+        things = " and ".join(f"{kind} {id_}" for kind, id_ in o.on)
+        found.append(
+            f"Without user {o.user} on {things} ({o.text}) the score is {o.without.score:.2f}, advised: {o.without.action}."
+        )
     if features:
         f = features[0]
         normal = "missing" if f.usual is None else f"{f.usual:,.4g}"
@@ -158,16 +223,19 @@ def _summary(
             f"usual, the score is {f.as_usual.score:.2f}."
         )
     if flip is not None:
-        words = " and ".join(_words(c) for c in flip.changes)
+        words = " and ".join(_words(c, then, names) for c in flip.changes)
         found.append(f"The advice had been {flip.action}, with score {flip.score:.2f}, {words}.")
     elif a.action != "allow":
         found.append(f"No change of a few of its entities and links had made the advice milder than {a.action}.")
     return tuple(found)
 
 
-def _words(change: WithoutEntity | AsUsual) -> str:
+def _words(change: Change, then: StoredAssessment, names: Mapping[int, str]) -> str:
     if isinstance(change, WithoutEntity):
         return f"without {change.kind} {change.entity}"
+    if isinstance(change, WithoutUser):
+        on = " and ".join(f"{kind} {then.event.entities[kind]}" for kind in change.kinds)
+        return f"without user {names[change.key]} on {on}"
     return f"with {change.feature} {'missing' if change.usual is None else f'at {change.usual:,.4g}'}"
 
 

@@ -1,26 +1,27 @@
 """Counterfactuals of one decision: what it had been with something changed, and how little would have changed it.
 
-The smallest set is sought among the event's entities and its link-decomposable features: sets of one and of two completely (of the
-strongest), larger ones step by step (greedy), with what turned out not to be needed taken out again.
+The smallest set is sought among the event's entities, the other users on them and its link-decomposable features: sets of one and of two
+completely (of the strongest), larger ones step by step (greedy), with what turned out not to be needed taken out again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import msgspec
 import numpy as np
 
-from explain.changes import AsUsual, Change, WithoutEntity, applied
+from explain.changes import AsUsual, Change, Variant, WithoutEntity, WithoutUser, applied
+from explain.others import Others
 from explain.past import Past
 from explain.usual import Usual
 from ledger.store import StoredAssessment
 from ringwatch import deadline
 from ringwatch.model import Action
 
-_PAIRED, _MOST = 14, 6
-"""Changes looked at in pairs; changes in a set at most."""
+_PAIRED, _PAIRED_OTHERS, _MOST = 14, 3, 6
+"""Changes looked at in pairs, beside them other users; changes in a set at most."""
 _LEAST = 1e-9
 
 
@@ -41,18 +42,23 @@ class WhatIf:
     def __init__(self, past: Past, then: StoredAssessment, usual: Usual) -> None:
         self._then, self._usual, self._schema = then, usual, past.schema
         self._assessor, self._vector = past.assessor(then), past.vector(then)
-        self._alone: tuple[list[Outcome], list[Outcome]] | None = None
+        self.links = Others(past.schema, then)
+        self._alone: tuple[list[Outcome], list[Outcome], list[Outcome]] | None = None
 
     def of(self, sets: Sequence[Sequence[Change]]) -> list[Outcome]:
         """One outcome a set."""
         deadline.check()
         if not sets:
             return []
-        made = [applied(self._schema, self._then, self._vector, changes) for changes in sets]
+        made = [applied(self._schema, self._then, self._vector, changes, self.links) for changes in sets]
+        row_of: dict[tuple[object, ...], int] = {}
+        rows = [row_of.setdefault(_content(v), len(row_of)) for v in made]
+        once = [made[i] for i in np.unique(rows, return_index=True)[1].tolist()]
         decisions = Past.assess(
-            self._assessor, [v.event for v in made], np.array([v.features for v in made]), [v.ring for v in made], explained=False
+            self._assessor, [v.event for v in once], np.array([v.features for v in once]), [v.ring for v in once], explained=False
         )  # fmt: skip
-        found = (decisions.assessment(row) for row in range(len(made)))
+        told = [decisions.assessment(row) for row in range(len(once))]
+        found = [told[row] for row in rows]
         before = self._then.assessment.score
         return [
             Outcome(tuple(changes), a.score, a.level, a.action, before - a.score)
@@ -63,13 +69,18 @@ class WhatIf:
         """Without each of the event's entities but its user, the strongest first."""
         return self._each()[0]
 
+    def others(self) -> list[Outcome]:
+        """Without each other user on each of the event's entities, and on all of them where it is on several, the strongest first; those
+        that change nothing left out."""
+        return [o for o in self._each()[2] if abs(o.less) > _LEAST]
+
     def features(self, *, of_links: bool = False) -> list[Outcome]:
         """With each feature that is not as usual as it is usually, the strongest first; those that change nothing left out. `of_links`:
         link-decomposable ones alone."""
         found = [o for o in self._each()[1] if abs(o.less) > _LEAST]
         return [o for o in found if self._decomposable(o)] if of_links else found
 
-    def _each(self) -> tuple[list[Outcome], list[Outcome]]:
+    def _each(self) -> tuple[list[Outcome], list[Outcome], list[Outcome]]:
         if self._alone is None:
             there = ~np.isnan(self._vector)
             differ = there & ~np.isclose(self._vector, self._usual.middle, rtol=1e-4, atol=1e-6, equal_nan=True)
@@ -77,9 +88,11 @@ class WhatIf:
             usual = [float(self._usual.middle[i]) for i in at]
             named = [WithoutEntity(kind, id_) for kind, id_ in self._then.event.entities.items() if kind != "user"]
             odd = [AsUsual(self._schema.names[i], None if u != u else u) for i, u in zip(at, usual, strict=True)]
-            every: list[Change] = [*named, *odd]
+            users = [WithoutUser(key, kinds) for key, of in self.links.by_user.items() for kinds in _on(of)]
+            every: list[Change] = [*named, *odd, *users]
             found = self.of([(change,) for change in every])
-            self._alone = _ranked(found[: len(named)]), _ranked(found[len(named) :])
+            first, last = len(named), len(named) + len(odd)
+            self._alone = _ranked(found[:first]), _ranked(found[first:last]), _ranked(found[last:])
         return self._alone
 
     def _decomposable(self, outcome: Outcome) -> bool:
@@ -95,10 +108,11 @@ class WhatIf:
         def flips(o: Outcome) -> bool:
             return Action[o.action.upper()] < goal
 
-        singles = _ranked([*self.entities(), *self.features(of_links=True)])
-        if any(map(flips, singles)):
-            return next(o for o in singles if flips(o))
-        pool = [o.changes[0] for o in singles[:_PAIRED] if o.less > _LEAST]
+        singles, others = _ranked([*self.entities(), *self.features(of_links=True)]), self.others()
+        alone = next((o for o in _ranked([*singles, *others]) if flips(o)), None)
+        if alone is not None:
+            return alone
+        pool = [o.changes[0] for o in (*singles[:_PAIRED], *others[:_PAIRED_OTHERS]) if o.less > _LEAST]
         pairs = _ranked(self.of([pair for pair in combinations(pool, 2) if _apart(pair)]))
         found = next((o for o in pairs if flips(o)), None)
         best = pairs[0] if pairs else None
@@ -124,11 +138,30 @@ class WhatIf:
 
 
 def _ranked(found: Sequence[Outcome]) -> list[Outcome]:
-    """The strongest first; entities before features, which are theirs."""
-    return sorted(found, key=lambda o: (-o.less, not isinstance(o.changes[0], WithoutEntity), repr(o.changes)))
+    """The strongest first; entities before other users on them, these before features, which are theirs."""
+    return sorted(found, key=lambda o: (-o.less, _ORDER[type(o.changes[0])], repr(o.changes)))
+
+
+_ORDER: dict[type, int] = {WithoutEntity: 0, WithoutUser: 1, AsUsual: 2}
+
+
+def _on(links: Mapping[str, object]) -> list[tuple[str, ...]]:
+    """The entities that a user is thought away from: each by itself, and all."""
+    kinds = sorted(links)
+    return [*((kind,) for kind in kinds), *([tuple(kinds)] if len(kinds) > 1 else [])]
+
+
+def _content(v: Variant) -> tuple[object, ...]:
+    """Equal for variants that are decided alike."""
+    return (*v.event.entities, v.ring, v.features.tobytes())
 
 
 def _apart(changes: Sequence[Change]) -> bool:
-    """Whether none is of an entity that another takes away."""
+    """Whether none is of an entity that another takes away, nor of a user that another takes away."""
     gone = {c.kind for c in changes if isinstance(c, WithoutEntity)}
-    return not any(isinstance(c, AsUsual) and c.feature.partition(".")[0] in gone for c in changes)
+    users = [c for c in changes if isinstance(c, WithoutUser)]
+    return (
+        not any(isinstance(c, AsUsual) and c.feature.partition(".")[0] in gone for c in changes)
+        and not any(gone & set(c.kinds) for c in users)
+        and len({c.key for c in users}) == len(users)
+    )

@@ -48,6 +48,7 @@ from features.record import (
     TYPES,
     WINDOW_US,
 )
+from features.seen import Seen, note
 from features.sequence import SEQUENCES, sequence_after, sequence_before
 from features.windows import (
     add_buckets,
@@ -326,8 +327,11 @@ def _label(table: Table, cols: Columns, i: int, layout: Layout) -> None:
 
 
 @compiled
-def run(table: Table, cols: Columns, layout: Layout, late_full_us: int, features: NDArray[np.float32]) -> None:
-    """Apply all rows in order. `features` (events, size) float32, filled with NaN by the caller; labels take no row."""
+def run(
+    table: Table, cols: Columns, layout: Layout, late_full_us: int, features: NDArray[np.float32], seen: Seen
+) -> None:
+    """Apply all rows in order. `features` (events, size) float32, filled with NaN by the caller; labels take no row. `seen` has room for
+    the events, or for none: then links are not noted."""
     work = (np.empty(cols.keys.shape[1], np.int64), np.empty(16, np.float64))
     row = 0
     for i in range(cols.op.size):
@@ -335,4 +339,6 @@ def run(table: Table, cols: Columns, layout: Layout, late_full_us: int, features
             _label(table, cols, i, layout)
         else:
             _event(table, cols, i, layout, late_full_us, work, features[row])
+            if seen.ends.size > 0:
+                note(table, work[0], layout.strength, row, seen)
             row += 1

@@ -18,6 +18,7 @@ from features.index import BEGAN, EVICTED, SIGNUPS, USED, Table, find, new_table
 from features.kernel import LABEL_FRAUD, Columns, run
 from features.record import RECORD
 from features.schema import FeatureSchema
+from features.seen import NOTHING, Seen, room_for
 from ringwatch.errors import BadInput, Corrupt
 from ringwatch.model import DAY_US
 
@@ -44,10 +45,17 @@ class MemoryState:
 
     def apply(self, items: Sequence[Applied], *, commit: bool = True) -> NDArray[np.float32]:
         cols = self._builder.build(items)
+        return self._run(cols, self._table if commit else self._touched(cols), NOTHING)
+
+    def apply_seen(self, items: Sequence[Applied]) -> tuple[NDArray[np.float32], Seen]:
+        cols = self._builder.build(items)
+        seen = room_for(cols.keys[cols.op < LABEL_FRAUD], self._layout.strength)
+        return self._run(cols, self._table, seen), seen
+
+    def _run(self, cols: Columns, table: Table, seen: Seen) -> NDArray[np.float32]:
         events = int(np.count_nonzero(cols.op < LABEL_FRAUD))
         features = np.full((events, self.schema.size), np.nan, np.float32)
-        table = self._table if commit else self._touched(cols)
-        run(table, cols, self._layout, self._late_full_us, features)
+        run(table, cols, self._layout, self._late_full_us, features, seen)
         return features
 
     def _touched(self, cols: Columns) -> Table:

@@ -16,6 +16,7 @@ from features.packed import Plan, pack, plan, unpack
 from features.record import RECORD
 from features.redis_keys import TenantKeys
 from features.redis_wire import Script, Wire
+from features.seen import Seen
 from features.shared_state import Found, StateLost
 from ringwatch.errors import Unavailable
 
@@ -84,6 +85,7 @@ class RedisPending:
     found: list[Found]
     rows: list[int]
     features: NDArray[np.float32]
+    seen: Seen = field(repr=False)
     rings: list[bytes | None]
     degraded: list[tuple[str, ...]]
     wire: Wire = field(repr=False)

@@ -24,6 +24,7 @@ from features.redis_keys import GlobalKeys, TenantKeys, id_hash
 from features.redis_pending import Counters, Lives, Read, RedisPending
 from features.redis_wire import Command, Wire
 from features.schema import FeatureSchema
+from features.seen import room_for
 from features.shared_state import CONFLICT, NEW, REBUILDING, SAME, Entry, Found, StateLost
 from ringwatch.errors import BadInput, Corrupt
 
@@ -181,13 +182,14 @@ class Reader:
             base, versions = np.concatenate([base, seeds]), np.concatenate([versions, np.zeros(len(seeds), np.uint64)])
         table = table_of(base, len(absent), answer.began_us, answer.signups)
         features = np.full((len(degraded), place.schema.size), np.nan, np.float32)
-        run(table, cols, place.layout, place.late_full_us, features)
+        seen = room_for(cols.keys[cols.op < LABEL_FRAUD], place.layout.strength)
+        run(table, cols, place.layout, place.late_full_us, features, seen)
         new_epoch = answer.epoch or uuid.uuid4().hex.encode()
         gone = _label_only(cols, place.layout, base) if absent else _NO_KEYS
         read = Read(answer.epoch, new_epoch, answer.began_us, answer.signups, base, versions, gone)
         events = cols.op < LABEL_FRAUD
         return results, RedisPending(
-            [], [], features, [answer.rings.get(u) for u in cols.keys[events, 0].tolist()], degraded,
+            [], [], features, seen, [answer.rings.get(u) for u in cols.keys[events, 0].tolist()], degraded,
             place.wire, keys, place.lives, place.counters, place.layout.crowded, read, table, [],
         )  # fmt: skip
 

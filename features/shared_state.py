@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from features.columns import Applied
 from features.schema import FeatureSchema
+from features.seen import Seen
 from ringwatch.errors import StoreAway
 
 NEW, SAME, CONFLICT = 0, 1, 2
@@ -105,6 +106,11 @@ class Pending(Protocol):
     @property
     def features(self) -> NDArray[np.float32]:
         """(len(rows), schema.size), NaN missing; the caller may write into it (ring features)."""
+        ...
+
+    @property
+    def seen(self) -> Seen:
+        """Links that the features were read from, of the new events."""
         ...
 
     @property

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from features.columns import Applied
 from features.schema import FeatureSchema
+from features.seen import NOTHING, Seen
 from ringwatch.errors import BadInput
 
 
@@ -27,6 +28,10 @@ class StateStore(Protocol):
 
         With `commit=False` nothing is changed (read-only scoring). Raises `Unavailable` when the store cannot be reached.
         """
+        ...
+
+    def apply_seen(self, items: Sequence[Applied]) -> tuple[NDArray[np.float32], Seen]:
+        """As `apply`, with the links that the features were read from."""
         ...
 
     def snapshot(self, path: Path, *, position: int) -> None:
@@ -52,6 +57,9 @@ class NoState:
 
     def apply(self, items: Sequence[Applied], *, commit: bool = True) -> NDArray[np.float32]:
         raise BadInput("no state of entities is kept here", hint="ask the shared state store")
+
+    def apply_seen(self, items: Sequence[Applied]) -> tuple[NDArray[np.float32], Seen]:
+        return self.apply(items), NOTHING
 
     def snapshot(self, path: Path, *, position: int) -> None:
         """Nothing to write."""

@@ -187,17 +187,21 @@ class Net(nn.Module):
 
     def embed(self, s: Sample) -> Tensor:
         """(second, width): embeddings as of their marks."""
-        own = _standard(s.own, self.own_mean, self.own_scale)
-        events = self._tell(s.events, self.event, self.event_time, self.state, self.position)
-        told = self._tell(s.labelled, self.told, self.told_time, self.told_state, self.told_position)
-        heard = self.gather_events(events, s.events, own, s.sizes)
-        learnt = self.gather_told(told, s.labelled, own, s.sizes)
-        first = torch.relu(self.first(torch.cat([own, heard, learnt], 1), s.sizes))
+        first = self.entities(s)
         inner = first.index_select(0, s.inner)
         met = self.relation(first.index_select(0, s.met.source), s.met.sizes)
         met = met + self.relation_time(self.time(s.met.age_s), s.met.sizes)
         near = self.gather_met(met, s.met, inner, s.inner_sizes)
         return inner + self.second(torch.cat([inner, near], 1), s.inner_sizes)
+
+    def entities(self, s: Sample) -> Tensor:
+        """(first, width): from their own events."""
+        own = _standard(s.own, self.own_mean, self.own_scale)
+        events = self._tell(s.events, self.event, self.event_time, self.state, self.position)
+        told = self._tell(s.labelled, self.told, self.told_time, self.told_state, self.told_position)
+        heard = self.gather_events(events, s.events, own, s.sizes)
+        learnt = self.gather_told(told, s.labelled, own, s.sizes)
+        return torch.relu(self.first(torch.cat([own, heard, learnt], 1), s.sizes))
 
     def _tell(self, m: Messages, linear: Typed, time: Typed, state: Tensor, position: Tensor) -> Tensor:
         """(e, width): one product a kind, of everything a message is made of."""
@@ -212,9 +216,13 @@ class Net(nn.Module):
     def placed(self, s: Sample, z: Tensor) -> tuple[Tensor, Tensor]:
         """(n, kinds, width): the embeddings of each event's entities, zeros where there is none; and (n, kinds), whether an entity
         is new. A new one is told from the event, and from the embeddings of those it meets there."""
+        at = torch.where(s.slots >= 0, s.slots, len(z)).flatten()
+        old = torch.cat([z, z.new_zeros(1, z.shape[1])]).index_select(0, at)
+        return self.beside(s, old.view(*s.slots.shape, -1))
+
+    def beside(self, s: Sample, old: Tensor) -> tuple[Tensor, Tensor]:
+        """`placed`, of embeddings that are in their places."""
         known = s.slots >= 0
-        old = torch.cat([z, z.new_zeros(1, z.shape[1])]).index_select(0, torch.where(known, s.slots, len(z)).flatten())
-        old = old.view(*known.shape, -1)
         mean = old.sum(1) / known.sum(1).clamp(min=1)[:, None]
         x = _standard(s.x, self.x_mean, self.x_scale)
         fresh = s.present & ~known

@@ -25,6 +25,7 @@ from features.codec import FeatureCodec
 from features.columns import Applied, ResolvedLabel
 from features.shared_state import CONFLICT, NEW, REBUILDING, Entry, Found, Pending, SharedState
 from ingest.keeper import Grouped, Keeper
+from ingest.kept_links import kept_links
 from ingest.redelivery import body_hash
 from ingest.stream import Numbered, ScoringStream
 from rings.elsewhere import RingsElsewhere
@@ -294,6 +295,9 @@ class SharedScoring:
             if again:
                 features = self._with_stored(pending, numbers, again)
         decisions = self.stream.assess(applied, features)
+        place = {i: j for j, i in enumerate(rows)}
+        links = kept_links(decisions, pending.seen, [place.get(i, -1) for i in numbers])
+        decisions = replace(decisions, links=links)
         extra = dict(zip(rows, pending.degraded, strict=True))
         if any(extra.values()):
             told = [(*d, *extra.get(i, ())) for i, d in zip(numbers, decisions.degraded, strict=True)]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from features.columns import Applied, ResolvedLabel
 from features.state import StateStore
+from ingest.kept_links import kept_links
 from rings.judged import Judged
 from rings.keeper import RingAt
 from ringwatch.model import Event, Strength
@@ -102,10 +103,11 @@ class ScoringStream:
                 applied.append((label_seq, label))
             applied.append((seq, item))
         started = perf_counter()
-        features = self.state.apply([item for _, item in applied])
+        features, seen = self.state.apply_seen([item for _, item in applied])
         state_us = (perf_counter() - started) * 1e6 / max(1, len(features))
         decisions = self.assess(applied, features)
-        return replace(decisions, timing_us={"state": state_us, **decisions.timing_us})
+        links = kept_links(decisions, seen, range(len(decisions)))
+        return replace(decisions, links=links, timing_us={"state": state_us, **decisions.timing_us})
 
     def assess(self, applied: Sequence[Numbered], features: NDArray[np.float32]) -> Decisions:
         """Decisions of the events among items that the state has taken in, with its features of theirs; labels count at once."""

@@ -19,20 +19,23 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    or_,
     select,
     tuple_,
     union_all,
 )
 
 from ledger import tables as t
+from ledger.personal import decode_event
 from ledger.rows import decode_alert
 from ledger.sql_reads import OF_ID
 from ledger.sql_store import SqlLedger
-from ringwatch.model import DAY_US, Action, Alert, Event, Level
+from ringwatch.model import DAY_US, MICROSECONDS, Action, Alert, Event, Level
 
 LOOKED_AT = 2_000
 """Events of an entity looked at for one page; a page may be short and still name the next."""
 _AT_ONCE = 250
+_SECONDS, _OF_SECONDS = 100, 1_000
 _ALERTS_LOOKED_AT = 1_000
 _DAY_US = literal(DAY_US, BigInteger)
 _NO_DAY = 10**7
@@ -146,6 +149,28 @@ class EntityQueries(SqlLedger):
                 if len(found) == limit:
                     break
         return found
+
+    def users_at(self, tenant: str, places: Sequence[tuple[str, str, int]]) -> set[str]:
+        """Users of the events of these entities in these seconds since 1970, (kind, id, second): at most 100 of these, and 1,000 events."""
+        e, a, i = t.event_entities.c, t.assessments.c, t.event_ids.c
+        if not places:
+            return set()
+        seconds = [
+            and_(
+                e.day == second * MICROSECONDS // DAY_US, e.kind == kind, e.id == id_, e.at_us >= second * MICROSECONDS,
+                e.at_us < (second + 1) * MICROSECONDS,
+            )
+            for kind, id_, second in places[:_SECONDS]
+        ]  # fmt: skip
+        query = (
+            select(a.event)
+            .join(t.event_ids, OF_ID)
+            .join(t.event_entities, and_(e.tenant == i.tenant, e.event_id == i.event_id, e.at_us == i.at_us))
+            .where(e.tenant == tenant, or_(*seconds))
+        )
+        with self._reading() as connection:
+            events = [decode_event(body) for body in connection.scalars(query.limit(_OF_SECONDS))]
+        return {event.user for event in events if event.user is not None}
 
     def entities_from(self, tenant: str, kinds: Sequence[str], text: str, *, limit: int) -> dict[str, list[str]]:
         """Of each kind, the ids that begin with a text, in order (so that the text itself comes first), at most so many.

@@ -92,6 +92,8 @@ class StoredAssessment:
     body_hash: bytes
     """16 bytes over the event's content, to tell a redelivery from a conflict."""
     features: dict[str, float]
+    links: bytes = b""
+    """Links of the event's entities as the features were read from them (`features.seen.unpack`); empty where they were not kept."""
 
 
 class Peers(NamedTuple):

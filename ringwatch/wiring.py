@@ -173,6 +173,7 @@ def open_desk(settings: Settings, *, shared: bool = False) -> Desk:
 
 def open_past(settings: Settings, schema: FeatureSchema) -> Past:
     """Assesses stored decisions again, by this configuration and what is kept of earlier ones."""
+    from explain.others import warm
     from explain.past import Past
     from scorers.policy import load_policy
     from scorers.registry import build_scorers
@@ -190,6 +191,7 @@ def open_past(settings: Settings, schema: FeatureSchema) -> Past:
         return history.rules(version)
 
     policy, shelf = load_policy(settings.policy), open_shelf(settings)
+    warm()
     return Past(schema, lambda: build_scorers(overrides=overrides), policy, shelf, rules_of)
 
 

@@ -44,6 +44,9 @@ class Decisions:
     """Accounts concerned by events with patterns; empty where rings are not kept."""
     embedding_age_s: Sequence[float | None] = ()
     """Of the oldest embedding that a model's graph network was asked with, one entry an event; empty where none was."""
+    links: Sequence[bytes] = ()
+    """Links that the features were read from (`features.seen.pack`), one entry an event, b"" where they are not kept; empty where
+    none are."""
 
     def ring_id(self, row: int) -> str | None:
         return self.ring_ids[row] if self.ring_ids else None
@@ -72,6 +75,7 @@ class Decisions:
             ring_ids=self.ring_ids[cut],
             accounts=self.accounts[cut],
             embedding_age_s=self.embedding_age_s[cut],
+            links=self.links[cut],
         )
 
     @classmethod
@@ -102,6 +106,7 @@ class Decisions:
             ring_ids=[r for p in pieces for r in p.ring_ids],
             accounts=[a for p in pieces for a in p.accounts],
             embedding_age_s=[age_s for p in pieces for age_s in p.embedding_age_s or (None,) * len(p)],
+            links=[kept for p in pieces for kept in p.links or (b"",) * len(p)],
             timing_us=timing_us,
         )
 

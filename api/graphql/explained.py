@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import strawberry
@@ -13,17 +14,30 @@ from api.graphql.alerts import Alert, alerts_as
 from api.graphql.context import bounded, context_of, described
 from explain import explanation as e
 from explain import replay as r
-from explain.changes import Change, WithoutEntity
+from explain.changes import AsUsual, Change, WithoutUser
 from explain.what_if import Outcome
 from ledger.store import StoredAssessment
+from ringwatch.model import MICROSECONDS
 
 _MOST_SIMILAR = 20
 
 
-@strawberry.type(description="One thing changed: an entity thought away, or a feature as it usually is")
+@strawberry.type(description="A thing of the event")
+class Thing:
+    kind: str = strawberry.field(description="Kind of the entity")
+    entity: str = strawberry.field(description="The entity")
+
+
+@strawberry.type(
+    description="One thing changed: an entity or another user on some entities thought away, or a feature as it usually is"
+)
 class ChangeMade:
     kind: str | None = strawberry.field(description="Of the entity that is thought away")
     entity: str | None = strawberry.field(description="The entity that is thought away, with the user's link to it")
+    user: str | None = strawberry.field(
+        description="Another user that is thought away from `things`; `key:` and 16 hex digits where no event that tells it is kept"
+    )
+    things: list[Thing] = strawberry.field(description="The entities that another user is thought away from; else none")
     feature: str | None = strawberry.field(description="The feature that is as it usually is")
     usual: float | None = strawberry.field(description="Its usual value; null where most events do not have it")
 
@@ -52,6 +66,25 @@ class EvidenceLink:
     link_age_s: float | None = strawberry.field(description="Seconds since the user was first seen on it")
     new: bool = strawberry.field(description="Whether this event was the first")
     without: WhatIf = strawberry.field(description="What had been without it")
+
+
+@strawberry.type(
+    description="Another user on the event's entities, and what its links to them carry; as of the decision"
+)
+class OtherUser:
+    user: str = strawberry.field(description="The user; `key:` and 16 hex digits where no event that tells it is kept")
+    things: list[Thing] = strawberry.field(
+        description="The entities it is thought away from: one, or all of the event's that it was seen on"
+    )
+    text: str = strawberry.field(description="What is known of it there, in words")
+    less: float = strawberry.field(description="How much lower the score had been without it there")
+    share: float = strawberry.field(description="That, as a share of the score")
+    first_at: str = strawberry.field(description="Its first event there, to the second")
+    last_at: str = strawberry.field(description="Its last event there, to the second")
+    events: int = strawberry.field(description="Its events there")
+    fraud: bool = strawberry.field(description="Whether it was confirmed as fraud")
+    good: bool = strawberry.field(description="Whether it was confirmed as good")
+    without: WhatIf = strawberry.field(description="What had been without it there")
 
 
 @strawberry.type(description="A feature that is not as usual, and counts")
@@ -96,6 +129,10 @@ class Explanation:
     reasons: list[t.Reason] = strawberry.field(description="With their contributions, the weightiest first")
     adds_up_to: float = strawberry.field(description="Sum of the contributions")
     evidence: list[EvidenceLink] = strawberry.field(description="The event's entities, the strongest first")
+    others: list[OtherUser] | None = strawberry.field(
+        description="Other users on these whose links carry something, the strongest first, at most 8; null where links were not kept "
+        "with the decision: of alerts and of what is not simply allowed they are, of one in a hundred of the rest, and of nothing before that"
+    )
     features: list[OddFeature] = strawberry.field(
         description="What was unusual and counts, the strongest first; at most 12"
     )
@@ -140,38 +177,53 @@ class Replay:
     )
 
 
-def _change(c: Change) -> ChangeMade:
-    if isinstance(c, WithoutEntity):
-        return ChangeMade(kind=c.kind, entity=c.entity, feature=None, usual=None)
-    return ChangeMade(kind=None, entity=None, feature=c.feature, usual=c.usual)
+def _change(c: Change, then: StoredAssessment, names: Mapping[int, str]) -> ChangeMade:
+    if isinstance(c, AsUsual):
+        return ChangeMade(kind=None, entity=None, user=None, things=[], feature=c.feature, usual=c.usual)
+    if isinstance(c, WithoutUser):
+        things = _things((kind, then.event.entities[kind]) for kind in c.kinds)
+        return ChangeMade(kind=None, entity=None, user=names[c.key], things=things, feature=None, usual=None)
+    return ChangeMade(kind=c.kind, entity=c.entity, user=None, things=[], feature=None, usual=None)
 
 
-def _what_if(o: Outcome) -> WhatIf:
-    return WhatIf(changes=[_change(c) for c in o.changes], score=o.score, level=o.level, action=o.action, less=o.less)
+def _things(found: Iterable[tuple[str, str]]) -> list[Thing]:
+    return [Thing(kind=kind, entity=entity) for kind, entity in found]
 
 
 def explanation_of(found: e.Explanation, then: StoredAssessment) -> Explanation:
+    def what_if(o: Outcome) -> WhatIf:
+        changes = [_change(c, then, found.names) for c in o.changes]
+        return WhatIf(changes=changes, score=o.score, level=o.level, action=o.action, less=o.less)
+
+    def other(x: e.OtherUser) -> OtherUser:
+        return OtherUser(
+            user=x.user, things=_things(x.on), text=x.text, less=x.less, share=x.share, events=x.events, fraud=x.fraud,
+            good=x.good, first_at=t.time(x.first_s * MICROSECONDS), last_at=t.time(x.last_s * MICROSECONDS),
+            without=what_if(x.without),
+        )  # fmt: skip
+
     return Explanation(
         then=then, event_id=found.event_id, score=found.score, level=found.level, action=found.action,
         reasons=[t.reason_of(x) for x in found.reasons], adds_up_to=found.adds_up_to,
         evidence=[
             EvidenceLink(
                 kind=x.kind, entity=x.entity, text=x.text, less=x.less, share=x.share, users=x.users, users_24h=x.users_24h,
-                frauds=x.frauds, link_age_s=x.link_age_s, new=x.new, without=_what_if(x.without),
+                frauds=x.frauds, link_age_s=x.link_age_s, new=x.new, without=what_if(x.without),
             )
             for x in found.evidence
         ],
+        others=None if found.others is None else [other(x) for x in found.others],
         features=[
             OddFeature(
                 name=x.name, definition=x.definition, unit=x.unit, value=x.value, usual=x.usual, high=x.high,
-                as_usual=_what_if(x.as_usual),
+                as_usual=what_if(x.as_usual),
             )
             for x in found.features
         ],
         habits=[
             Habit(kind=x.kind, entity=x.entity, what=x.what, value=x.value, usual=x.usual, text=x.text) for x in found.habits
         ],
-        flip=None if found.flip is None else _what_if(found.flip), peers=found.peers, of_type=found.of_type,
+        flip=None if found.flip is None else what_if(found.flip), peers=found.peers, of_type=found.of_type,
         summary=list(found.summary),
     )  # fmt: skip
 

@@ -30,7 +30,7 @@ _LISTS: dict[str, tuple[int, int]] = {
     "summary": (6, 6), "acts": (20, 100), "audit": (20, 100), "hit": (200, 200), "cases": (20, 100), "notes": (20, 20),
     "accounts": (100, 1000), "queues": (2, 2), "cuts": (20, 20), "search": (20, 50), "similar": (5, 20), "alertsByDay": (56, 360),
     "ringsByRisk": (4, 4), "scorers": (16, 16),
-    "inForce": (200, 200), "models": (2, 2), "degraded": (4, 4),
+    "others": (8, 8), "things": (12, 12), "inForce": (200, 200), "models": (2, 2), "degraded": (4, 4),
     "inputFields": (4, 4), "enumValues": (8, 8), "possibleTypes": (2, 2), "interfaces": (2, 2), "directives": (5, 5),
 }  # fmt: skip
 """Field -> how many by default, and at most. Lists under `alerts`, `neighbours` count by their own `first`."""

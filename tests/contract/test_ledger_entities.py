@@ -19,7 +19,7 @@ from ledger.entity_queries import EntityEvent, EventFilter, Place
 from ledger.queries import LedgerQueries
 from ledger.sql_store import SqlLedger
 from ledger.store import LedgerWrite
-from ringwatch.model import DAY_US, Alert, Level
+from ringwatch.model import DAY_US, MICROSECONDS, Alert, Level
 from scorers.decision import Decisions
 
 SCHEMA = FeatureSchema()
@@ -224,3 +224,20 @@ def test_events_of_many_users_come_in_order_of_their_names(ledger: LedgerQueries
     assert ledger.events_of_users("default", users, since_us=since_us, until_us=until_us, limit=9) == mine[:9]
     assert ledger.events_of_users("other", users, since_us=since_us, until_us=until_us, limit=9) == []
     assert ledger.events_of_users("default", [], since_us=since_us, until_us=until_us, limit=9) == []
+
+
+def test_users_of_an_entity_at_some_seconds(ledger: LedgerQueries, decisions: Decisions) -> None:
+    ledger.write(LedgerWrite(decisions))
+    places = {
+        (kind, id_, e.at_us // MICROSECONDS): set[str]() for e in decisions.events for kind, id_ in e.entities.items()
+    }
+    for e in decisions.events:
+        for kind, id_ in e.entities.items():
+            places[kind, id_, e.at_us // MICROSECONDS] |= {e.user} if e.user is not None else set()
+    asked = [place for place in places if place[0] != "user"][::7][:100]
+    for place in asked[:30]:
+        assert ledger.users_at("default", [place]) == places[place]
+    assert ledger.users_at("default", asked) == set().union(*(places[place] for place in asked))
+    kind, id_, second = asked[0]
+    assert ledger.users_at("default", [(kind, id_, second - 10**7)]) == set()
+    assert ledger.users_at("other", asked) == ledger.users_at("default", []) == set()

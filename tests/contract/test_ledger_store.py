@@ -71,6 +71,8 @@ def test_what_is_written_comes_back_exactly(ledger: SqlLedger, decisions: Decisi
         assert found.body_hash == body_hash(decisions.events[row])
         known = {n: float(v) for n, v in zip(SCHEMA.names, decisions.features[row], strict=True) if v == v}
         assert found.features == known
+    assert [stored[id_].links for id_ in ids] == list(decisions.links[:700])
+    assert 10 < sum(map(bool, decisions.links[:700])) < 700
     assert ledger.events_entities("default", ids[:3])[ids[0]] == decisions.events[0].entities
     assert ledger.events_entities("other", ids[:3]) == {}
     assert ledger.watermark_us() == 5

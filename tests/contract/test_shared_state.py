@@ -28,6 +28,7 @@ from features.columns import Applied, ResolvedLabel
 from features.memory_state import MemoryState
 from features.redis_state import RedisState
 from features.schema import FeatureSchema
+from features.seen import pack
 from features.shared_state import CONFLICT, NEW, SAME, Entry
 from ringwatch.errors import BadInput, Corrupt, Unavailable
 from ringwatch.model import BUILTIN_KINDS, HOUR_US, Event, Kind, Label, Strength
@@ -68,6 +69,18 @@ def test_numbers_are_those_of_the_embedded_store(state: RedisState, cut: int) ->
     got = [write(state, items[i : i + cut], i) for i in range(0, len(items), cut)]
     assert np.array_equal(bits(np.concatenate(got)), bits(expected))
     assert same_records(state, memory)
+
+
+@pytest.mark.parametrize("cut", [7, 1000])
+def test_links_that_events_saw_are_those_of_the_embedded_store(state: RedisState, cut: int) -> None:
+    items = stream(3, 700) + redemptions(4, 300)
+    _, seen = MemoryState(SCHEMA, max_entities=5000).apply_seen(items)
+    found = []
+    for start in range(0, len(items), cut):
+        pending = state.begin(TENANT, entries(items[start : start + cut], start=start))
+        found += [pack(pending.seen, row) for row in range(len(pending.rows))]
+        assert pending.commit(packed_results(pending))
+    assert found == [pack(seen, row) for row in range(len(seen.ends))]
 
 
 def test_nothing_is_written_before_the_commit(state: RedisState) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -165,14 +166,21 @@ WHY = """query($alert: String, $event: String) {
     eventId score level action addsUpTo summary peers reasons { contribution }
     evidence { kind entity less share users without { score action } }
     features { name value usual asUsual { score less } }
-    flip { action score changes { kind entity feature } }
+    others { user things { kind entity } text less share firstAt lastAt events fraud good without { score action } }
+    flip { action score changes { kind entity user things { kind entity } feature } }
     habits { kind what value usual }
   }
   replay(alertId: $alert, eventId: $event) { eventId identical taken differences { what } versions { what } trouble }
 }"""
 
 
+ON = """query($k: String!, $id: String!, $since: String!, $until: String!) {
+  entity(kind: $k, id: $id) { timeline(first: 200, since: $since, until: $until) { items { user } } }
+}"""
+
+
 def test_every_alert_is_explained_and_made_anew_to_the_bit(client: TestClient) -> None:
+    others = []
     for alert in all_alerts(client)[:40]:
         found = ask(client, WHY, alert=alert["alert_id"])["data"]
         why, again = found["explanation"], found["replay"]
@@ -186,6 +194,22 @@ def test_every_alert_is_explained_and_made_anew_to_the_bit(client: TestClient) -
         if why["flip"] is not None:
             assert why["flip"]["action"] != why["action"]
             assert why["flip"]["changes"]
+        others += [(alert["top_event_id"], other) for other in why["others"]]
+    assert others
+    for event_id, other in others[:40]:
+        event = client.get(f"/v1/assessments/{event_id}").json()["event"]
+        assert other["user"] != event["entities"]["user"]
+        second = {
+            "since": other["lastAt"],
+            "until": (datetime.fromisoformat(other["lastAt"]) + timedelta(seconds=1)).isoformat(),
+        }
+        seen = set()
+        for thing in other["things"]:
+            assert event["entities"][thing["kind"]] == thing["entity"]
+            found = ask(client, ON, k=thing["kind"], id=thing["entity"], **second)["data"]["entity"]
+            seen |= {e["user"] for e in found["timeline"]["items"]}
+        assert other["user"] in seen
+        assert other["firstAt"] <= other["lastAt"]
 
 
 def test_an_explanation_is_of_one_event(client: TestClient) -> None:

@@ -8,12 +8,14 @@ from support.expected import events_of, market
 from support.models import SCHEMA, new_stream
 
 from explain.changes import AsUsual, WithoutEntity, applied
+from explain.others import Others
 from explain.past import Past
 from explain.usual import Usual, usual_of
 from explain.what_if import WhatIf
 from features.columns import Applied
 from features.memory_state import MemoryState
 from features.record import LINKS
+from features.seen import pack
 from ledger.store import Peers, StoredAssessment
 from ringwatch.model import Action, Event, Level
 from scorers.decision import Decisions
@@ -28,7 +30,7 @@ def as_stored(made: Decisions) -> list[StoredAssessment]:
     return [
         StoredAssessment(
             made.assessment(row), event, b"",
-            {n: float(v) for n, v in zip(names, made.features[row], strict=True) if v == v},
+            {n: float(v) for n, v in zip(names, made.features[row], strict=True) if v == v}, made.links[row],
         )
         for row, event in enumerate(made.events)
     ]  # fmt: skip
@@ -60,29 +62,33 @@ def alerted(told: list[StoredAssessment]) -> list[StoredAssessment]:
     return [t for t in told if Level[t.assessment.level] >= Level.MEDIUM]
 
 
+@pytest.mark.parametrize("kept", [True, False])
 def test_without_an_entity_features_are_what_the_kernel_gives_where_the_event_made_the_link(
-    events: list[Event],
+    events: list[Event], kept: bool
 ) -> None:
-    """And where the user has few enough links for all to be kept."""
-    state = MemoryState(SCHEMA, max_entities=100_000)
+    """And where the user has few enough links for all to be kept. Two features need the links that were kept with the decision."""
+    state, ahead = MemoryState(SCHEMA, max_entities=100_000), MemoryState(SCHEMA, max_entities=100_000)
     start, compared = 4000, 0
     state.apply(list[Applied](events[:start]))
+    ahead.apply(list[Applied](events[:start]))
     others = slice(SCHEMA.sequence_offset, None)
     for event in events[start : start + 600]:
         features = state.apply([event], commit=False)[0]
+        _, seen = ahead.apply_seen([event])
         for kind in event.entities if features[SCHEMA.column("user.neighbours_all")] < LINKS else ():
             if kind == "user" or features[SCHEMA.column(f"{kind}.link_new")] != 1.0:
                 continue
             known = {n: float(v) for n, v in zip(SCHEMA.names, features, strict=True) if v == v}
-            then = StoredAssessment(_assessment(event), event, b"", known)
-            found = applied(SCHEMA, then, features, [WithoutEntity(kind, event.entities[kind])])
+            then = StoredAssessment(_assessment(event), event, b"", known, pack(seen, 0) if kept else b"")
+            found = applied(SCHEMA, then, features, [WithoutEntity(kind, event.entities[kind])], Others(SCHEMA, then))
             wanted = state.apply([found.event], commit=False)[0]
             mine, theirs = found.features.copy(), wanted.copy()
             mine[others] = theirs[others] = 0.0
             differ = [
                 SCHEMA.names[i] for i in np.flatnonzero(~((mine == theirs) | (np.isnan(mine) & np.isnan(theirs))))
             ]
-            assert set(differ) <= {"user.top_share", "user.young_neighbours"}, (event.event_id, kind, differ)
+            unknown = set() if kept else {"user.top_share", "user.young_neighbours"}
+            assert set(differ) <= unknown, (event.event_id, kind, differ)
             compared += 1
         state.apply([event])
     assert compared > 100
