@@ -105,7 +105,10 @@ def timeline(
 ) -> EventsFound:
     """Events of an entity (kind, id), newest first."""
     question = ["timeline", tenant, *entity, wanted.since_us, wanted.until_us, wanted.types]
-    found, more = here.ledger.timeline(tenant, *entity, wanted, limit=first, after=read_cursor(after, question))
+    found, more = here.ledger.timeline(tenant, *entity, wanted, limit=first + 1, after=read_cursor(after, question))
+    if len(found) > first:
+        found = found[:first]
+        more = found[-1].event.at_us, found[-1].event.event_id
     return EventsFound(found, more, question)
 
 

@@ -98,7 +98,10 @@ def alerts(
     question = [tenant, *(getattr(wanted, name) for name in AlertFilter.__slots__), *(["severest"] if severest else [])]
     place = read_cursor(after, question)
     if not severest:
-        found, more = here.ledger.alert_page(tenant, wanted, limit=limit, after=place)
+        found, more = here.ledger.alert_page(tenant, wanted, limit=limit + 1, after=place)
+        if len(found) > limit:
+            found = found[:limit]
+            more = found[-1].last_at_us, found[-1].alert_id
         return AlertsFound(found, [(a.last_at_us, a.alert_id) for a in found], more, question)
     found, more = _severest(here, tenant, wanted, limit, place)
     return AlertsFound(found, [(a.last_at_us, f"{a.level} {a.alert_id}") for a in found], more, question)

@@ -11,6 +11,7 @@ from strawberry.types import Info
 
 from api import reads
 from api.graphql import types as t
+from api.graphql.arguments import After, AlertId, First
 from api.graphql.connection import Connection
 from api.graphql.context import Context, bounded, context_of, described
 from desk.cases import cases_of
@@ -39,6 +40,16 @@ class Alert(t.AlertLine):
     def ring_summary(self, info: Info[Any, Any]) -> t.RingSummary | None:
         return ring_summary(context_of(info), self.ring)
 
+    @described("What its highest scored event was given; null where that is not kept any more")
+    def top_event(self, info: Info[Any, Any]) -> t.Assessment | None:
+        context = context_of(info)
+
+        def all_of(ids: Sequence[str]) -> dict[str, t.Assessment]:
+            stored = context.here.ledger.assessments(context.tenant, ids)
+            return {id_: t.assessment_of(one, reads.alert_event(one).features) for id_, one in stored.items()}
+
+        return context.loads.get("event", self.top_event_id, "assessment", all_of)
+
 
 @strawberry.input(description="All that are given must hold")
 class AlertFilter:
@@ -63,8 +74,8 @@ class AlertOrder(Enum):
 class AlertQueries:
     @described("Alerts; at most 200 at once. One that grows moves to the front of its page")
     def alerts(
-        self, info: Info[Any, Any], filter: AlertFilter | None = None, order: AlertOrder = AlertOrder.NEWEST, first: int = 20,
-        after: str | None = None,
+        self, info: Info[Any, Any], filter: AlertFilter | None = None, order: AlertOrder = AlertOrder.NEWEST, first: First = 20,
+        after: After = None,
     ) -> Connection[Alert]:  # fmt: skip
         context = context_of(info)
         wanted = reads.alert_filter({} if filter is None else vars(filter))
@@ -75,7 +86,7 @@ class AlertQueries:
         return Connection(items=shown, places=found.places, more=found.more, began=bool(after), question=found.question)
 
     @described("An alert; null when there is none")
-    def alert(self, info: Info[Any, Any], id: str) -> Alert | None:
+    def alert(self, info: Info[Any, Any], id: AlertId) -> Alert | None:
         context = context_of(info)
         found = context.here.ledger.alert(context.tenant, id) if reads.is_id(id) else None
         return None if found is None else alerts_as(context, [found])[0]
@@ -85,6 +96,7 @@ def alerts_as(context: Context, found: Sequence[model.Alert]) -> list[Alert]:
     """What hangs on them is read for all of them at once."""
     context.loads.expect("alert", (a.alert_id for a in found))
     context.loads.expect("ring", (a.ring for a in found if a.ring))
+    context.loads.expect("event", (a.top_event_id for a in found))
     return [Alert(**vars(t.alert_line(a))) for a in found]
 
 

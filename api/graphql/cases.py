@@ -14,6 +14,7 @@ from api.closing import close_case
 from api.cursor import read_cursor
 from api.graphql import types as t
 from api.graphql.alerts import Alert, alerts_as, ring_summary
+from api.graphql.arguments import After, CaseId, First, Version, Why
 from api.graphql.connection import Connection, page
 from api.graphql.context import Context, bounded, context_of, described
 from api.graphql.deciding import Refused, or_refused
@@ -38,7 +39,7 @@ class CaseLine:
     id: str = strawberry.field(description="Lasts as long as the case")
     kind: str = strawberry.field(description="Of what it is about: ring, or a kind of entity")
     entity: str = strawberry.field(description="The ring or the entity it is about")
-    ring: str | None = strawberry.field(description="The ring it was last seen to concern")
+    ring: str | None = strawberry.field(description="The ring it was last seen to concern; null where it concerns none")
     queue: str = strawberry.field(description="now or digest: as its strongest alert is delivered")
     status: str = strawberry.field(description="open or closed")
     level: str = strawberry.field(description="The highest of its alerts")
@@ -57,11 +58,11 @@ class CaseLine:
     opened_at: str = strawberry.field(description="When it came into the queue")
     due_at: str = strawberry.field(description="When it is to be closed")
     overdue: bool = strawberry.field(description="Whether that has passed, or it was closed later")
-    claimed_by: str | None = strawberry.field(description="Who works on it; a claim expires")
-    claimed_until: str | None = strawberry.field(description="When the claim expires")
-    outcome: str | None = strawberry.field(description="fraud, false_positive or not_sure, once it is closed")
-    closed_by: str | None = strawberry.field(description="Who closed it")
-    closed_at: str | None = strawberry.field(description="When it was closed")
+    claimed_by: str | None = strawberry.field(description="Who works on it; null: nobody. A claim expires")
+    claimed_until: str | None = strawberry.field(description="When the claim expires; null without one")
+    outcome: str | None = strawberry.field(description="fraud, false_positive or not_sure; null while it is open")
+    closed_by: str | None = strawberry.field(description="Who closed it; null while it is open")
+    closed_at: str | None = strawberry.field(description="When it was closed; null while it is open")
     version: int = strawberry.field(
         description="Rises with all that somebody does to it; give it with a change to be sure nobody was first"
     )
@@ -84,12 +85,12 @@ class Case(CaseLine):
         return [CaseNote(number=n.number, who=n.who, at=t.time(n.at_us), text=n.text) for n in found or ()]
 
     @described("Its alerts, the last event first; at most 200")
-    def alerts(self, info: Info[Any, Any], first: int = 20) -> list[Alert]:
+    def alerts(self, info: Info[Any, Any], first: First = 20) -> list[Alert]:
         context, limit = context_of(info), bounded(first, _MOST_ALERTS)
         return context.loads.get("case", self.id, ("alerts", limit), lambda ids: _alerts(context, ids, limit)) or []
 
     @described("The accounts concerned, by name; at most 1,000")
-    def accounts(self, info: Info[Any, Any], first: int = 100) -> list[str]:
+    def accounts(self, info: Info[Any, Any], first: First = 100) -> list[str]:
         context, limit = context_of(info), bounded(first, _MOST_ACCOUNTS)
         found = context.loads.get(
             "case", self.id, ("accounts", limit),
@@ -143,15 +144,15 @@ CaseResult = Annotated[
 @strawberry.type
 class CaseQueries:
     @described("A case; null when there is none")
-    def case(self, info: Info[Any, Any], id: str) -> Case | None:
+    def case(self, info: Info[Any, Any], id: CaseId) -> Case | None:
         context = context_of(info)
         found = c.case(context.here.desk, context.tenant, id) if reads.is_id(id) else None
         return None if found is None else cases_as(context, [found])[id]
 
     @described("The queue: open cases that do not sleep, or what the filter says; at most 100 at once")
     def cases(
-        self, info: Info[Any, Any], filter: CaseFilter | None = None, order: CaseOrder = CaseOrder.PRIORITY, first: int = 20,
-        after: str | None = None,
+        self, info: Info[Any, Any], filter: CaseFilter | None = None, order: CaseOrder = CaseOrder.PRIORITY, first: First = 20,
+        after: After = None,
     ) -> Connection[Case]:  # fmt: skip
         context = context_of(info)
         return case_page(context, _filter(context, filter or CaseFilter()), order, first, after)
@@ -172,24 +173,25 @@ class CaseQueries:
 @strawberry.type
 class CaseMutations:
     @described(
-        "Work on a case: until the claim expires nobody else may. Claiming again goes on; who may `lead` takes over others' claims"
+        "Work on a case for `minutes`: until the claim expires nobody else may. Claiming again goes on; who may `lead` takes over others' claims"
     )
-    def claim_case(self, info: Info[Any, Any], id: str, minutes: int = 30, version: int | None = None) -> CaseResult:
+    def claim_case(self, info: Info[Any, Any], id: CaseId, minutes: int = 30, version: Version = None) -> CaseResult:
         return _changed(info, lambda desk, who: c.claim(desk, who, id, minutes, version))
 
     @described("Give a case back to the queue")
-    def release_case(self, info: Info[Any, Any], id: str, version: int | None = None) -> CaseResult:
+    def release_case(self, info: Info[Any, Any], id: CaseId, version: Version = None) -> CaseResult:
         return _changed(info, lambda desk, who: c.release(desk, who, id, version))
 
-    @described("Write something down about a case")
-    def note_case(self, info: Info[Any, Any], id: str, text: str) -> CaseResult:
+    @described("Write something down about a case: `text`")
+    def note_case(self, info: Info[Any, Any], id: CaseId, text: str) -> CaseResult:
         return _changed(info, lambda desk, who: c.note(desk, who, id, text))
 
     @described(
-        "Put a case, and all to come about the same ring or entity, out of the queue until a time; one that has passed wakes them"
+        "Put a case, and all to come about the same ring or entity, out of the queue `until` a time (ISO 8601 with a zone); one that has "
+        "passed wakes them"
     )
     def snooze_case(
-        self, info: Info[Any, Any], id: str, until: str, reason: str, version: int | None = None
+        self, info: Info[Any, Any], id: CaseId, until: str, reason: Why, version: Version = None
     ) -> CaseResult:
         def snooze(desk: Any, who: c.Who) -> Kept:
             until_us = reads.time_of(until, "until")
@@ -198,17 +200,17 @@ class CaseMutations:
 
         return _changed(info, snooze)
 
-    @described("Close a case. `fraud` labels the accounts fraud, `false_positive` labels them good, `not_sure` labels none; `accounts`: these "
-            "instead of all that are concerned")  # fmt: skip
+    @described("Close a case. `outcome`: `fraud` labels the accounts fraud, `false_positive` labels them good, `not_sure` labels none; `accounts`: "
+            "these instead of all that are concerned")  # fmt: skip
     def close_case(
-        self, info: Info[Any, Any], id: str, outcome: str, reason: str, accounts: list[str] | None = None,
-        version: int | None = None,
+        self, info: Info[Any, Any], id: CaseId, outcome: str, reason: Why, accounts: list[str] | None = None,
+        version: Version = None,
     ) -> CaseResult:  # fmt: skip
         here = context_of(info).here
         return _changed(info, lambda desk, who: close_case(here, who, id, outcome, reason, accounts, version))
 
     @described("Open a closed case again; labels it gave stay until others come")
-    def reopen_case(self, info: Info[Any, Any], id: str, reason: str, version: int | None = None) -> CaseResult:
+    def reopen_case(self, info: Info[Any, Any], id: CaseId, reason: Why, version: Version = None) -> CaseResult:
         return _changed(info, lambda desk, who: c.reopen(desk, who, id, reason, version))
 
 

@@ -10,6 +10,7 @@ from strawberry.types import Info
 
 from api import reads
 from api.graphql import types as t
+from api.graphql.arguments import First
 from api.graphql.context import bounded, context_of, described
 from api.served import Served
 from ingest.scoring import Scoring
@@ -70,8 +71,10 @@ class RuleInfo:
     types: list[str] = strawberry.field(description="Event types it looks at; empty: all")
     condition: str = strawberry.field(description="When it fires")
     score: float = strawberry.field(description="What it adds, 0 to 1")
-    action: str | None = strawberry.field(description="The least that is done where its mode is act")
-    expires_at: str | None = strawberry.field(description="Event time from which on it is silent")
+    action: str | None = strawberry.field(
+        description="The least that is done where its mode is act; null: nothing beside its score"
+    )
+    expires_at: str | None = strawberry.field(description="Event time from which on it is silent; null: never")
 
 
 @strawberry.type(description="The rules in force")
@@ -102,8 +105,8 @@ class ConfiguredQueries:
         context = context_of(info)
         return context.here.engine.ask_from(_scorers(context.here.past.policy.of(context.tenant)))
 
-    @described("The rules in force; only those of a mode, where it is given; at most 200")
-    def rules(self, info: Info[Any, Any], mode: str | None = None, first: int = 100) -> RulesInfo:
+    @described("The rules in force; only those of a `mode` (off, shadow, advise, act), where it is given; at most 200")
+    def rules(self, info: Info[Any, Any], mode: str | None = None, first: First = 100) -> RulesInfo:
         limit = bounded(first, _MOST_RULES)
         if mode not in (None, *MODES):
             raise BadInput(f"mode is {mode!r}", hint=f"one of {', '.join(MODES)}", field="mode")

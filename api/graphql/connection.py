@@ -21,7 +21,8 @@ class PageInfo:
     has_previous_page: bool = of("Whether it was asked for with `after`")
     start_cursor: str | None = of("Of its first item; null where it has none")
     end_cursor: str | None = of(
-        "`after` of the next page. Where much was looked at and little of it fitted the filter, it lies behind the last item"
+        "`after` of the next page; null where there is neither an item nor a next page. Where much was looked at and little of it fitted "
+        "the filter, it lies behind the last item"
     )
 
 

@@ -13,6 +13,7 @@ from api import blast as b
 from api import reads
 from api.cursor import read_cursor
 from api.graphql import types as t
+from api.graphql.arguments import ActId, After, First, OfEntity, OfKind, OfRing, Why
 from api.graphql.connection import Connection, page
 from api.graphql.context import Context, bounded, context_of, described
 from api.problems import problem_of
@@ -38,7 +39,7 @@ class Act:
     until: str | None = strawberry.field(description="In event time; null: until it is undone")
     entries: int = strawberry.field(description="Entities it put on the list")
     undone_at: str | None = strawberry.field(description="Null while it is in force")
-    undone_by: str | None = strawberry.field(description="Who undid it")
+    undone_by: str | None = strawberry.field(description="Who undid it; null while it is in force")
 
 
 @strawberry.type(description="Why something was not done, for whoever can do something about it")
@@ -46,7 +47,7 @@ class Refused:
     code: str = strawberry.field(description="Stable: invalid, conflict, not_found, ...")
     message: str = strawberry.field(description="What is wrong, with the value")
     hint: str = strawberry.field(description="What to do")
-    field: str | None = strawberry.field(description="The input it is about")
+    field: str | None = strawberry.field(description="The input it is about; null where it is about none")
 
 
 @strawberry.type(description="An account that a decision would hit")
@@ -82,8 +83,8 @@ class AuditEntry:
     did: str = strawberry.field(description="What was done")
     kind: str = strawberry.field(description="Kind of what it was done to")
     target: str = strawberry.field(description="What it was done to")
-    old: str | None = strawberry.field(description="What was before, as JSON")
-    new: str | None = strawberry.field(description="What is after, as JSON")
+    old: str | None = strawberry.field(description="What was before, as JSON; null: nothing")
+    new: str | None = strawberry.field(description="What is after, as JSON; null: nothing")
     why: str = strawberry.field(description="The reason that was given")
     hash: str = strawberry.field(description="Keyed hash over this entry and the one before")
 
@@ -104,9 +105,12 @@ ActResult = Annotated[Act | Refused, strawberry.union("ActResult", description="
 
 @strawberry.type
 class DecidingQueries:
-    @described("Who would be hit by a decision about an entity (`kind`, `id`) or a `ring`")
+    @described(
+        "Who would be hit by a decision about an entity (`kind`, `id`) or a `ring`. `shared`: of a ring also what its "
+        "members share by strong links"
+    )
     def blast_radius(
-        self, info: Info[Any, Any], kind: str | None = None, id: str | None = None, ring: str | None = None,
+        self, info: Info[Any, Any], kind: OfKind = None, id: OfEntity = None, ring: OfRing = None,
         shared: bool = True,
     ) -> BlastRadius:  # fmt: skip
         context = context_of(info)
@@ -114,7 +118,7 @@ class DecidingQueries:
         return _blast_of(b.blast(context.here, context.tenant, about, shared=shared))
 
     @described("What was decided, the last decided or undone first; at most 100 at once")
-    def acts(self, info: Info[Any, Any], first: int = 20, after: str | None = None) -> Connection[Act]:
+    def acts(self, info: Info[Any, Any], first: First = 20, after: After = None) -> Connection[Act]:
         context = context_of(info)
         question, limit = ["acts", context.tenant], bounded(first, _MOST_ACTS)
         found = v.acts(context.here.desk, context.tenant, limit=limit + 1, before=_place(after, question))
@@ -122,7 +126,7 @@ class DecidingQueries:
 
     @described("Who did what, newest first; at most 100 at once. `kind` and `target`: only what was done to these")
     def audit(
-        self, info: Info[Any, Any], first: int = 20, after: str | None = None, kind: str | None = None,
+        self, info: Info[Any, Any], first: First = 20, after: After = None, kind: str | None = None,
         target: str | None = None,
     ) -> Connection[AuditEntry]:  # fmt: skip
         context = context_of(info)
@@ -141,7 +145,7 @@ class DecidingMutations:
         return or_refused(lambda: _decide(context_of(info), input))
 
     @described("Undo an act, as a whole; another's needs a key that may `lead`")
-    def undo(self, info: Info[Any, Any], act_id: str, reason: str) -> ActResult:
+    def undo(self, info: Info[Any, Any], act_id: ActId, reason: Why) -> ActResult:
         return or_refused(lambda: _undo(context_of(info), act_id, reason))
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import strawberry
 from strawberry.types import Info
 
+from api.graphql.arguments import Why
 from api.graphql.context import Context, context_of, described
 from api.graphql.deciding import Refused, or_refused
 from desk.erasure import erase
@@ -27,9 +28,9 @@ ErasureResult = Annotated[
 
 @strawberry.type
 class ErasingMutations:
-    @described("Erase the personal fields of a user's events, for good: user agent, place, order and attributes. Decisions, alerts and links "
-               "stay, by id. Needs a key that may `erase`")  # fmt: skip
-    def erase(self, info: Info[Any, Any], user: str, reason: str) -> ErasureResult:
+    @described("Erase the personal fields of the events of `user` (its identifier, or the token that stands for it), for good: user agent, place, "
+               "order and attributes. Decisions, alerts and links stay, by id. Needs a key that may `erase`")  # fmt: skip
+    def erase(self, info: Info[Any, Any], user: str, reason: Why) -> ErasureResult:
         return or_refused(lambda: _erase(context_of(info), user, reason))
 
 

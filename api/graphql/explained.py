@@ -11,6 +11,7 @@ from strawberry.types import Info
 from api import reads
 from api.graphql import types as t
 from api.graphql.alerts import Alert, alerts_as
+from api.graphql.arguments import First
 from api.graphql.context import bounded, context_of, described
 from explain import explanation as e
 from explain import replay as r
@@ -32,13 +33,20 @@ class Thing:
     description="One thing changed: an entity or another user on some entities thought away, or a feature as it usually is"
 )
 class ChangeMade:
-    kind: str | None = strawberry.field(description="Of the entity that is thought away")
-    entity: str | None = strawberry.field(description="The entity that is thought away, with the user's link to it")
+    kind: str | None = strawberry.field(
+        description="Of the entity that is thought away; null where something else is changed"
+    )
+    entity: str | None = strawberry.field(
+        description="The entity that is thought away, with the user's link to it; null where something else is changed"
+    )
     user: str | None = strawberry.field(
-        description="Another user that is thought away from `things`; `key:` and 16 hex digits where no event that tells it is kept"
+        description="Another user that is thought away from `things`; `key:` and 16 hex digits where no event that tells it is kept; null where "
+        "something else is changed"
     )
     things: list[Thing] = strawberry.field(description="The entities that another user is thought away from; else none")
-    feature: str | None = strawberry.field(description="The feature that is as it usually is")
+    feature: str | None = strawberry.field(
+        description="The feature that is as it usually is; null where something else is changed"
+    )
     usual: float | None = strawberry.field(description="Its usual value; null where most events do not have it")
 
 
@@ -61,9 +69,13 @@ class EvidenceLink:
     users: int | None = strawberry.field(
         description="Users on it ever, this one included; null where the kind links nobody"
     )
-    users_24h: int | None = strawberry.field(description="Of these those of the last 24 hours")
+    users_24h: int | None = strawberry.field(
+        description="Of these those of the last 24 hours; null where the kind links nobody"
+    )
     frauds: int = strawberry.field(description="Users on it that were confirmed as fraud by then")
-    link_age_s: float | None = strawberry.field(description="Seconds since the user was first seen on it")
+    link_age_s: float | None = strawberry.field(
+        description="Seconds since the user was first seen on it; null where that is not known"
+    )
     new: bool = strawberry.field(description="Whether this event was the first")
     without: WhatIf = strawberry.field(description="What had been without it")
 
@@ -93,8 +105,12 @@ class OddFeature:
     definition: str = strawberry.field(description="What it measures")
     unit: str = strawberry.field(description="Of its values")
     value: float = strawberry.field(description="What it was")
-    usual: float | None = strawberry.field(description="Median of earlier events without an alert")
-    high: float | None = strawberry.field(description="95 % of these lie at or below")
+    usual: float | None = strawberry.field(
+        description="Median of earlier events without an alert; null where most of them do not have it"
+    )
+    high: float | None = strawberry.field(
+        description="95 % of these lie at or below; null where most of them do not have it"
+    )
     as_usual: WhatIf = strawberry.field(description="What had been with the usual value")
 
 
@@ -145,7 +161,7 @@ class Explanation:
     summary: list[str] = strawberry.field(description="Sentences for the file, made of these numbers")
 
     @described("Alerts like it that had ended before, the most alike first, of the latest 500; at most 20")
-    def similar(self, info: Info[Any, Any], first: int = 5) -> list[SimilarAlert]:
+    def similar(self, info: Info[Any, Any], first: First = 5) -> list[SimilarAlert]:
         context = context_of(info)
         found = reads.alike(context.here, context.tenant, self.then, bounded(first, _MOST_SIMILAR))
         shown = alerts_as(context, [s.alert for s, _ in found])

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import strawberry
+from strawberry.types import Info
 
 from api import finding
 from api.graphql import types as t
+from api.graphql.alerts import Alert, alerts_as
+from api.graphql.context import context_of, described
 from graph import store
 from ledger.entity_queries import EntityEvent
 
@@ -23,6 +29,18 @@ class TimelineEvent:
     level: str = strawberry.field(description="LOW, MEDIUM, HIGH or CRITICAL")
     action: str = strawberry.field(description="What the policy advised")
     alert_id: str | None = strawberry.field(description="The alert it is in; null where it is in none")
+
+    @described("The alert it is in, as it is now; null where it is in none")
+    def alert(self, info: Info[Any, Any]) -> Alert | None:
+        if self.alert_id is None:
+            return None
+        context = context_of(info)
+
+        def all_of(ids: Sequence[str]) -> dict[str, Alert]:
+            found = context.here.ledger.alerts_by_id(context.tenant, ids)
+            return {alert.id: alert for alert in alerts_as(context, found)}
+
+        return context.loads.get("alert", self.alert_id, "alert", all_of)
 
 
 @strawberry.type(description="Something whose identifier was looked for")

@@ -38,7 +38,7 @@ _LISTS: dict[str, tuple[int, int]] = {
 
 _WORK = {
     "explanation": 3_000, "replay": 500, "blastRadius": 3_000, "decide": 1_000, "undo": 500, "closeCase": 1_000, "erase": 2_000, "then": 500,
-    "timeline": 500, "search": 500, "path": 2_000, "similar": 500, "stats": 2_000, "joined": 50, "left": 50,
+    "timeline": 500, "search": 500, "path": 2_000, "similar": 500, "stats": 2_000, "topEvent": 20, "joined": 50, "left": 50,
 }  # fmt: skip
 """Field -> what finding it is worth, beside what it brings; of lists of names how many there can be."""
 

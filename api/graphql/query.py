@@ -14,6 +14,7 @@ from api import reads
 from api.graphql import explained as x
 from api.graphql import types as t
 from api.graphql.alerts import AlertQueries
+from api.graphql.arguments import EventId, OfAlert, OfEvent
 from api.graphql.cases import CaseMutations, CaseQueries
 from api.graphql.checked import Checked
 from api.graphql.configured import ConfiguredQueries
@@ -30,7 +31,7 @@ from explain.replay import replay
 @strawberry.type(description="What there is to ask. Everything is of the tenant of whoever asks")
 class Query(AlertQueries, CaseQueries, RingQueries, EntityQueries, DecidingQueries, ConfiguredQueries):
     @described("What an event was given; null when it is not known")
-    def assessment(self, info: Info[Any, Any], event_id: str) -> t.Assessment | None:
+    def assessment(self, info: Info[Any, Any], event_id: EventId) -> t.Assessment | None:
         context = context_of(info)
         found = context.here.ledger.stored(context.tenant, event_id) if reads.is_id(event_id) else None
         return None if found is None else t.assessment_of(found, reads.alert_event(found).features)
@@ -38,7 +39,7 @@ class Query(AlertQueries, CaseQueries, RingQueries, EntityQueries, DecidingQueri
     @described("Why an event was given what it was, from what was stored with the decision; of an alert its highest scored event. Null when "
                "there is none")  # fmt: skip
     def explanation(
-        self, info: Info[Any, Any], alert_id: str | None = None, event_id: str | None = None
+        self, info: Info[Any, Any], alert_id: OfAlert = None, event_id: OfEvent = None
     ) -> x.Explanation | None:
         context = context_of(info)
         found = reads.decided(context.here, context.tenant, alert_id, event_id)
@@ -46,7 +47,7 @@ class Query(AlertQueries, CaseQueries, RingQueries, EntityQueries, DecidingQueri
 
     @described("A decision made anew from what was stored with it: identical to the bit, or what differs; of an alert its highest scored "
                "event. Null when there is none")  # fmt: skip
-    def replay(self, info: Info[Any, Any], alert_id: str | None = None, event_id: str | None = None) -> x.Replay | None:
+    def replay(self, info: Info[Any, Any], alert_id: OfAlert = None, event_id: OfEvent = None) -> x.Replay | None:
         context = context_of(info)
         found = reads.decided(context.here, context.tenant, alert_id, event_id)
         return None if found is None else x.replay_of(replay(context.here.past, found))

@@ -8,6 +8,7 @@ import strawberry
 
 from api import reads
 from api.cursor import read_cursor
+from api.graphql.arguments import After, First
 from api.graphql.connection import Connection, page
 from api.graphql.context import bounded, described, of
 from api.graphql.types import time
@@ -94,7 +95,7 @@ class RingThen:
     found: strawberry.Private[replay.RingThen]
 
     @described("By time of joining; at most 1,000")
-    def members(self, first: int = 100) -> list[MemberThen]:
+    def members(self, first: First = 100) -> list[MemberThen]:
         every = sorted(self.found.members.items(), key=lambda x: (x[1], x[0]))
         return [
             MemberThen(user=user, joined_at=time(joined_us)) for user, joined_us in every[: bounded(first, MOST_THEN)]
@@ -108,7 +109,7 @@ class RingPast:
     past: strawberry.Private[Past]
 
     @described("What happened to it, oldest first; at most 200 at once. Empty where no history was kept")
-    def timeline(self, first: int = 20, after: str | None = None) -> Connection[RingChange]:
+    def timeline(self, first: First = 20, after: After = None) -> Connection[RingChange]:
         found = self.past.page(bounded(first, MOST_ENTRIES) + 1, after)
         place = self.past.place
         return page(found, change_of, place, first=first, after=after, question=self.past.question)

@@ -14,6 +14,7 @@ from api.cursor import read_cursor
 from api.graphql import ring_history as h
 from api.graphql import types as t
 from api.graphql.alerts import Alert, alerts_as
+from api.graphql.arguments import After, First, RingId
 from api.graphql.cases import Case, CaseOrder, case_page
 from api.graphql.connection import Connection, page
 from api.graphql.context import bounded, context_of, described, of
@@ -35,19 +36,19 @@ class Ring(h.RingPast):
     whole: strawberry.Private[rings.Ring]
 
     @described("By time of joining; at most 1,000")
-    def members(self, first: int = 100) -> list[t.Member]:
+    def members(self, first: First = 100) -> list[t.Member]:
         return [t.member_of(m) for m in self.whole.members[: bounded(first, MOST_MEMBERS)]]
 
     @described("What at least two members share, most users first; at most 1,000")
-    def shared(self, first: int = 100) -> list[t.Shared]:
+    def shared(self, first: First = 100) -> list[t.Shared]:
         return [t.shared_of(s) for s in self.whole.shared[: bounded(first, MOST_MEMBERS)]]
 
     @described("Members' links to what is shared; at most 2,000")
-    def links(self, first: int = 200) -> list[t.Link]:
+    def links(self, first: First = 200) -> list[t.Link]:
         return [t.ring_link_of(link) for link in self.whole.links[: bounded(first, MOST_LINKS)]]
 
     @described("Alerts about it, the last event first; at most 200 at once")
-    def alerts(self, info: Info[Any, Any], first: int = 20, after: str | None = None) -> Connection[Alert]:
+    def alerts(self, info: Info[Any, Any], first: First = 20, after: After = None) -> Connection[Alert]:
         context, limit = context_of(info), bounded(first, reads.MOST_ALERTS)
         wanted = AlertFilter(ring=self.summary.id)
         found = reads.alerts(context.here, context.tenant, wanted, limit, after)
@@ -55,7 +56,7 @@ class Ring(h.RingPast):
         return Connection(items=shown, places=found.places, more=found.more, began=bool(after), question=found.question)
 
     @described("Cases about it, open and closed, the highest priority first; at most 100 at once")
-    def cases(self, info: Info[Any, Any], first: int = 20, after: str | None = None) -> Connection[Case]:
+    def cases(self, info: Info[Any, Any], first: First = 20, after: After = None) -> Connection[Case]:
         wanted = c.CaseFilter(status=None, ring=self.summary.id, snoozed=None)
         return case_page(context_of(info), wanted, CaseOrder.PRIORITY, first, after)
 
@@ -93,10 +94,12 @@ _BY: dict[RingOrder, Callable[[rings.RingSummary], float]] = {
 
 @strawberry.type
 class RingQueries:
-    @described("Rings; at most 100 at once. Where another process keeps them, the 500 riskiest are looked at")
+    @described(
+        "Rings of two users or more; at most 100 at once. Where another process keeps them, the 500 riskiest are looked at"
+    )
     def rings(
-        self, info: Info[Any, Any], filter: RingFilter | None = None, order: RingOrder = RingOrder.RISKIEST, first: int = 20,
-        after: str | None = None,
+        self, info: Info[Any, Any], filter: RingFilter | None = None, order: RingOrder = RingOrder.RISKIEST, first: First = 20,
+        after: After = None,
     ) -> Connection[t.RingSummary]:  # fmt: skip
         context, limit = context_of(info), bounded(first, MOST_RINGS)
         given, by = filter or RingFilter(), _BY[order]
@@ -112,7 +115,7 @@ class RingQueries:
     @described(
         "A ring; null when there is none. One that has ended has its past. `asOf` is the time of `then`, ISO 8601 with a zone"
     )
-    def ring(self, info: Info[Any, Any], id: str, as_of: str | None = None) -> Ring | None:
+    def ring(self, info: Info[Any, Any], id: RingId, as_of: str | None = None) -> Ring | None:
         context = context_of(info)
         past = h.Past(context.here.ledger, context.tenant, id, as_of)
         found: rings.Ring | None = context.here.engine.ask_from(reads.ring_question(context.tenant, id)) or past.gone()

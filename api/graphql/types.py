@@ -32,7 +32,7 @@ class Reason:
     text: str = of("In words, with the numbers behind it")
     contribution: float = of("Its share of the score, 0 to 1; those of a decision add up to the score")
     kind: str | None = of("Kind of the entity it is about; null where it is about none")
-    entity: str | None = of("The entity it is about")
+    entity: str | None = of("The entity it is about; null where it is about none")
 
 
 @strawberry.type(description="An entity of an event")
@@ -58,8 +58,10 @@ class Assessment:
     patterns: list[str] = of("Fraud patterns that it fits")
     degraded: list[str] = of("What was not as it should be when it was decided; empty: nothing")
     timing_us: list[Named] = of("Microseconds each stage took")
-    ring: str | None = of("The ring its user was in")
-    ring_age_s: float | None = of("How old the ring's risk was, in seconds of event time")
+    ring: str | None = of("The ring its user was in; null: none")
+    ring_age_s: float | None = of(
+        "How old the ring's risk was, in seconds of event time; null where there was no ring data"
+    )
     embedding_age_s: float | None = of("How old the graph network's view was, in seconds; null without one")
     schema_version: str = of("Of the features")
     policy_version: str = of("Of levels, weights and actions")
@@ -81,7 +83,7 @@ class AlertLine:
     amount_minor: Long = of("Sum over its events, in minor units of the tenant's currency")
     patterns: list[str] = of("Fraud patterns that any of its events fits")
     accounts: list[str] = of("Accounts concerned, in order of coming; at most 200")
-    ring: str | None = of("The ring it was last seen to concern")
+    ring: str | None = of("The ring it was last seen to concern; null where it concerns none")
     top_event_id: str = of("Its highest scored event: `assessment` and `explanation` tell more of it")
     query: str = of("Cypher that opens its picture in Neo4j Browser")
 

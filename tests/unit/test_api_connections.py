@@ -95,6 +95,33 @@ def test_everything_in_the_schema_says_what_it_is() -> None:
     assert silent == []
 
 
+def test_an_argument_says_what_it_is() -> None:
+    """By its own words, by its type's, or by name in those of its field."""
+    silent = [
+        f"{name}.{n}({a})"
+        for name, kind in CORE.type_map.items()
+        if is_object_type(kind) and not is_introspection_type(kind)
+        for n, field in kind.fields.items()
+        for a, argument in field.args.items()
+        if not argument.description
+        and f"`{a}`" not in field.description
+        and not is_input_object_type(get_named_type(argument.type))
+        and not is_enum_type(get_named_type(argument.type))
+    ]
+    assert silent == []
+
+
+def test_a_field_that_may_be_null_says_when() -> None:
+    silent = [
+        f"{name}.{n}"
+        for name, kind in CORE.type_map.items()
+        if is_object_type(kind) and not is_introspection_type(kind)
+        for n, field in kind.fields.items()
+        if not isinstance(field.type, GraphQLNonNull) and "null" not in field.description.lower()
+    ]
+    assert silent == []
+
+
 @pytest.mark.parametrize("where", sorted(CONNECTIONS))
 def test_a_list_that_goes_on_is_a_connection(where: str) -> None:
     kind, name = where.split(".")
@@ -161,6 +188,47 @@ def test_a_cursor_is_of_its_order_and_goes_on_from_any_item(client: TestClient) 
     assert ask(client, query, a=page[1]["cursor"])["alerts"]["nodes"] == [e["node"] for e in page[2:4]]
     other = refusal(client, f'{{ alerts(after: "{page[0]["cursor"]}") {{ nodes {{ id }} }} }}')
     assert (other["extensions"]["code"], other["extensions"]["field"]) == ("invalid", "after")
+
+
+@pytest.mark.parametrize("order", ["NEWEST", "SEVEREST"])
+def test_a_page_that_ends_with_the_last_that_fits_is_the_last(client: TestClient, order: str) -> None:
+    """Though there are others behind it that do not fit the filter."""
+    every = paged(client, "alerts", "id kind entity accounts", 100, f"order: {order},")
+    fits = [
+        (a, [x for x in every if x["accounts"][:1] and a["accounts"][0] in x["accounts"]])
+        for a in every
+        if a["accounts"]
+    ]
+    account, some = next((a["accounts"][0], x) for a, x in fits if x[-1] != every[-1])
+    query = f'{{ alerts(order: {order}, first: {len(some)}, filter: {{account: "{account}"}}) {{ nodes {{ id }} {INFO} }} }}'
+    page = ask(client, query)["alerts"]
+    assert [a["id"] for a in page["nodes"]] == [a["id"] for a in some]
+    assert not page["pageInfo"]["hasNextPage"]
+
+
+def test_events_of_a_type_end_with_the_last_of_the_type(client: TestClient) -> None:
+    def events(user: str, first: int, given: str = "") -> Any:
+        wanted = f"nodes {{ eventId type alertId alert {{ id }} }} {INFO}"
+        asked = f'{{ entity(kind: "user", id: "{user}") {{ timeline({given} first: {first}) {{ {wanted} }} }} }}'
+        return ask(client, asked)["entity"]["timeline"]
+
+    users = {u for a in paged(client, "alerts", "accounts", 50) for u in a["accounts"]}
+    lists = {u: events(u, 200) for u in sorted(users)[:40]}
+    user, last = next((u, x["nodes"][-1]["type"]) for u, x in lists.items() if len({e["type"] for e in x["nodes"]}) > 1)
+    kind = next(e["type"] for e in lists[user]["nodes"] if e["type"] != last)
+    some = [e for e in lists[user]["nodes"] if e["type"] == kind]
+    found = events(user, len(some), f'types: ["{kind}"],')
+    assert found["nodes"] == some
+    assert not found["pageInfo"]["hasNextPage"]
+    alerted = [e for x in lists.values() for e in x["nodes"] if e["alertId"]]
+    assert alerted
+    assert all((e["alert"] or {}).get("id") == e["alertId"] for x in lists.values() for e in x["nodes"])
+
+
+def test_an_alert_leads_to_what_its_highest_event_was_given(client: TestClient) -> None:
+    for alert in ask(client, "{ alerts { nodes { topEventId score topEvent { eventId score reasons { code } } } } }")["alerts"]["nodes"]:  # fmt: skip
+        assert (alert["topEvent"]["eventId"], alert["topEvent"]["score"]) == (alert["topEventId"], alert["score"])
+        assert alert["topEvent"]["reasons"]
 
 
 def test_severest_of_one_level_is_that_level(client: TestClient) -> None:

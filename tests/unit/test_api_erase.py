@@ -64,7 +64,7 @@ def test_erased_is_gone_and_said(client: TestClient) -> None:
     assert "erased" in client.get("/v1/assessments/e-1", headers=admin).json()["assessment"]["degraded"]
     assert "erased" not in client.get("/v1/assessments/e-2", headers=admin).json()["assessment"]["degraded"]
     entry = ask(client, admin, "{ audit(first: 1) { nodes { did kind target why old new } } }")["data"]["audit"][
-        "items"
+        "nodes"
     ][0]
     assert entry == {
         "did": "erase", "kind": "subject", "target": found["token"], "why": "request 4711", "old": None, "new": None

@@ -175,7 +175,7 @@ WHY = """query($alert: String, $event: String) {
 
 
 ON = """query($k: String!, $id: String!, $since: String!, $until: String!) {
-  entity(kind: $k, id: $id) { timeline(first: 200, since: $since, until: $until) { items { user } } }
+  entity(kind: $k, id: $id) { timeline(first: 200, since: $since, until: $until) { nodes { user } } }
 }"""
 
 
@@ -207,7 +207,7 @@ def test_every_alert_is_explained_and_made_anew_to_the_bit(client: TestClient) -
         for thing in other["things"]:
             assert event["entities"][thing["kind"]] == thing["entity"]
             found = ask(client, ON, k=thing["kind"], id=thing["entity"], **second)["data"]["entity"]
-            seen |= {e["user"] for e in found["timeline"]["items"]}
+            seen |= {e["user"] for e in found["timeline"]["nodes"]}
         assert other["user"] in seen
         assert other["firstAt"] <= other["lastAt"]
 
