@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import log10
 from typing import NamedTuple
 
@@ -56,6 +56,8 @@ class Facts(NamedTuple):
     first_us: int = NEVER
     last_joined_us: int = NEVER
     last_us: int = NEVER
+    reused: int = 0
+    """Members on shared things that a busted ring had before."""
 
 
 class Measured(NamedTuple):
@@ -106,9 +108,14 @@ def is_young(links: Links, link: int) -> bool:
 
 
 def measure(
-    links: Links, members: Collection[int], flagged: Collection[int], without: Collection[int] = ()
+    links: Links,
+    members: Collection[int],
+    flagged: Collection[int],
+    without: Collection[int] = (),
+    reused: Callable[[int], str] = lambda _: "",
 ) -> Measured:
-    """`flagged`: users alerted with a pattern; `without`: things as if the members did not share them."""
+    """`flagged`: users alerted with a pattern; `without`: things as if the members did not share them; `reused`: the busted ring that had
+    a thing before, or nothing."""
     shared = {e: on for e, on in shared_things(links, members).items() if e not in without}
     first = joins(links, shared)
     if not first:  # what they shared became a hub since the last mark
@@ -122,6 +129,7 @@ def measure(
         within_day=most_within(joined, DAY_US),
         first_us=joined[0],
         last_joined_us=joined[-1],
+        reused=len({links.link_user[x] for e, on in shared.items() if reused(e) for x in on}),
     )
     for more in (_ages(links, first), _known(links, first, shared, flagged), _use(links, shared)):
         found = found._replace(**more)

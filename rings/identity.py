@@ -7,14 +7,15 @@ stays with the part that has most members in common, ties by older birth, then s
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rings.facts import Facts, shared_things
+from rings.burned import Burned
+from rings.facts import Facts, Measured, measure, shared_things
 from rings.history import History
 from rings.links import Links
 from rings.rules import RingAt
@@ -77,8 +78,19 @@ class Registry:
         """Rings whose members, things or flags changed since they were last measured, in order."""
         self.unsettled: dict[int, None] = {}
         """Rings whose risk is to be worked out at the next mark, in order."""
+        self.burned = Burned()
         self.judged_anew: set[str] = set()
         """Ids of rings that verdicts on sharing have changed, until they are told."""
+
+    def measured(self, ring: RingState, flagged: Collection[int], without: Collection[int] = ()) -> Measured:
+        return measure(
+            self.links, ring.members, flagged, without, lambda e: self.burned.before(self.links, e, ring.ring_id)
+        )
+
+    def burn(self, ring: RingState, at_us: int) -> None:
+        """What a busted ring shares is remembered."""
+        if ring.busted:
+            self.burned.note(self.links, ring.ring_id, shared_things(self.links, ring.members), at_us)
 
     def changed(self, ring: RingState) -> None:
         ring.at = None

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from rings import risk
-from rings.facts import measure, shared_things
+from rings.facts import shared_things
 from rings.identity import Registry, RingState
 from rings.links import Links
 
@@ -73,9 +73,7 @@ class Judgements:
         things = {e: j for e in shared_things(self._links, ring.members) if (j := self._of(e)) is not None}
         places, there = self._places(ring)
         if things or places:
-            facts = (
-                measure(self._links, ring.members, self._flagged, without=things).facts if things else ring.risk_facts
-            )
+            facts = self._registry.measured(ring, self._flagged, things).facts if things else ring.risk_facts
             less = min(ring.risk, risk.risk(facts, kinds, there / len(ring.members)))
             ring.eased, ring.risk, ring.judged = round(ring.risk - less, 4), less, (*things.values(), *places)
 

@@ -19,7 +19,6 @@ from features.schema import FeatureSchema
 from rings import store, view
 from rings.entry import RingEntry
 from rings.expiry import expire
-from rings.facts import measure
 from rings.identity import Registry, RingState
 from rings.judged import Judged, Judgements
 from rings.links import FRAUD, NEVER, Links, Tenant, joining_kinds
@@ -112,10 +111,12 @@ class RingKeeper:
             ring = registry.rings[number]
             ring.risk_facts = ring.facts
             self.judgements.settle(ring)
+            registry.burn(ring, self.settled_us)
         registry.unsettled.clear()
+        registry.burned.forget(self.settled_us)
 
     def _measure(self, ring: RingState) -> None:
-        ring.facts, ring.joined = measure(self.links, ring.members, self.patterns)
+        ring.facts, ring.joined = self.registry.measured(ring, self.patterns)
         ring.row = None
 
     # -- events
@@ -349,7 +350,7 @@ class RingKeeper:
         ring = self.registry.by_id.get(ring_id)
         if ring is None or self.links.tenant_list[ring.tenant].name != tenant:
             return None
-        return view.whole(self.links, ring, self.patterns, self.settled_us)
+        return view.whole(self.links, ring, self.patterns, self.settled_us, self.registry.burned)
 
     def columns_of(self, ring: RingState) -> NDArray[np.float32]:
         """The ring columns that an event of a member would be told now, but for its age."""

@@ -26,6 +26,8 @@ class SharedThing(msgspec.Struct, frozen=True):
     last_us: int
     verdict: str = ""
     """household, office, campus, carrier_nat, hub, or nothing."""
+    busted_ring: str = ""
+    """The ring, confirmed as fraud, that had it before; or nothing."""
 
 
 class RingMember(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ Each part is a share of the members (or how full a measure is) times a weight. W
 | confirmed | 2 * members with a confirmed fraud on a shared thing / (n + 1), at most 1 | 0.50 |
 | confirmed_elsewhere | the same for members whose confirmed fraud was on other things | 0.15 |
 | alerted | the same for members whose own events were alerted with a fraud pattern, not confirmed | 0.35 |
+| reused | 2 * members on a shared thing that a busted ring had before / (n + 1), at most 1 | 0.35 |
 | exposure | amount on shared links a member, full from 500.00 | 0.05 |
 | household | up to 5 members: those that share three kinds or more, of n, less where opened together | -0.50 |
 | shop_device | hardly anything but one device, 3 or more that came to it within a day: members not young, of n | -0.50 |
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 UNIT = 10_000
 """Parts are whole ten-thousandths, so that they add up exactly."""
 CHANCE, SYNCHRONY, YOUNG, RECENT, OPENED, DEPARTURES = 0.10, 0.20, 0.30, 0.10, 0.40, 0.40
-CONFIRMED, ELSEWHERE, ALERTED, EXPOSURE = 0.50, 0.15, 0.35, 0.05
+CONFIRMED, ELSEWHERE, ALERTED, REUSED, EXPOSURE = 0.50, 0.15, 0.35, 0.35, 0.05
 HOUSEHOLD, SHOP, ADDRESS, GOOD = 0.50, 0.50, 0.20, 0.20
 FULL_EXPOSURE_MINOR = 50_000
 HOUSEHOLD_USERS, SHOP_USERS, CAMPUS_USERS = 5, 3, 10
@@ -79,6 +80,7 @@ def _against(f: Facts, placed: float) -> dict[str, float]:
         "confirmed": CONFIRMED * _doubled(f.fraud_here, n),
         "confirmed_elsewhere": ELSEWHERE * _doubled(f.fraud_elsewhere, n),
         "alerted": ALERTED * _doubled(f.flagged, n),
+        "reused": REUSED * _doubled(f.reused, n),
         "exposure": EXPOSURE * min(1.0, max(0, f.amount_minor) / n / FULL_EXPOSURE_MINOR),
     }
 
@@ -174,6 +176,7 @@ def _texts(f: Facts, kinds: Sequence[str]) -> dict[str, str]:
         "confirmed": f"{f.fraud_here} of {n} members have confirmed fraud on a shared thing",
         "confirmed_elsewhere": f"{f.fraud_elsewhere} of {n} members have confirmed fraud on other things",
         "alerted": f"{f.flagged} of {n} members were alerted with a fraud pattern and are not confirmed",
+        "reused": f"{f.reused} of {n} members share a thing that a ring had which was confirmed as fraud",
         "exposure": f"{f.amount_minor / 100:,.2f} paid or refunded over shared things",
         "household": f"{f.multi} of {n} members share three kinds of things or more, over {days:.0f} days: a household",
         "shop_device": f"{f.widest_day} of {f.widest} came to one device within one day, sharing little else: a shop's device",

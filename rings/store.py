@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Arrays = dict[str, NDArray[Any]]
 _T = TypeVar("_T")
 _pack, _unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(list[RingEntry]).decode
-FORMAT = 2
+FORMAT = 3
 """Rises with what is saved: dumps of another format are refused."""
 _COUNTS = ("marks", "visits", "last_visits", "most_visits", "expired", "late")
 
@@ -179,6 +179,9 @@ def _dump_registry(writer: _Writer, registry: Registry) -> None:
     writer.ints("rings.fresh", registry.fresh)
     writer.ints("rings.unsettled", registry.unsettled)
     writer.texts("rings.used", sorted(registry.used))
+    burned = list(registry.burned.rows())
+    writer.texts("burned", (text for row in burned for text in row[:4]))
+    writer.ints("burned.at", (row[4] for row in burned))
     _dump_history(writer, registry.history)
 
 
@@ -282,6 +285,8 @@ def _load_registry(reader: _Reader, links: Links) -> Registry:
     registry.fresh = dict.fromkeys(reader.ints("rings.fresh"))
     registry.unsettled = dict.fromkeys(reader.ints("rings.unsettled"))
     registry.used = set(reader.texts("rings.used"))
+    texts, times = reader.texts("burned"), reader.ints("burned.at")
+    registry.burned.load((*texts[4 * i : 4 * i + 4], at_us) for i, at_us in enumerate(times))  # type: ignore[misc]
     _load_history(reader, registry.history)
     return registry
 

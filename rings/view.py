@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from rings import risk
+from rings.burned import Burned
 from rings.facts import is_young, joins, shared_things
 from rings.identity import RingState
 from rings.links import DEPARTED, Links
@@ -51,7 +52,7 @@ def summaries(links: Links, rings: Iterable[RingState], patterns: Patterns, tena
     return sorted(found, key=lambda r: (-r.risk, r.ring_id))
 
 
-def whole(links: Links, ring: RingState, patterns: Patterns, settled_us: int) -> Ring:
+def whole(links: Links, ring: RingState, patterns: Patterns, settled_us: int, burned: Burned) -> Ring:
     shared = shared_things(links, ring.members)
     members = _members(links, ring, patterns, shared)
     every = [_link(links, x) for on in shared.values() for x in on]
@@ -61,7 +62,7 @@ def whole(links: Links, ring: RingState, patterns: Patterns, settled_us: int) ->
         founding_event=ring.founding_event,
         parts=risk.parts(ring.risk_facts, links.kinds, ring.eased, ring.judged) if ring.risk_facts is not None else (),
         members=tuple(members[:MOST_MEMBERS]),
-        shared=_things(links, ring, shared),
+        shared=_things(links, ring, shared, burned),
         links=tuple(every[:MOST_LINKS]),
         settled_us=settled_us,
         truncated=len(members) > MOST_MEMBERS or len(every) > MOST_LINKS,
@@ -95,7 +96,7 @@ def _members(links: Links, ring: RingState, patterns: Patterns, shared: dict[int
     return sorted(found, key=lambda m: (m.joined_us, m.user))
 
 
-def _things(links: Links, ring: RingState, shared: dict[int, list[int]]) -> tuple[SharedThing, ...]:
+def _things(links: Links, ring: RingState, shared: dict[int, list[int]], burned: Burned) -> tuple[SharedThing, ...]:
     found = [
         SharedThing(
             kind=links.kinds[links.thing_kind[e]],
@@ -103,6 +104,7 @@ def _things(links: Links, ring: RingState, shared: dict[int, list[int]]) -> tupl
             users=len(on),
             first_us=min(links.link_first[x] for x in on),
             last_us=max(links.link_last[x] for x in on),
+            busted_ring=burned.before(links, e, ring.ring_id),
             verdict="" if ring.risk_facts is None else risk.verdict(ring.risk_facts, links.kinds, links.thing_kind[e]),
         )
         for e, on in shared.items()

@@ -144,6 +144,7 @@ class Shared:
     first_at: str = of("First use by a member, in UTC")
     last_at: str = of("Last use by a member, in UTC")
     verdict: str = of("household, office, campus, ... where the sharing looks innocent; else empty")
+    busted_ring: str | None = of("The ring, confirmed as fraud, that had it before this one; null where none had")
 
 
 @strawberry.type(description="A line of the list of rings")
@@ -235,6 +236,7 @@ def shared_of(s: rings.SharedThing) -> Shared:
         first_at=time(s.first_us),
         last_at=time(s.last_us),
         verdict=s.verdict,
+        busted_ring=s.busted_ring or None,
     )
 
 
