@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rings.as_of import sentence
 from rings.entry import RingEntry
 from rings.markup import Markup, join, tag
-from rings.ring import Ring, RingLink, RiskPart
+from rings.ring import Ring, RingLink, RiskPart, SharedThing
 from rings.shapes import kind_class, mark_of, small, thing_tile
 from rings.shown import Shown, account_keys, by_thing, by_user, thing_keys
 from rings.timeline import level_class
@@ -162,7 +162,7 @@ def things_table(ring: Ring, money: Money) -> Markup:
         rows.append(tag(
             "tr",
             tag("th", icon, tag("span", kind_name(t.kind), class_="kind"), token(t.entity, names[t.entity]), scope="row"),
-            tag("td", chips([kind_name(t.verdict)]) if t.verdict else "–"),
+            tag("td", _told(t)),
             tag("td", moment(t.first_us)),
             tag("td", f"{moment(t.last_us)}"),
             tag("td", f"{t.users:,}", class_="n"),
@@ -174,6 +174,13 @@ def things_table(ring: Ring, money: Money) -> Markup:
     return _table(
         ("shared entity", "verdict", "first", "last", "accounts", "events", "amount"), rows, left, "shared entity"
     )
+
+
+def _told(thing: SharedThing) -> Markup:
+    """What is known of a shared entity besides who uses it."""
+    if thing.busted_ring:
+        return join("had by busted ring ", token(thing.busted_ring))
+    return chips([kind_name(thing.verdict)]) if thing.verdict else join("–")
 
 
 def history_table(history: Sequence[RingEntry]) -> Markup:

@@ -314,3 +314,11 @@ def test_format_is_the_files_ending_unless_named() -> None:
     assert format_of(Path("a.txt"), "jsonl") == "jsonl"
     with pytest.raises(BadInput, match=r"ending of a\.gexf names no format"):
         format_of(Path("a.gexf"))
+
+
+def test_page_names_the_busted_ring_that_had_a_thing_before() -> None:
+    ring = takeover()
+    told = msgspec.structs.replace(ring.shared[0], busted_ring="0123456789abcdef")
+    parsed = Parsed(ring_page(msgspec.structs.replace(ring, shared=(told, *ring.shared[1:]))))
+    assert "had by busted ring 0123456789abcdef" in parsed.text
+    assert "had by busted ring" not in Parsed(ring_page(ring)).text
