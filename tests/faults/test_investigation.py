@@ -35,7 +35,7 @@ def test_from_the_alert_to_the_block_and_back(fault_servers: Servers, folder: Pa
         investigate(url, events)
         desk = open_desk(cluster.settings(), shared=True)
         assert desk.verify(cluster.tenant).troubles == ()
-        assert desk.head(cluster.tenant).number == 6
+        assert desk.head(cluster.tenant).number == 8
         erase(cluster, url)
         assert desk.verify(cluster.tenant).troubles == ()
         desk.close()

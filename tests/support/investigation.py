@@ -114,11 +114,23 @@ def investigate(url: str, events: Sequence[dict[str, Any]]) -> None:
         assert abs(sum(p["value"] for p in eased["parts"]) - eased["summary"]["risk"]) < 1e-6
         assert who.ask(UNDO, a=judged["id"])["undo"]["undoneAt"]
         who.until(RING, lambda found: not _is_eased(found), r=ring_id)
+        for n, member in enumerate(ring["members"][:2]):
+            at = events[sent + _PAST_A_MARK]["at"]
+            who.score(
+                {"event_id": f"on-the-campus-{n}", "type": "login", "at": at, "user": member["user"], "ip": "campus-ip"}
+            )
+            who.until(REPLAY, lambda found: found["replay"] is not None, e=f"on-the-campus-{n}")
+        campus = who.ask(INNOCENT, k="ip", i="campus-ip")["decide"]
+        assert campus["__typename"] == "Act", campus
+        placed = who.until(RING, _is_eased, r=ring_id)["ring"]
+        assert abs(sum(p["value"] for p in placed["parts"]) - placed["summary"]["risk"]) < 1e-6
+        assert who.ask(UNDO, a=campus["id"])["undo"]["undoneAt"]
+        who.until(RING, lambda found: not _is_eased(found), r=ring_id)
         assert who.ask(REPLAY, a=alert["id"])["replay"] == {"identical": True, "differences": []}
         found = who.until(REPLAY, lambda found: found["replay"] is not None, e="next-of-the-ring")["replay"]
         assert found == {"identical": True, "differences": []}
         did = [e["did"] for e in who.ask(TRAIL)["audit"]["nodes"]]
-        assert did == ["undo", "innocent", "undo", "case.close", "block", "case.claim"]
+        assert did == ["undo", "innocent", "undo", "innocent", "undo", "case.close", "block", "case.claim"]
     finally:
         who.close()
 
