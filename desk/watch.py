@@ -62,7 +62,7 @@ class ListsWatch:
                 number, self._entries = in_force(self._desk)
                 self._lists.put(self._filled())
                 self._number = number
-            elif monotonic() - self._filled_s > _PLACES_S and any(e.users for e in self._lists.innocent):
+            elif monotonic() - self._filled_s > _PLACES_S and self._lists.innocent:
                 self._lists.put(self._filled())
             self._lists.trouble = ""
 

@@ -92,3 +92,21 @@ def test_an_entry_holds_until_it_expires_in_event_time() -> None:
 
 def _of(user: str, device: str, at_us: int = 0) -> Event:
     return Event("e", "payment", at_us, {"user": user, "device": device}, "acme")
+
+
+def test_who_uses_a_place_is_looked_up_again_whoever_was_there_before(
+    opened: Callable[[], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("desk.watch._PLACES_S", 0.0)
+    desk, lists, there = opened(), Lists(), set[str]()
+    made = verdicts.Wish("acme", "anna", "innocent", ("ip", "campus"), (("ip", "campus"),), "a campus")
+    verdicts.decide(desk, made)
+    watch = verdicts.ListsWatch(
+        desk, lists, users_of=lambda entry: frozenset(there) if entry.kind == "ip" else frozenset()
+    )
+    watch.look()
+    assert [(e.id, e.users) for e in lists.innocent] == [("campus", frozenset())]
+    there.update(("u1", "u2"))
+    watch.look()
+    assert lists.innocent[0].users == {"u1", "u2"}
+    assert lists.book.match(_of("u1", "d")) is None, "no event is decided by it"
