@@ -11,11 +11,10 @@ from strawberry.types import Info
 
 from api import reads
 from api.closing import close_case
-from api.cursor import read_cursor
 from api.graphql import types as t
 from api.graphql.alerts import Alert, alerts_as, ring_summary
 from api.graphql.arguments import After, CaseId, First, Version, Why
-from api.graphql.connection import Connection, page
+from api.graphql.connection import Connection, by_value, page, read_by_value
 from api.graphql.context import Context, bounded, context_of, described
 from api.graphql.deciding import Refused, or_refused
 from desk import cases as c
@@ -231,13 +230,13 @@ def case_page(
 ) -> Connection[Case]:
     by = order.name.lower()
     question = ["cases", context.tenant, *(getattr(wanted, name) for name in c.CaseFilter.__slots__), by]
-    limit, behind = bounded(first, _MOST_CASES), _place(after, question)
+    limit, behind = bounded(first, _MOST_CASES), read_by_value(after, question)
     found = c.page(context.here.desk, context.tenant, wanted, limit=limit + 1, after=behind, order=by)
     shown = cases_as(context, found[:limit])
     return page(
         found,
         lambda k: shown[k.case_id],
-        lambda k: _written(c.place_of(k, by)),
+        lambda k: by_value(*c.place_of(k, by)),
         first=limit,
         after=after,
         question=question,
@@ -273,21 +272,6 @@ def _filter(context: Context, given: CaseFilter) -> c.CaseFilter:
         given.alert,
         given.snoozed,
     )
-
-
-def _written(place: c.Place) -> tuple[int, str]:
-    return 0, f"{float(place[0]).hex()} {place[1]}"
-
-
-def _place(after: str | None, question: list[Any]) -> c.Place | None:
-    place = read_cursor(after, question)
-    if place is None:
-        return None
-    value, _, case_id = place[1].partition(" ")
-    try:
-        return float.fromhex(value), case_id
-    except ValueError:
-        raise BadInput("after is not a cursor", hint="take it from the page before", field="after") from None
 
 
 def _alerts(context: Context, case_ids: Sequence[str], limit: int) -> dict[str, list[Alert]]:

@@ -7,8 +7,9 @@ from typing import Any, Generic, TypeVar
 
 import strawberry
 
-from api.cursor import write_cursor
+from api.cursor import read_cursor, write_cursor
 from api.graphql.context import described, of
+from ringwatch.errors import BadInput
 
 T = TypeVar("T")
 X = TypeVar("X")
@@ -92,3 +93,20 @@ def page(
     shown = found[:first]
     more = place(shown[-1]) if len(found) > first else None
     return connection(shown, made, place, after=after, question=question, more=more)
+
+
+def by_value(value: float, id_: str) -> Place:
+    """The place of an item in a list that is ordered by a number."""
+    return 0, f"{float(value).hex()} {id_}"
+
+
+def read_by_value(after: str | None, question: object) -> tuple[float, str] | None:
+    """Raises BadInput."""
+    place = read_cursor(after, question)
+    if place is None:
+        return None
+    value, _, id_ = place[1].partition(" ")
+    try:
+        return float.fromhex(value), id_
+    except ValueError:
+        raise BadInput("after is not a cursor", hint="take it from the page before", field="after") from None

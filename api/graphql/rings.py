@@ -10,13 +10,12 @@ import strawberry
 from strawberry.types import Info
 
 from api import reads
-from api.cursor import read_cursor
 from api.graphql import ring_history as h
 from api.graphql import types as t
 from api.graphql.alerts import Alert, alerts_as
 from api.graphql.arguments import After, First, RingId
 from api.graphql.cases import Case, CaseOrder, case_page
-from api.graphql.connection import Connection, page
+from api.graphql.connection import Connection, by_value, page, read_by_value
 from api.graphql.context import bounded, context_of, described, of
 from desk import cases as c
 from ledger.queries import AlertFilter
@@ -104,12 +103,12 @@ class RingQueries:
         context, limit = context_of(info), bounded(first, MOST_RINGS)
         given, by = filter or RingFilter(), _BY[order]
         holds, question = _holds(given), ["rings", context.tenant, order.name, *vars(given).values()]
-        behind = _place(after, question)
+        behind = read_by_value(after, question)
         every = context.here.engine.ask_from(reads.rings_question(context.tenant, given.least_users))
         listed = sorted(((-by(r), r.ring_id, r) for r in every if holds(r)), key=lambda x: x[:2])
         found = [r for *place, r in listed if behind is None or tuple(place) > behind][: limit + 1]
         return page(
-            found, t.summary_of, lambda r: (0, f"{float(-by(r)).hex()} {r.ring_id}"), first=limit, after=after, question=question
+            found, t.summary_of, lambda r: by_value(-by(r), r.ring_id), first=limit, after=after, question=question
         )  # fmt: skip
 
     @described(
@@ -141,14 +140,3 @@ def _holds(given: RingFilter) -> Callable[[rings.RingSummary], bool]:
         and (active_us is None or r.last_us >= active_us)
         and (born_us is None or r.born_us >= born_us)
     )
-
-
-def _place(after: str | None, question: list[Any]) -> tuple[float, str] | None:
-    place = read_cursor(after, question)
-    if place is None:
-        return None
-    value, _, ring_id = place[1].partition(" ")
-    try:
-        return float.fromhex(value), ring_id
-    except ValueError:
-        raise BadInput("after is not a cursor", hint="take it from the page before", field="after") from None
