@@ -16,6 +16,8 @@ from ringwatch.errors import RingwatchError
 from scorers.lists import INNOCENT, Entry, Lists
 
 _EVERY_S, _PLACES_S = 0.5, 60.0
+Place = tuple[str | None, str, str]
+"""Tenant, kind, id."""
 log = logging.getLogger(__name__)
 
 
@@ -30,11 +32,13 @@ class ListsWatch:
         every_s: float = _EVERY_S,
         users_of: Callable[[Entry], frozenset[str]] | None = None,
     ) -> None:
-        """`desk` may not be prepared yet. `users_of`: who used a place lately, asked for again every minute; nobody, of what is no place."""
+        """`desk` may not be prepared yet. `users_of`: who used a place lately, asked for of a new one at once and of all every minute; nobody,
+        of what is no place."""
         self._desk, self._lists, self._every_s = desk, lists, every_s
         self._users_of = users_of or (lambda _: frozenset())
         self._entries: list[Entry] = []
-        self._filled_s = -inf
+        self._users: dict[Place, frozenset[str]] = {}
+        self._asked_s = -inf
         self._number: int | None = None
         self._looking = threading.Lock()
         self._ended = threading.Event()
@@ -54,36 +58,51 @@ class ListsWatch:
             self._thread.join()
 
     def look(self) -> None:
-        """What was decided before this call is in the lists after it."""
+        """What was decided before this call is in the lists after it. Raises what the desk raises; where only the users of a place cannot be
+        read, `Lists.trouble` says so and the rest counts."""
         with self._looking:
             if self._number is None:
                 self._desk.prepare()
             if newest(self._desk) != self._number:
                 number, self._entries = in_force(self._desk)
-                self._lists.put(self._filled())
+                self._put()
                 self._number = number
-            elif monotonic() - self._filled_s > _PLACES_S and self._lists.innocent:
-                self._lists.put(self._filled())
-            self._lists.trouble = ""
+            self._lists.trouble = self._ask_places()
 
-    def _filled(self) -> list[Entry]:
-        """What is in force, places with who used them."""
-        self._filled_s = monotonic()
-        return [
-            replace(e, users=self._users_of(e)) if e.verdict == INNOCENT else e
-            for e in (*self._entries, *self._lists.known_places)
-        ]
+    def _put(self) -> None:
+        entries = (*self._entries, *self._lists.known_places)
+        places = {_place(e) for e in entries if e.verdict == INNOCENT}
+        self._users = {place: users for place, users in self._users.items() if place in places}
+        self._lists.put([replace(e, users=self._users.get(_place(e), e.users)) for e in entries])
+
+    def _ask_places(self) -> str:
+        """Who used them; what went wrong, or nothing."""
+        again = monotonic() - self._asked_s > _PLACES_S
+        if again:
+            self._asked_s = monotonic()
+        wanted = {_place(e): e for e in self._lists.innocent if again or _place(e) not in self._users}
+        try:
+            found = {place: self._users_of(e) for place, e in wanted.items()}
+        except RingwatchError as error:
+            return f"who used a place: {error.message}"
+        if any(self._users.get(place) != users for place, users in found.items()):
+            self._users |= found
+            self._put()
+        return ""
 
     def _run(self) -> None:
         told = ""
         while True:
             try:
                 self.look()
-                told = ""
             except RingwatchError as error:
                 self._lists.trouble = error.message
-                if told != error.message:
-                    log.warning("what investigators decide cannot be read: %s", error.message)
-                told = error.message
+            if self._lists.trouble not in ("", told):
+                log.warning("what investigators decide cannot be read: %s", self._lists.trouble)
+            told = self._lists.trouble
             if self._ended.wait(self._every_s):
                 return
+
+
+def _place(entry: Entry) -> Place:
+    return entry.tenant, entry.kind, entry.id

@@ -110,3 +110,45 @@ def test_who_uses_a_place_is_looked_up_again_whoever_was_there_before(
     watch.look()
     assert lists.innocent[0].users == {"u1", "u2"}
     assert lists.book.match(_of("u1", "d")) is None, "no event is decided by it"
+
+
+def test_a_place_whose_users_cannot_be_read_holds_up_no_other_decision(opened: Callable[[], Desk]) -> None:
+    desk, lists, there = opened(), Lists(), dict[str, frozenset[str]]()
+
+    def users_of(entry: Entry) -> frozenset[str]:
+        if entry.id not in there:
+            raise Unavailable("the ledger is away", hint="wait")
+        return there[entry.id]
+
+    watch = verdicts.ListsWatch(desk, lists, users_of=users_of)
+    for verdict, kind, id_ in (("innocent", "ip", "campus"), ("block", "device", "d1")):
+        verdicts.decide(desk, verdicts.Wish("acme", "anna", verdict, (kind, id_), ((kind, id_),), "seen"))
+    watch.look()
+    lists.refresh()
+    assert lists.book.match(_of("u", "d1")) is not None
+    assert lists.trouble == "who used a place: the ledger is away"
+    there["campus"] = frozenset({"u1", "u2"})
+    watch.look()
+    assert (lists.innocent[0].users, lists.trouble) == ({"u1", "u2"}, "")
+
+
+def test_a_decision_asks_for_users_of_no_place_that_are_known(opened: Callable[[], Desk]) -> None:
+    desk, lists, asked = opened(), Lists(), list[str]()
+
+    def users_of(entry: Entry) -> frozenset[str]:
+        asked.append(entry.id)
+        return frozenset({"u1", "u2"})
+
+    watch = verdicts.ListsWatch(desk, lists, users_of=users_of)
+    acts = []
+    for verdict, id_ in (("innocent", "campus"), ("block", "bad"), ("innocent", "library")):
+        acts.append(verdicts.decide(desk, verdicts.Wish("acme", "anna", verdict, ("ip", id_), (("ip", id_),), "seen")))
+        watch.look()
+    assert asked == ["campus", "library"]
+    assert [(e.id, len(e.users)) for e in lists.innocent] == [("campus", 2), ("library", 2)]
+    verdicts.undo(desk, "acme", "anna", acts[0].act_id, "a mistake")
+    watch.look()
+    assert [e.id for e in lists.innocent] == ["library"]
+    verdicts.decide(desk, verdicts.Wish("acme", "anna", "innocent", ("ip", "campus"), (("ip", "campus"),), "it is"))
+    watch.look()
+    assert asked == ["campus", "library", "campus"], "as of now, not as of the verdict that was undone"
