@@ -132,20 +132,19 @@ def explained(gnn: Gnn, history: History, since: int, most: int) -> dict[str, li
     prob = probability(gnn.margins(history, rows, None, done))
     found: dict[str, list[dict[str, float]]] = {}
     for i in np.argsort(-prob, kind="stable").tolist():
-        hood = hood_of(gnn, done, int(rows[i]))
+        row = int(rows[i])
+        hood = hood_of(gnn, done, row)
         if len(links_of(hood)) < _LEAST_LINKS:
             continue
-        drawn = masked_of(gnn, net, done, hood.row).draw()
+        drawn = masked_of(gnn, net, done, row).draw()
         ours = by_removal(gnn, hood, drawn.links)
-        ways: dict[str, F] = {"removal": ours, "occlusion": by_occlusion(masked_of(gnn, net, done, hood.row), drawn)}
-        torch.manual_seed(hood.row)
+        ways: dict[str, F] = {"removal": ours, "occlusion": by_occlusion(masked_of(gnn, net, done, row), drawn)}
+        torch.manual_seed(row)
         learnt = GNNExplainer(epochs=200, lr=0.05)
         learnt.coeffs = {**learnt.coeffs, "edge_ent": 0.0}
-        ways["GNNExplainer"] = by_explainer(masked_of(gnn, net, done, hood.row), drawn, learnt)
+        ways["GNNExplainer"] = by_explainer(masked_of(gnn, net, done, row), drawn, learnt)
         if find_spec("captum") is not None:
-            ways["Saliency"] = np.abs(
-                by_explainer(masked_of(gnn, net, done, hood.row), drawn, CaptumExplainer("Saliency"))
-            )
+            ways["Saliency"] = np.abs(by_explainer(masked_of(gnn, net, done, row), drawn, CaptumExplainer("Saliency")))
         for way, weights in ways.items():
             signed = way in ("removal", "occlusion", "GNNExplainer")
             one, other = (ours, weights) if signed else (np.abs(ours), weights)

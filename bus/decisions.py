@@ -39,7 +39,7 @@ def decision_messages(
     rows = zip(
         d.events, d.score.tolist(), d.level.tolist(), d.action.tolist(), d.scores.tolist(), d.reasons, d.patterns,
         d.ring_ids or (None,) * len(d), ages, embeddings, d.accounts or nobody, d.degraded, codec.pack(d.events, d.features),
-        origins, decided_us, d.versions, d.links or (b"",) * len(d), strict=True,
+        origins, decided_us, d.versions, d.links or (b"",) * len(d), d.hoods or (b"",) * len(d), strict=True,
     )  # fmt: skip
     return [
         _encode(
@@ -57,7 +57,7 @@ def decision_messages(
                 patterns=patterns,
                 ring=ring,
                 ring_age_s=age,
-                embedding_age_s=embedding,
+                embedding_age_s=oldest,
                 accounts=accounts,
                 degraded=degraded,
                 versions=of_version[id(of)],
@@ -67,9 +67,10 @@ def decision_messages(
                 origin=origin,
                 decided_us=at,
                 links=links or msgspec.UNSET,
+                hood=hood or msgspec.UNSET,
             )
         )
-        for event, score, level, action, scores, reasons, patterns, ring, age, embedding, accounts, degraded, blob, origin, at, of, links in rows
+        for event, score, level, action, scores, reasons, patterns, ring, age, oldest, accounts, degraded, blob, origin, at, of, links, hood in rows
     ]
 
 
@@ -114,6 +115,7 @@ def _piece(messages: Sequence[DecisionMessage], codec: FeatureCodec, seq: NDArra
         accounts=[m.accounts for m in messages],
         embedding_age_s=[m.embedding_age_s for m in messages],
         links=[m.links or b"" for m in messages],
+        hoods=[m.hood or b"" for m in messages],
     )
 
 

@@ -63,6 +63,8 @@ class DecisionMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind
     links: bytes | msgspec.UnsetType = msgspec.UNSET
     """Links of the event's entities that its features were read from, packed (`features/seen.py`); not there for most events without
     an alert."""
+    hood: bytes | msgspec.UnsetType = msgspec.UNSET
+    """What the champion's graph network saw of the event, packed (`gnn/kept.py`); there as `links` are, where one was asked."""
     features: bytes
     """The feature vector, packed: a 16-bit mask of entity kinds, then float32, both little-endian (`features/codec.py`)."""
     origin: str

@@ -1,10 +1,10 @@
 """What can be thought away of an event: an entity it names with all that hangs on it, or a feature that is not as usual.
 
-Features of the entity's own block are then missing. Of the others those change that are counted over links, by this one link:
-a user's links and neighbours, and what the event sums over its entities. Where the entities' links were kept with the decision, another
-user can be thought away from one of them or from all: what is counted over their links changes. Without those links
-`user.top_share` and `user.young_neighbours` stay. What an entity is to others always stays: a session's device, a ring that other
-things hold together.
+Features of the entity's own block are then missing. Of the others those change that are counted over links, by this one link: a user's links and
+neighbours, and what the event sums over its entities. Where the entities' links were kept with the decision, another user can be thought away
+from one of them or from all: what is counted over their links changes. What a graph network saw of the event was kept, too: it is asked again
+without these links (`explain.network`). Without the kept links `user.top_share` and `user.young_neighbours` stay. What an entity is to others
+always stays: a session's device, a ring that other things hold together.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from explain.others import Others
+from features.columns import entity_key
 from features.schema import FeatureSchema
 from ledger.store import StoredAssessment
 from ringwatch.model import DAY_US, MICROSECONDS, Event, Kind, Strength
@@ -60,12 +61,17 @@ class AsUsual(msgspec.Struct, frozen=True, tag="feature"):
 Change = WithoutEntity | WithoutUser | AsUsual
 
 
+Gone = frozenset[tuple[str, int | None]]
+"""Links thought away: of the event's entity of a kind, to the entity with a key; None: to the event itself."""
+
+
 class Variant(msgspec.Struct, frozen=True):
-    """An event with its features, and the ring its user is in."""
+    """An event with its features, the ring its user is in, and the links that are not there."""
 
     event: Event
     features: NDArray[np.float32]
     ring: str | None
+    gone: Gone = frozenset()
 
 
 def applied(
@@ -94,7 +100,19 @@ def applied(
     if ring is not None and (named or apart) and not _shared(schema, features, entities):
         ring = None
         features[schema.ring_offset :] = np.nan
-    return Variant(msgspec.structs.replace(then.event, entities=entities), features, ring)
+    return Variant(msgspec.structs.replace(then.event, entities=entities), features, ring, _gone(then.event, changes))
+
+
+def _gone(event: Event, changes: Sequence[Change]) -> Gone:
+    """An entity is gone for all the others of the event, too; another user on the entities that it is thought away from."""
+    found: set[tuple[str, int | None]] = set()
+    for change in changes:
+        if isinstance(change, WithoutUser):
+            found |= {(kind, change.key) for kind in change.kinds}
+        elif isinstance(change, WithoutEntity):
+            key = entity_key(event.tenant, change.kind, change.entity)
+            found |= {(change.kind, None), *((kind, key) for kind in event.entities)}
+    return frozenset(found)
 
 
 def joins(kind: Kind) -> bool:

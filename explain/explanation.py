@@ -104,6 +104,9 @@ class Explanation(msgspec.Struct, frozen=True):
     """Whether they are of the event's type."""
     summary: tuple[str, ...]
     """Sentences for the file, each made of these numbers."""
+    network_counts: bool | None
+    """Whether the falls told here count what the model's graph network had said without the links; False where what it saw was not kept, and
+    it stays as it was; None where it had no part."""
 
 
 def explain(past: Past, then: StoredAssessment, peers: Peers, names_of: NamesOf = lambda sought: {}) -> Explanation:
@@ -123,7 +126,7 @@ def explain(past: Past, then: StoredAssessment, peers: Peers, names_of: NamesOf 
     summary = _summary(then, evidence, others or (), features, flip, usual, names)
     return Explanation(
         a.event_id, a.score, a.level, a.action, a.reasons, total, evidence, others, names, features, habits, flip, usual.peers,
-        usual.of_type, summary,
+        usual.of_type, summary, what_if.network_counts,
     )  # fmt: skip
 
 

@@ -15,6 +15,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from explain.changes import Gone
+from explain.network import AskedAgain
 from features.schema import FeatureSchema
 from ledger.store import StoredAssessment
 from ringwatch.errors import NotFound
@@ -81,6 +83,8 @@ class PastModels(ModelBook):
         degraded = then.assessment.degraded
         found: dict[str, Ready | None] = dict.fromkeys(MODELS)
         self._networks_said: dict[str, Answer] = {}
+        self._asked_again: AskedAgain | None = None
+        self._gone: Sequence[Gone] = ()
         for name, network in zip(MODELS, NETWORKS, strict=True):
             id_ = then.assessment.versions.scorers.get(name, NONE)
             if id_ == NONE or UNUSABLE_CODE[name] in degraded:
@@ -91,8 +95,27 @@ class PastModels(ModelBook):
             age_s = then.assessment.embedding_age_s
             why = next((w for w in (OFF, WARMING, FAILED) if f"{_PREFIX[name]}{w}" in degraded), OFF)
             self._networks_said[id_] = Answer(_one(said), _one(age_s if said is not None else None), why)
+            if name == LEARNED and said is not None and then.hood:
+                gnn = evaluator_of(id_, stale).model.network
+                self._asked_again = None if gnn is None else AskedAgain(gnn, then.hood)
         unusable = tuple(code for code in UNUSABLE_CODE.values() if code in degraded)
         self.active = Active(found[LEARNED], found[CHALLENGER], unusable)
+
+    @property
+    def network_counts(self) -> bool | None:
+        """Whether the champion's network is asked again without what is thought away; None where it had no part."""
+        champion = self.active.champion
+        if champion is None or np.isnan(self._networks_said[champion.id].prob[0]):
+            return None
+        return self._asked_again is not None
+
+    def saw(self, gone: Gone) -> Gone:
+        """Those of the links that the champion's network saw, and can be asked without."""
+        return frozenset() if self._asked_again is None else self._asked_again.saw(gone)
+
+    def think_away(self, gone: Sequence[Gone]) -> None:
+        """Of the events judged next, one entry each: what of `saw` the champion's network is asked without."""
+        self._gone = gone
 
     def judge(
         self, features: NDArray[np.float32], scores: NDArray[np.float64], silence_s: NDArray[np.float64],
@@ -103,7 +126,12 @@ class PastModels(ModelBook):
 
     def _hear(self, one: Ready, items: Sequence[Numbered] | None, n: int) -> Answer:
         said = self._networks_said[one.id]
-        return Answer(np.repeat(said.prob, n), np.repeat(said.age_s, n), said.why)
+        prob = np.repeat(said.prob, n)
+        champion = self.active.champion
+        if self._asked_again is not None and champion is not None and one.id == champion.id:
+            rows = [row for row, gone in enumerate(self._gone) if gone]
+            prob[rows] = self._asked_again.without([self._gone[row] for row in rows])
+        return Answer(prob, np.repeat(said.age_s, n), said.why)
 
 
 def _one(value: float | None) -> NDArray[np.float64]:
@@ -123,8 +151,8 @@ class Past:
         self._new_scorers, self._kept = new_scorers, threading.local()
         self._evaluators: dict[tuple[str, bool], Evaluator] = {}
 
-    def assessor(self, then: StoredAssessment) -> Assessor:
-        """Of one decision. Raises NotFound or Corrupt where a model that judged it is not there."""
+    def assessor(self, then: StoredAssessment) -> tuple[Assessor, PastModels]:
+        """Of one decision, and its models. Raises NotFound or Corrupt where a model that judged it is not there."""
         failed = {code.removeprefix("scorer:") for code in then.assessment.degraded if code.startswith("scorer:")}
         scorers = [
             Told(then, s.name) if isinstance(s, Learner | Listed) or s.name in failed
@@ -134,7 +162,7 @@ class Past:
         names = [s.name for s in scorers]
         policy = _policy_of(self.policy, then)
         models = PastModels(then, lambda id_, stale: self._evaluator(id_, names, stale=stale))
-        return Assessor(scorers, policy, self.schema, AlertLevels(policy), models)
+        return Assessor(scorers, policy, self.schema, AlertLevels(policy), models), models
 
     def _evaluator(self, id_: str, scorers: Sequence[str], *, stale: bool) -> Evaluator:
         """Models never change: the last ones are kept."""

@@ -43,7 +43,7 @@ def replay(past: Past, then: StoredAssessment) -> Replayed:
     """Make a decision anew and compare. Raises nothing for what is not there any more: that is said."""
     a = then.assessment
     try:
-        assessor = past.assessor(then)
+        assessor, _ = past.assessor(then)
         vector = past.vector(then)
     except RingwatchError as error:
         return Replayed(a.event_id, False, trouble=f"{error.message}: {error.hint}" if error.hint else error.message)

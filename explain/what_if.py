@@ -41,7 +41,8 @@ class WhatIf:
 
     def __init__(self, past: Past, then: StoredAssessment, usual: Usual) -> None:
         self._then, self._usual, self._schema = then, usual, past.schema
-        self._assessor, self._vector = past.assessor(then), past.vector(then)
+        self._assessor, self._models = past.assessor(then)
+        self._vector = past.vector(then)
         self.links = Others(past.schema, then)
         self._alone: tuple[list[Outcome], list[Outcome], list[Outcome]] | None = None
 
@@ -51,9 +52,11 @@ class WhatIf:
         if not sets:
             return []
         made = [applied(self._schema, self._then, self._vector, changes, self.links) for changes in sets]
+        made = [msgspec.structs.replace(v, gone=self._models.saw(v.gone)) for v in made]
         row_of: dict[tuple[object, ...], int] = {}
         rows = [row_of.setdefault(_content(v), len(row_of)) for v in made]
         once = [made[i] for i in np.unique(rows, return_index=True)[1].tolist()]
+        self._models.think_away([v.gone for v in once])
         decisions = Past.assess(
             self._assessor, [v.event for v in once], np.array([v.features for v in once]), [v.ring for v in once], explained=False
         )  # fmt: skip
@@ -64,6 +67,11 @@ class WhatIf:
             Outcome(tuple(changes), a.score, a.level, a.action, before - a.score)
             for changes, a in zip(sets, found, strict=True)
         ]
+
+    @property
+    def network_counts(self) -> bool | None:
+        """As `PastModels.network_counts`."""
+        return self._models.network_counts
 
     def entities(self) -> list[Outcome]:
         """Without each of the event's entities but its user, the strongest first."""
@@ -153,7 +161,7 @@ def _on(links: Mapping[str, object]) -> list[tuple[str, ...]]:
 
 def _content(v: Variant) -> tuple[object, ...]:
     """Equal for variants that are decided alike."""
-    return (*v.event.entities, v.ring, v.features.tobytes())
+    return (*v.event.entities, v.ring, v.gone, v.features.tobytes())
 
 
 def _apart(changes: Sequence[Change]) -> bool:

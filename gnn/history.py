@@ -127,9 +127,10 @@ class Numbering:
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[int, int], int] = {}
+        self._keys: list[int] = []
+        """Of each number the hash of its entity."""
         self._free: list[int] = []
         """Numbers that were given back; the last one goes next."""
-        self._next = 0
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -143,10 +144,15 @@ class Numbering:
                 if key:
                     number = known.get((k, key))
                     if number is None:
-                        number = known[k, key] = self._free.pop() if self._free else self._next
-                        self._next += number == self._next
+                        number = known[k, key] = self._free.pop() if self._free else len(self._keys)
+                        self._keys[number : number + 1] = (key,)
                     numbers[i, k] = number
         return numbers
+
+    def keys(self, numbers: NDArray[np.int32]) -> NDArray[np.uint64]:
+        """Hashes of entities, 0 for the number -1."""
+        known = self._keys
+        return np.array([0 if n < 0 else known[n] for n in numbers.ravel().tolist()], np.uint64).reshape(numbers.shape)
 
     def drop(self, numbers: NDArray[np.int64]) -> None:
         """Give them back: others may have them."""
@@ -168,7 +174,9 @@ class Numbering:
         pairs = zip(arrays["kind"].tolist(), arrays["key"].tolist(), strict=True)
         self._numbers = dict(zip(pairs, arrays["number"].tolist(), strict=True))
         self._free = arrays["free"].tolist()
-        self._next = max([*self._numbers.values(), *self._free], default=-1) + 1
+        self._keys = [0] * (max([*self._numbers.values(), *self._free], default=-1) + 1)
+        for (_, key), number in self._numbers.items():
+            self._keys[number] = key
 
 
 def tokens(n: int, start: int = 0) -> NDArray[np.uint64]:

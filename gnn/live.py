@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from gnn.book import Book
 from gnn.encode import second_layer
 from gnn.history import Batch, Labels
+from gnn.kept import Kept, hood_at
 from gnn.network import Gnn, Scored
 from gnn.records import Placed, Refresh, matching
+from gnn.removal import Hood
 
 
 class Live:
@@ -32,6 +34,8 @@ class Live:
         self._running: deque[tuple[int, Future[None]]] = deque()
         """What is being computed, the oldest first: the number of its last embedding, and who tells when it is done."""
         self._last_done = -1
+        self._kept = Kept(gnn.schema, gnn.shape.width)
+        self._scored: tuple[Batch, Placed, Scored] | None = None
 
     def close(self) -> None:
         self._thread.shutdown()
@@ -43,7 +47,8 @@ class Live:
     def dump(self) -> dict[str, NDArray[Any]]:
         """Books and embeddings, for `load`."""
         self.settle()
-        return {**self.book.dump(), "first": self._first, "embedded": self._embedded}
+        kept = {f"kept.{name}": a for name, a in self._kept.dump().items()}
+        return {**self.book.dump(), "first": self._first, "embedded": self._embedded, **kept}
 
     def load(self, arrays: dict[str, NDArray[Any]]) -> None:
         """What `dump` of a network of this schema and shape gave. Raises KeyError or ValueError for anything else."""
@@ -53,6 +58,17 @@ class Live:
         self._first = matching(arrays["first"], np.zeros((many, width), np.float32))
         self._embedded = matching(arrays["embedded"], np.zeros((2 * many, width), np.float32))
         self._last_done = self.book.versions - 1
+        self._kept.load({name.removeprefix("kept."): a for name, a in arrays.items() if name.startswith("kept.")})
+
+    def forget(self, entities: NDArray[np.int64]) -> None:
+        """Numbers that others may have from now on."""
+        self._kept.forget(entities)
+
+    def hood(self, row: int) -> tuple[Hood, NDArray[np.int32]]:
+        """What was seen of an event of the last batch, and the numbers of those its entities met, (kinds, neighbours), -1 for none."""
+        assert self._scored is not None
+        batch, placed, scored = self._scored
+        return hood_at(self._kept, int(batch.type[row]), batch.entity[row], placed, scored, row)
 
     def apply(self, batch: Batch, labels: Labels, features: NDArray[np.float32] | None = None) -> Scored:
         """Scores events by what was known before each, then remembers them; `labels` as in `Book.apply`."""
@@ -73,8 +89,11 @@ class Live:
                 up_to(placed)
             self._refresh(made)
 
-        up_to(self.book.apply(batch, labels, refresh))
-        return done[0] if len(done) == 1 else Scored(*(np.concatenate(parts) for parts in zip(*done, strict=True)))
+        placed = self.book.apply(batch, labels, refresh)
+        up_to(placed)
+        found = done[0] if len(done) == 1 else Scored(*(np.concatenate(parts) for parts in zip(*done, strict=True)))
+        self._scored = batch, placed, found
+        return found
 
     def _wait(self, version: int) -> None:
         """Until that embedding is there."""
@@ -91,10 +110,12 @@ class Live:
             self._embedded = np.concatenate([self._embedded, more, more])
         met_kind = np.where(made.met >= 0, self.book.entities.kind[made.met], -1).astype(np.int16)
         rows, first, embedded = self.book.rows, self._first, self._embedded
+        keep = self._kept.note(made, met_kind, self.book.versions)
 
         def compute() -> None:
             gnn, one = self.gnn, made.entity
-            first[one] = gnn.first(rows, made)
+            first[one] = mine = gnn.first(rows, made)
+            keep(mine)
             out = np.zeros((len(one), width), np.float32)
             second_layer(
                 gnn.weights, gnn.code, gnn.shape.heads, made.kind, first, one.astype(np.int64), made.met.astype(np.int64),

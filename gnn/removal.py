@@ -31,7 +31,6 @@ class Link(NamedTuple):
 class Hood(NamedTuple):
     """What the network sees of one event. Kinds are those of its schema; of one without an embedding there are zeros and -1."""
 
-    row: int
     x: NDArray[np.float32]
     type: int
     entity: NDArray[np.int32]
@@ -42,6 +41,8 @@ class Hood(NamedTuple):
     """(kinds, 1 + neighbours, width): first layer of the entity, then of those it met."""
     known: NDArray[np.bool_]
     """(kinds,): whether an embedding counts."""
+    embedded: NDArray[np.float32]
+    """(kinds, width): that embedding. One of an entity whose `met_kind` is all -1 may rest on links that are not told here."""
     met_kind: NDArray[np.int16]
     """(kinds, neighbours): -1 for none."""
     met_age_us: NDArray[np.int64]
@@ -61,10 +62,26 @@ def hood_of(gnn: Gnn, done: Replay, row: int, dense: NDArray[np.float32] | None 
         met_kind[k, there] = made.kind[1:]
         met_age_us[k] = done.made.met_age_us[version[k]]
     given = np.full(gnn.shape.dense, np.nan, np.float32) if dense is None else dense
-    return Hood(
-        row, done.placed.x[row], int(done.rows.type[row]), done.rows.entity[row], done.placed.age_us[row], given, first, version >= 0,
-        met_kind, met_age_us,
+    hood = Hood(
+        done.placed.x[row], int(done.rows.type[row]), done.rows.entity[row], done.placed.age_us[row], given, first, version >= 0,
+        np.zeros((kinds, width), np.float32), met_kind, met_age_us,
     )  # fmt: skip
+    of = np.flatnonzero(hood.known)
+    hood.embedded[of] = embedded_without(gnn, hood, of, np.zeros((len(of), near), np.bool_))
+    return hood
+
+
+def embedded_without(gnn: Gnn, hood: Hood, of: NDArray[np.int64], gone: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(m, width): embeddings of the entities of kinds `of` (m,) without some of their links, (m, neighbours)."""
+    near = hood.met_kind.shape[1]
+    places = of[:, None] * (1 + near) + np.arange(1, 1 + near)
+    met = np.where((hood.met_kind[of] >= 0) & ~gone, places, -1)
+    embedded = np.zeros((len(of), gnn.shape.width), np.float32)
+    second_layer(
+        gnn.weights, gnn.code, gnn.shape.heads, of.astype(np.int16), hood.first.reshape(-1, gnn.shape.width), of * (1 + near), met,
+        hood.met_kind[of], hood.met_age_us[of], embedded,
+    )  # fmt: skip
+    return embedded
 
 
 def links_of(hood: Hood) -> list[Link]:
@@ -81,17 +98,13 @@ def margins_without(gnn: Gnn, hood: Hood, removals: Sequence[Set[Link]], *, name
     for i, removed in enumerate(removals):
         for link in removed:
             gone[i, link.kind, 1 + link.met] = True
+    gone[:, :, 1:] &= hood.met_kind >= 0
     left = hood.known & ~gone[:, :, 0]
-    at, of = np.nonzero(left)
-    places = of[:, None] * (1 + near) + np.arange(1, 1 + near)
-    met = np.where((hood.met_kind[of] >= 0) & ~gone[at, of, 1:], places, -1)
-    embedded = np.zeros((len(of), gnn.shape.width), np.float32)
-    second_layer(
-        gnn.weights, gnn.code, gnn.shape.heads, of.astype(np.int16), hood.first.reshape(-1, gnn.shape.width), of * (1 + near), met,
-        hood.met_kind[of], hood.met_age_us[of], embedded,
-    )  # fmt: skip
-    where = np.full((n, kinds), -1, np.int64)
-    where[at, of] = np.arange(len(of))
+    at, of = np.nonzero(left & gone[:, :, 1:].any(axis=2))
+    anew, same = np.unique(np.column_stack([of, gone[at, of, 1:]]), axis=0, return_inverse=True)
+    embedded = np.concatenate([hood.embedded, embedded_without(gnn, hood, anew[:, 0], anew[:, 1:].astype(np.bool_))])
+    where = np.where(left, np.arange(kinds), -1)
+    where[at, of] = kinds + same.reshape(-1)
     without = gone[:, :, 0]
     x = np.repeat(hood.x[None], n, 0)
     if not named:

@@ -28,6 +28,7 @@ class _Context(msgspec.Struct, array_like=True):
     patterns: tuple[str, ...] = ()
     embedding_age_s: float | None = None
     links: bytes = b""
+    hood: bytes = b""
 
 
 _decode_context = msgspec.msgpack.Decoder(_Context).decode
@@ -67,8 +68,9 @@ def _context_of(d: Decisions, row: int) -> bytes | None:
     """Of a row, None where it has none."""
     ring, patterns = d.ring_id(row), d.patterns[row]
     age_s = d.embedding_age_s[row] if d.embedding_age_s else None
-    if d.links and d.links[row]:
-        return encode((ring, patterns, age_s, d.links[row]))
+    links, hood = (of[row] if of else b"" for of in (d.links, d.hoods))
+    if links or hood:
+        return encode((ring, patterns, age_s, links, hood) if hood else (ring, patterns, age_s, links))
     if age_s is not None:
         return encode((ring, patterns, age_s))
     return encode((ring, patterns)) if ring is not None or patterns else None
@@ -106,4 +108,4 @@ def stored_assessment(row: Any, event: Event, codec: FeatureCodec) -> StoredAsse
         ring_age_s=named.get("ring.age_s"),
         embedding_age_s=context.embedding_age_s,
     )
-    return StoredAssessment(assessment, event, row["body_hash"], named, context.links)
+    return StoredAssessment(assessment, event, row["body_hash"], named, context.links, context.hood)

@@ -94,6 +94,8 @@ class StoredAssessment:
     features: dict[str, float]
     links: bytes = b""
     """Links of the event's entities as the features were read from them (`features.seen.unpack`); empty where they were not kept."""
+    hood: bytes = b""
+    """What the champion's graph network saw (`gnn.kept.unpack`); empty where none was asked, or it was not kept."""
 
 
 class Peers(NamedTuple):

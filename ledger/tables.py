@@ -50,7 +50,7 @@ assessments = Table(
     Column("timing", Text),
     Column("context", LargeBinary),
 )
-"""`context`: msgpack of (ring, patterns, age of embeddings, links that were kept), where there is any."""
+"""`context`: msgpack of (ring, patterns, age of embeddings, links that were kept, what a network saw), where there is any."""
 
 
 def partitioned_assessments(*, by_month: bool) -> Table:

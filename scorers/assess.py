@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,7 +17,7 @@ from ringwatch.model import Action, Event, Level, Reason, Versions
 from scorers.alert_levels import OVER_BUDGET, AlertLevels
 from scorers.clues import PatternScorer
 from scorers.combine import combine, contributions
-from scorers.decision import Decisions
+from scorers.decision import Decisions, asked_about
 from scorers.detectors.listed import Listed
 from scorers.detectors.rules import Rules
 from scorers.learned.book import Judged, ModelBook
@@ -29,6 +29,7 @@ from scorers.learned.silence import Silences
 from scorers.lists import VERDICTS
 from scorers.policy import Policy
 from scorers.scorer import Batch, Learner, Scorer
+from scorers.terms import Terms, decide, weights_of
 
 OTHERS = "others"
 """Code of the reason that stands for the weaker ones; its text names their codes."""
@@ -55,7 +56,7 @@ class Assessor:
         self._by_name = {s.name: s for s in scorers}
         self._silences = Silences(schema)
         self._learners = {s.name: s for s in scorers if isinstance(s, Learner)}
-        self._terms_of: dict[str, _Terms] = {}
+        self._terms_of: dict[str, Terms] = {}
         self._listed = self.names.index(_LISTED) if _LISTED in self.names else -1
         alert_at = [s.alert_at if isinstance(s, PatternScorer) else np.inf for s in scorers]
         self._alert_at = np.array([*alert_at, *(np.inf for _ in OF_MODELS)])
@@ -99,7 +100,7 @@ class Assessor:
         timing[LEARNED] = perf_counter() - started
         started = perf_counter()
         terms = [self._terms(e.tenant) for e in events]
-        weights = _weights(terms)
+        weights = weights_of(terms)
         counted = weights if judged.champion is None else self._counted(scores, weights, judged)
         score = combine(scores, counted)
         least: NDArray[np.uint8] | None = None
@@ -108,7 +109,7 @@ class Assessor:
             score, least = rules.bound(batch, score, scores, counted, self.levels, column)
         listed = self._lists(score, scores, terms)
         patterns = self._fired(scores, weights, listed)
-        level, action = _decide(score, patterns, terms)
+        level, action = decide(score, patterns, terms)
         if least is not None:
             action = np.maximum(action, np.where(listed == _ALLOW, np.uint8(0), least))
         action[listed == _BLOCK] = Action.BLOCK
@@ -136,10 +137,10 @@ class Assessor:
         return Decisions(
             events, seq, features, self.schema, self.names, scores, score, level, action, reasons, versions,
             per_event, degraded, patterns, ring_ids,
-            embedding_age_s=_ages(judged.age_s),
+            embedding_age_s=_ages(judged.age_s), hoods=_hoods(judged, events, level, action),
         )  # fmt: skip
 
-    def _terms(self, tenant: str) -> _Terms:
+    def _terms(self, tenant: str) -> Terms:
         found = self._terms_of.get(tenant)
         if found is None:
             policy, version = self.levels.in_force(tenant)
@@ -148,7 +149,7 @@ class Assessor:
             same = next((t.versions for t in self._terms_of.values() if t.versions.policy == version), None)
             versions = same or Versions(self.schema.hash, self._versions(), version)
             calm = 0.99 * policy.levels["MEDIUM"]
-            found = self._terms_of[tenant] = _Terms(weights, thresholds, actions, calm, versions)
+            found = self._terms_of[tenant] = Terms(weights, thresholds, actions, calm, versions)
         return found
 
     def _versions(self) -> dict[str, str]:
@@ -207,7 +208,7 @@ class Assessor:
         return [row for row in rows if self.levels.held_back(events[row].tenant, float(score[row]), int(level[row]))]
 
     def _lists(
-        self, score: NDArray[np.float64], scores: NDArray[np.float64], terms: Sequence[_Terms]
+        self, score: NDArray[np.float64], scores: NDArray[np.float64], terms: Sequence[Terms]
     ) -> NDArray[np.float64]:
         """A block makes the score 1, a watch lifts it to the first alert level, an allow keeps it under that. What the lists say of each event."""
         if self._listed < 0:
@@ -324,6 +325,19 @@ def _ages(age_s: NDArray[np.float64]) -> Sequence[float | None]:
     return [None if age != age else age for age in age_s.tolist()]
 
 
+def _hoods(
+    judged: Judged, events: Sequence[Event], level: NDArray[np.uint8], action: NDArray[np.uint8]
+) -> Sequence[bytes]:
+    """What the network saw, of decisions that somebody may ask about; empty where it was asked about none."""
+    asked = ~np.isnan(judged.network)
+    if not asked.any():
+        return ()
+    found = [b""] * len(events)
+    for row in np.flatnonzero(asked & asked_about(events, level, action)).tolist():
+        found[row] = judged.hood(row)
+    return found
+
+
 def _of(name: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {key.removeprefix(f"{name}/"): a for key, a in arrays.items() if key.startswith(f"{name}/")}
 
@@ -332,46 +346,6 @@ _LEVELS, _SILENCE, _NETWORKS = "alert_levels", "silence", "networks"
 """Among the names of learners."""
 _NEVER_ADVANCED = -(2**62)
 _ALLOW, _BLOCK = VERDICTS["allow"], VERDICTS["block"]
-
-
-class _Terms(NamedTuple):
-    """A tenant's policy, for arrays."""
-
-    weights: NDArray[np.float64]
-    """Of each scorer."""
-    thresholds: NDArray[np.float64]
-    actions: NDArray[np.uint8]
-    """Of each level."""
-    calm: float
-    """The most that an event on the allow list scores."""
-    versions: Versions
-
-
-def _weights(terms: Sequence[_Terms]) -> NDArray[np.float64]:
-    """(n, scorers), or (1, scorers) where all are of one tenant."""
-    if not terms:
-        return np.zeros((1, 1))
-    first = terms[0]
-    alone = all(t is first for t in terms)
-    return first.weights[None, :] if alone else np.array([t.weights for t in terms])
-
-
-def _decide(
-    score: NDArray[np.float64], patterns: Sequence[tuple[str, ...]], terms: Sequence[_Terms]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Levels by the policy's thresholds, a named pattern at least HIGH; actions by level."""
-    level = np.zeros(len(score), np.uint8)
-    action = np.zeros(len(score), np.uint8)
-    for mine in dict.fromkeys(map(id, terms)):
-        rows = [i for i, t in enumerate(terms) if id(t) == mine]
-        first = terms[rows[0]]
-        at = slice(None) if len(rows) == len(terms) else np.array(rows)
-        level[at] = np.searchsorted(first.thresholds, score[at], side="right")
-        for i in rows:
-            if patterns[i]:
-                level[i] = max(level[i], int(Level.HIGH))
-        action[at] = first.actions[level[at]]
-    return level, action
 
 
 def _once(reasons: Sequence[Reason]) -> list[Reason]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,17 @@ from numpy.typing import NDArray
 
 from features.schema import FeatureSchema
 from ringwatch.model import Action, Assessment, Event, Level, Reason, Versions
+
+_ONE_IN = 100
+
+
+def asked_about(events: Sequence[Event], level: NDArray[np.uint8], action: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """(n,): of which decisions what they were made from is kept: of alerts, of whatever is not simply allowed, and of one event in a
+    hundred (by its id, the same wherever it is decided)."""
+    found: NDArray[np.bool_] = (level >= int(Level.MEDIUM)) | (action != int(Action.ALLOW))
+    for row, event in enumerate(events):
+        found[row] |= zlib.crc32(event.event_id.encode("utf-8", "surrogatepass")) % _ONE_IN == 0
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,8 @@ class Decisions:
     links: Sequence[bytes] = ()
     """Links that the features were read from (`features.seen.pack`), one entry an event, b"" where they are not kept; empty where
     none are."""
+    hoods: Sequence[bytes] = ()
+    """What the champion's graph network saw (`gnn.kept.pack`); as `links`."""
 
     def ring_id(self, row: int) -> str | None:
         return self.ring_ids[row] if self.ring_ids else None
@@ -76,6 +90,7 @@ class Decisions:
             accounts=self.accounts[cut],
             embedding_age_s=self.embedding_age_s[cut],
             links=self.links[cut],
+            hoods=self.hoods[cut],
         )
 
     @classmethod
@@ -107,6 +122,7 @@ class Decisions:
             accounts=[a for p in pieces for a in p.accounts],
             embedding_age_s=[age_s for p in pieces for age_s in p.embedding_age_s or (None,) * len(p)],
             links=[kept for p in pieces for kept in p.links or (b"",) * len(p)],
+            hoods=[kept for p in pieces for kept in p.hoods or (b"",) * len(p)],
             timing_us=timing_us,
         )
 

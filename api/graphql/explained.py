@@ -159,6 +159,10 @@ class Explanation:
     peers: int = strawberry.field(description="Earlier events without an alert that the usual is taken from")
     of_type: bool = strawberry.field(description="Whether these are of the event's type")
     summary: list[str] = strawberry.field(description="Sentences for the file, made of these numbers")
+    network_counts: bool | None = strawberry.field(
+        description="Whether the changes count what the model's graph network had said without what is thought away; false where what it saw was "
+        "not kept, so that its answer stays as it was; null where it had no part in the score"
+    )
 
     @described("Alerts like it that had ended before, the most alike first, of the latest 500; at most 20")
     def similar(self, info: Info[Any, Any], first: First = 5) -> list[SimilarAlert]:
@@ -239,7 +243,7 @@ def explanation_of(found: e.Explanation, then: StoredAssessment) -> Explanation:
         habits=[
             Habit(kind=x.kind, entity=x.entity, what=x.what, value=x.value, usual=x.usual, text=x.text) for x in found.habits
         ],
-        flip=None if found.flip is None else what_if(found.flip), peers=found.peers, of_type=found.of_type,
+        flip=None if found.flip is None else what_if(found.flip), peers=found.peers, of_type=found.of_type, network_counts=found.network_counts,
         summary=list(found.summary),
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ from scorers.file_stamp import Stamp, stamp_of
 from scorers.learned.inputs import MODELS, NETWORKS
 from scorers.learned.model import Evaluator, margin_of, probability
 from scorers.learned.model_file import load
-from scorers.learned.served_network import OFF, Answer, Numbered, Past, ServedNetwork, not_asked, try_out
+from scorers.learned.served_network import OFF, Answer, Numbered, Past, ServedNetwork, no_hood, not_asked, try_out
 from scorers.learned.shelf import Placed, Serving, Shelf
 
 log = logging.getLogger("ringwatch.models")
@@ -73,6 +73,8 @@ class Judged:
     """(n,): of the oldest embedding that either network was asked with; NaN where none was."""
     degraded: tuple[tuple[str, ...], ...]
     """One entry an event."""
+    hood: Callable[[int], bytes] = no_hood
+    """What the champion's network saw of an event, until the next batch is judged; empty where it was not asked."""
 
 
 class ModelBook:
@@ -159,6 +161,7 @@ class ModelBook:
         age_s, of_champion, stale = np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, np.bool_)
         said: list[tuple[NDArray[np.bool_], str]] = []
         heard: dict[str, Answer] = {}
+        hood: Callable[[int], bytes] = no_hood
         for column, (one, prefix, unusable) in enumerate(
             ((active.champion, "", UNUSABLE), (active.challenger, "challenger:", CHALLENGER_UNUSABLE))
         ):
@@ -171,7 +174,7 @@ class ModelBook:
                 found[:, len(MODELS) + column] = answer.prob
                 age_s = np.fmax(age_s, answer.age_s)
                 said.append((one.evaluator.looks_at_network(silence_s) & np.isnan(margin), f"{prefix}{answer.why}"))
-                of_champion = margin if column == 0 else of_champion
+                of_champion, hood = (margin, answer.hood) if column == 0 else (of_champion, hood)
             found[:, column] = self._ask(one, features, scores, silence_s, margin)
             failed = np.isnan(found[:, column])
             silent = one.evaluator.stale(silence_s) & ~failed
@@ -182,7 +185,7 @@ class ModelBook:
         for rows, code in said:
             for row in np.flatnonzero(rows).tolist():
                 degraded[row] = (*degraded[row], code)
-        return Judged(active.champion, found, stale, of_champion, age_s, tuple(degraded))
+        return Judged(active.champion, found, stale, of_champion, age_s, tuple(degraded), hood)
 
     def _hear(self, one: Ready, items: Sequence[Numbered] | None, n: int) -> Answer:
         if items is None or one.network is None:

@@ -6,7 +6,7 @@ the margins are those that training computed of the same stream. A label counts 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from features.columns import Applied, ResolvedLabel
 from features.schema import FeatureSchema
 from gnn.history import FRAUD, GOOD, Labels
 from gnn.intake import Intake, event_token
+from gnn.kept import pack
 from gnn.live import Live
 from gnn.network import Gnn
 from ringwatch.errors import BadInput, Corrupt
@@ -31,6 +32,8 @@ class Said(NamedTuple):
     """(n,): log-odds of fraud to add to those of the trees."""
     age_s: NDArray[np.float64]
     """(n,): of the oldest embedding that was asked, from its mark to the event; NaN where none was."""
+    hood: Callable[[int], bytes]
+    """What it saw of one of the events (`gnn.kept.pack`), until the next batch."""
 
 
 class LiveNetwork:
@@ -81,7 +84,11 @@ class LiveNetwork:
         if self._live.book.used - self._tidied > self._memory // 4:
             self._tidy()
         age_us = said.age_us.max(axis=1, initial=-1)
-        return Said(said.margin, np.where(age_us < 0, np.nan, age_us / MICROSECONDS))
+        return Said(said.margin, np.where(age_us < 0, np.nan, age_us / MICROSECONDS), self._hood)
+
+    def _hood(self, row: int) -> bytes:
+        hood, met = self._live.hood(row)
+        return pack(hood, self._intake.numbers.keys(met))
 
     def _tidy(self) -> None:
         """Let go of what is forgotten, so that this does not grow with the stream."""
@@ -89,7 +96,9 @@ class LiveNetwork:
         oldest = self._tidied - self._memory
         self._row = {token: row for token, row in self._row.items() if row >= oldest}
         self._waiting = [(known_us, row, label) for known_us, row, label in self._waiting if row >= oldest]
-        self._intake.numbers.drop(self._live.book.forgotten())
+        forgotten = self._live.book.forgotten()
+        self._live.forget(forgotten)
+        self._intake.numbers.drop(forgotten)
 
     def dump(self) -> Arrays:
         """All it keeps, for `load`."""

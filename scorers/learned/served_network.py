@@ -51,6 +51,10 @@ class Past(Protocol):
         ...
 
 
+def no_hood(row: int) -> bytes:
+    return b""
+
+
 class Answer(NamedTuple):
     """Of the events of a batch, (n,)."""
 
@@ -60,6 +64,8 @@ class Answer(NamedTuple):
     """Of the oldest embedding asked; NaN where none was."""
     why: str
     """It was not asked: `OFF`, `WARMING` or `FAILED`."""
+    hood: Callable[[int], bytes] = no_hood
+    """What it saw of an event that it was asked about, until the next batch (`gnn.kept.unpack`)."""
 
 
 def _events(items: Sequence[Numbered]) -> int:
@@ -121,11 +127,11 @@ class ServedNetwork:
             log.error("a graph network failed and was left out: %s", error)
             return not_asked(_events(items), FAILED)
         if self._warm_from_us == _ALWAYS_US:
-            return Answer(probability(said.margin), said.age_s, FAILED)
+            return Answer(probability(said.margin), said.age_s, FAILED, said.hood)
         at_us = np.array([item.at_us for _, item in items if not isinstance(item, ResolvedLabel)], np.int64)
         warm = (at_us >= self._warm_from_us) | (np.arange(seen, seen + len(at_us)) >= self._gnn.schema.memory)
         prob, age_s = (np.where(warm, a, np.nan) for a in (probability(said.margin), said.age_s))
-        return Answer(prob, age_s, FAILED if warm.all() else WARMING)
+        return Answer(prob, age_s, FAILED if warm.all() else WARMING, lambda row: said.hood(row) if warm[row] else b"")
 
     def _begin(self, items: Sequence[Numbered], past: Past | None, first: bool) -> None:
         seq, event = next((seq, item) for seq, item in items if not isinstance(item, ResolvedLabel))

@@ -58,7 +58,8 @@ def test_an_empty_ledger_knows_nothing(ledger: SqlLedger) -> None:
 
 
 def test_what_is_written_comes_back_exactly(ledger: SqlLedger, decisions: Decisions) -> None:
-    ledger.write(LedgerWrite(decisions, watermark_us=5))
+    hoods = [b"" if row % 3 else b"hood %d" % row for row in range(len(decisions))]
+    ledger.write(LedgerWrite(replace(decisions, hoods=hoods), watermark_us=5))
     ids = [e.event_id for e in decisions.events[:700]]
     stored = ledger.assessments("default", ids)
     assert set(stored) == set(ids)
@@ -72,6 +73,7 @@ def test_what_is_written_comes_back_exactly(ledger: SqlLedger, decisions: Decisi
         known = {n: float(v) for n, v in zip(SCHEMA.names, decisions.features[row], strict=True) if v == v}
         assert found.features == known
     assert [stored[id_].links for id_ in ids] == list(decisions.links[:700])
+    assert [stored[id_].hood for id_ in ids] == hoods[:700]
     assert 10 < sum(map(bool, decisions.links[:700])) < 700
     assert ledger.events_entities("default", ids[:3])[ids[0]] == decisions.events[0].entities
     assert ledger.events_entities("other", ids[:3]) == {}

@@ -69,6 +69,7 @@ def made(seed: int, n: int, versions: Versions | None = None) -> Decisions:
         accounts=[("u1", "u2") if x else () for x in rng.integers(0, 2, n)],
         embedding_age_s=[None if x else 0.25 for x in rng.integers(0, 2, n)],
         links=[rng.bytes(x) for x in rng.integers(0, 3, n)],
+        hoods=[rng.bytes(x) for x in rng.integers(0, 3, n)],
     )
 
 
@@ -190,9 +191,9 @@ def test_decisions_of_before_graph_networks_are_read() -> None:
     assert found.embedding_age_s is None
 
 
-def test_links_that_are_not_kept_take_no_room() -> None:
-    (raw,) = decision_messages(replace(made(1, 1), links=()), ["o"], [1], CODEC)
-    assert "links" not in msgspec.json.decode(raw)
+def test_what_is_not_kept_takes_no_room() -> None:
+    (raw,) = decision_messages(replace(made(1, 1), links=(), hoods=()), ["o"], [1], CODEC)
+    assert not {"links", "hood"} & msgspec.json.decode(raw).keys()
     found = decode(raw)
     assert isinstance(found, DecisionMessage)
     assert to_decisions([found], CODEC, np.zeros(1, np.int64))[0].links == [b""]

@@ -31,6 +31,7 @@ def as_stored(made: Decisions) -> list[StoredAssessment]:
         StoredAssessment(
             made.assessment(row), event, b"",
             {n: float(v) for n, v in zip(names, made.features[row], strict=True) if v == v}, made.links[row],
+            made.hoods[row] if made.hoods else b"",
         )
         for row, event in enumerate(made.events)
     ]  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 
 from gnn.network import Gnn
 from gnn.options import Options
-from gnn.removal import Hood, Link, hood_of, links_of, margins_without
+from gnn.removal import Hood, Link, embedded_without, hood_of, links_of, margins_without
 from gnn.replay import replay
 from gnn.schema import AGGREGATIONS, COMMON, SLOT
 from tests.support.gnn import history, network
@@ -65,6 +65,8 @@ def test_without_all_it_met_an_entity_is_as_one_that_met_nobody() -> None:
     for hood in hoods(gnn)[:10]:
         met = {link for link in links_of(hood) if link.met >= 0}
         alone = hood._replace(met_kind=np.full_like(hood.met_kind, -1))
+        of = np.flatnonzero(hood.known)
+        alone.embedded[of] = embedded_without(gnn, alone, of, np.zeros((len(of), hood.met_kind.shape[1]), np.bool_))
         assert margins_without(gnn, hood, [met]) == margins_without(gnn, alone, [set()])
 
 
