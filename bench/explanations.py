@@ -1,6 +1,6 @@
 """Explanations of every alert of simulated markets: time, sums, and whether the evidence is what was planted.
 
-python bench/explanations.py [--seeds 521 523] [--events 60000] [--days 30] [--json PATH]
+python bench/explanations.py [--seeds 521 523] [--events 60000] [--days 30] [--trained-on SEED] [--json PATH]
 
 Each market goes through `ringwatch ingest` into a folder of its own; then every alert's highest scored event is explained from the
 ledger, counterfactuals and reading included, and made anew. Told of all alerts: time, largest difference between the score and the
@@ -41,10 +41,12 @@ from ledger.queries import AlertFilter, LedgerQueries
 from ringwatch.model import BUILTIN_KINDS, Alert, Assessment
 from ringwatch.settings import Settings
 from ringwatch.wiring import open_past, open_queries
+from scorers.learned.model import NETWORK
 from scorers.policy import load_policy
 
 TENANT = "default"
-_OF_LINKS = ("neighbourhood", "coordinated_accounts", "network")
+_OF_LINKS = ("neighbourhood", "coordinated_accounts")
+_OF_MODEL = ("learned.ring", f"learned.{NETWORK}")
 _FIRST = 3
 
 
@@ -61,6 +63,9 @@ class Found:
     of_rings: int = 0
     any_in_first: int = 0
     all_in_first: int = 0
+    asked_again: int = 0
+    of_network: list[float] = field(default_factory=list)
+    """Shares of the score that the network carries, of alerts that it has part in."""
     flips: int = 0
     flips_of_others: int = 0
     link_bytes: list[int] = field(default_factory=list)
@@ -96,13 +101,23 @@ class Truth:
         return self._shared.get(self.campaign_of.get(event_id, ""), set())
 
 
-def measure(seed: int, events: int, days: int, folder: Path) -> Found:
+def train(seed: int, events: int, days: int, folder: Path) -> Path:
+    """The folder of models, with one that was trained on another market."""
+    market, models = folder / "trained-on", folder / "models"
+    write_simulation(SimulationConfig(events=events, seed=seed, days=days), market)
+    env = {**os.environ, "RINGWATCH_DATA_DIR": str(folder / "training"), "RINGWATCH_MODELS_DIR": str(models)}
+    for words in (["train", str(market / "events.jsonl"), "--json"], ["models", "promote", "1"]):
+        subprocess.run([sys.executable, "-m", "ringwatch.cli", *words], check=True, env=env, stdout=subprocess.DEVNULL)
+    return models
+
+
+def measure(seed: int, events: int, days: int, folder: Path, models: Path | None) -> Found:
     market, data = folder / f"market-{seed}", folder / f"data-{seed}"
     write_simulation(SimulationConfig(events=events, seed=seed, days=days), market)
-    env = {**os.environ, "RINGWATCH_DATA_DIR": str(data)}
+    env = {**os.environ, "RINGWATCH_DATA_DIR": str(data), **({"RINGWATCH_MODELS_DIR": str(models)} if models else {})}
     command = [sys.executable, "-m", "ringwatch.cli", "ingest", str(market / "events.jsonl"), "--json"]
     subprocess.run(command, check=True, env=env, stdout=subprocess.DEVNULL)
-    settings = Settings(data_dir=data)
+    settings = Settings(data_dir=data, **({"models_dir": models} if models else {}))
     schema = FeatureSchema(BUILTIN_KINDS)
     ledger, past, truth, found = open_queries(settings, schema), open_past(settings, schema), Truth(market), Found()
     least = min(load_policy(settings.policy).of(TENANT).levels.values())
@@ -115,6 +130,8 @@ def measure(seed: int, events: int, days: int, folder: Path) -> Found:
         )
         found.took_ms.append((perf_counter() - began) * 1e3)
         found.alerts += 1
+        found.asked_again += bool(told.network_counts)
+        found.of_network += [r.contribution / told.score for r in told.reasons if r.code == _OF_MODEL[1]]
         found.flips += told.flip is not None
         found.flips_of_others += told.flip is not None and any(isinstance(c, WithoutUser) for c in told.flip.changes)
         found.link_bytes.append(len(then.links))
@@ -150,7 +167,7 @@ def of_links(a: Assessment) -> float:
     """What neighbourhood, ring and network carry of the score."""
     return sum(
         r.contribution for r in a.reasons
-        if r.kind == "ring" or r.code.partition(".")[0] in _OF_LINKS or r.code in ("learned.ring", "learned.network")
+        if r.kind == "ring" or r.code.partition(".")[0] in _OF_LINKS or r.code in _OF_MODEL
     )  # fmt: skip
 
 
@@ -180,6 +197,11 @@ def show(console: Console, seed: str, f: Found) -> None:
         f"{share(f.with_others, f.alerts)}; not named {share(f.unnamed, f.others)}; one is in the flip of {share(f.flips_of_others, f.flips)}; "
         f"about planted rings the first is of the campaign in {share(f.first_of_campaign, f.others_of_rings)}"
     )
+    if f.asked_again:
+        console.print(
+            f"  graph network: asked again in {share(f.asked_again, f.alerts)}; it speaks for fraud in {share(len(f.of_network), f.alerts)}, and "
+            f"carries {np.median(f.of_network or [0.0]):.0%} of the score there (median)"
+        )
 
 
 def main() -> None:
@@ -187,13 +209,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[521, 523])
     parser.add_argument("--events", type=int, default=60_000)
     parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--trained-on", type=int, metavar="SEED", help="of a market that a model is trained on")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--wrong", action="store_true", help="list alerts whose evidence misses something")
     given = parser.parse_args()
     console, runs, about = Console(highlight=False, soft_wrap=True), {}, machine()
     with tempfile.TemporaryDirectory() as scratch:
+        models = None
+        if given.trained_on is not None:
+            models = train(given.trained_on, given.events, given.days, Path(scratch))
         for seed in given.seeds:
-            runs[seed] = measure(seed, given.events, given.days, Path(scratch))
+            runs[seed] = measure(seed, given.events, given.days, Path(scratch), models)
             show(console, str(seed), runs[seed])
             for line in runs[seed].wrong if given.wrong else ():
                 console.print(f"    {line}", markup=False)
@@ -203,10 +229,16 @@ def main() -> None:
                 **asdict(f),
                 "took_ms": np.percentile(f.took_ms, [50, 90, 99, 100]).tolist(),
                 "link_bytes": np.percentile(f.link_bytes, [50, 90, 99, 100]).tolist(),
+                "of_network": np.percentile(f.of_network or [0.0], [10, 50, 90]).tolist(),
             }
             for s, f in runs.items()
         }
-        given.json.write_text(json.dumps({"machine": about, "events": given.events, "seeds": kept}, indent=1) + "\n")
+        given.json.write_text(
+            json.dumps(
+                {"machine": about, "events": given.events, "trained_on": given.trained_on, "seeds": kept}, indent=1
+            )
+            + "\n"
+        )
 
 
 if __name__ == "__main__":
