@@ -16,6 +16,7 @@ from explain.what_if import Outcome, WhatIf
 from features.record import LINK_FRAUD, LINK_GOOD
 from features.schema import FeatureSchema
 from ledger.store import Peers, StoredAssessment
+from ringwatch.errors import Corrupt, NotFound
 from ringwatch.model import MICROSECONDS, Reason
 
 _FEATURES, _OTHERS = 12, 8
@@ -73,9 +74,11 @@ class OddFeature(msgspec.Struct, frozen=True):
     unit: str
     value: float
     usual: float | None
-    """Median of the peers; None where most of them do not have it."""
+    """Median of the peers that have it; None where most of them do not."""
     high: float | None
-    """95 % of the peers lie at or below."""
+    """95 % of the peers that have it lie at or below."""
+    known: int
+    """Peers that have it."""
     as_usual: Outcome
 
 
@@ -107,27 +110,52 @@ class Explanation(msgspec.Struct, frozen=True):
     network_counts: bool | None
     """Whether the falls told here count what the model's graph network had said without the links; False where what it saw was not kept, and
     it stays as it was; None where it had no part."""
+    trouble: str
+    """Why nothing is told of changes: what made the decision is not there any more; empty where it is told."""
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What the decision had been with something changed; nothing where that cannot be told."""
+
+    evidence: tuple[Evidence, ...] = ()
+    others: tuple[OtherUser, ...] | None = None
+    names: dict[int, str] = {}
+    features: tuple[OddFeature, ...] = ()
+    flip: Outcome | None = None
+    network_counts: bool | None = None
+    trouble: str = ""
 
 
 def explain(past: Past, then: StoredAssessment, peers: Peers, names_of: NamesOf = lambda sought: {}) -> Explanation:
-    """`peers`: events of the tenant before this one that nobody found remarkable. Raises NotFound or Corrupt where what made the
-    decision is not there any more."""
+    """`peers`: events of the tenant before this one that nobody found remarkable."""
     usual = usual_of(past.schema, then, peers)
-    what_if = WhatIf(past, then, usual)
+    try:
+        changes = _changes(WhatIf(past, then, usual), then, usual, names_of)
+    except (NotFound, Corrupt) as error:
+        changes = Changes(trouble=f"{error.message}: {error.hint}" if error.hint else error.message)
     a = then.assessment
-    evidence = tuple(_evidence(then, o) for o in what_if.entities())
-    features = tuple(_odd(past.schema, then, usual, o) for o in what_if.features()[:_FEATURES] if o.less > 0.0)
+    total = float(np.sum([r.contribution for r in a.reasons]))
+    return Explanation(
+        a.event_id, a.score, a.level, a.action, a.reasons, total, changes.evidence, changes.others, changes.names, changes.features,
+        habits_of(then.event, then.features), changes.flip, usual.peers, usual.of_type, _summary(then, changes, usual),
+        changes.network_counts, changes.trouble,
+    )  # fmt: skip
+
+
+def _changes(what_if: WhatIf, then: StoredAssessment, usual: Usual, names_of: NamesOf) -> Changes:
+    if trouble := what_if.trouble():
+        return Changes(trouble=trouble)
     flip = what_if.flip()
     strongest = what_if.others()[:_OTHERS]
     names = _names(what_if.links, [*strongest, *([flip] if flip else [])], names_of)
-    others = tuple(_other(then, what_if.links, o, names) for o in strongest) if what_if.links.known else None
-    habits = habits_of(then.event, then.features)
-    total = float(np.sum([r.contribution for r in a.reasons]))
-    summary = _summary(then, evidence, others or (), features, flip, usual, names)
-    return Explanation(
-        a.event_id, a.score, a.level, a.action, a.reasons, total, evidence, others, names, features, habits, flip, usual.peers,
-        usual.of_type, summary, what_if.network_counts,
-    )  # fmt: skip
+    return Changes(
+        tuple(_evidence(then, o) for o in what_if.entities()),
+        tuple(_other(then, what_if.links, o, names) for o in strongest) if what_if.links.known else None,
+        names,
+        tuple(_odd(what_if.schema, then, usual, o) for o in what_if.features()[:_FEATURES] if o.less > 0.0),
+        flip,
+        what_if.network_counts,
+    )
 
 
 def _names(links: Others, outcomes: Sequence[Outcome], names_of: NamesOf) -> dict[int, str]:
@@ -187,50 +215,52 @@ def _odd(schema: FeatureSchema, then: StoredAssessment, usual: Usual, outcome: O
     at = schema.column(change.feature)
     about, high = schema.features[at], float(usual.high[at])
     return OddFeature(
-        change.feature, about.definition, about.unit, then.features[change.feature], change.usual, None if high != high else high, outcome
+        change.feature, about.definition, about.unit, then.features[change.feature], change.usual, None if high != high else high,
+        int(usual.known[at]), outcome,
     )  # fmt: skip
 
 
-def _summary(
-    then: StoredAssessment,
-    evidence: Sequence[Evidence],
-    others: Sequence[OtherUser],
-    features: Sequence[OddFeature],
-    flip: Outcome | None,
-    usual: Usual,
-    names: Mapping[int, str],
-) -> tuple[str, ...]:
+def _summary(then: StoredAssessment, changes: Changes, usual: Usual) -> tuple[str, ...]:
     a, event = then.assessment, then.event
     user = f" of user {event.user}" if event.user else ""
     found = [f"The {event.type.replace('_', ' ')}{user} has score {a.score:.2f}, level {a.level}; advised: {a.action}."]
     if a.reasons:
         told = "; ".join(f"{r.text} ({r.contribution:.2f})" for r in a.reasons[:3] if r.contribution > 0.0)
         found += [f"Reasons, with their part of the score: {told}."] if told else []
-    if evidence and evidence[0].less > 0.0:
-        e = evidence[0]
+    if changes.trouble:
+        return (*found, f"What had changed the advice cannot be told: {changes.trouble}.")
+    if changes.evidence and changes.evidence[0].less > 0.0:
+        e = changes.evidence[0]
         found.append(
             f"It rests on {e.kind} {e.entity} ({e.text}): without it the score is {e.without.score:.2f}, advised: {e.without.action}."
         )
-    if others and others[0].less > 0.0:
-        o = others[0]
+    if changes.others and changes.others[0].less > 0.0:
+        o = changes.others[0]
         things = " and ".join(f"{kind} {id_}" for kind, id_ in o.on)
         found.append(
             f"Without user {o.user} on {things} ({o.text}) the score is {o.without.score:.2f}, advised: {o.without.action}."
         )
-    if features:
-        f = features[0]
-        normal = "missing" if f.usual is None else f"{f.usual:,.4g}"
-        of_type = f" of type {event.type}" if usual.of_type else ""
+    if changes.features:
+        f = changes.features[0]
         found.append(
-            f"{f.name} is {f.value:,.4g}; for half of {usual.peers} earlier events{of_type} without an alert it is {normal} or less: as "
-            f"usual, the score is {f.as_usual.score:.2f}."
+            f"{f.name} is {f.value:,.4g}; {_normal(f, usual, event.type)}: as usual, the score is {f.as_usual.score:.2f}."
         )
-    if flip is not None:
-        words = " and ".join(_words(c, then, names) for c in flip.changes)
-        found.append(f"The advice had been {flip.action}, with score {flip.score:.2f}, {words}.")
+    if changes.flip is not None:
+        words = " and ".join(_words(c, then, changes.names) for c in changes.flip.changes)
+        found.append(f"The advice had been {changes.flip.action}, with score {changes.flip.score:.2f}, {words}.")
     elif a.action != "allow":
         found.append(f"No change of a few of its entities and links had made the advice milder than {a.action}.")
     return tuple(found)
+
+
+def _normal(f: OddFeature, usual: Usual, type_: str) -> str:
+    of_type = f" of type {type_}" if usual.of_type else ""
+    peers = f"{usual.peers} earlier events{of_type} without an alert"
+    if not usual.peers:
+        return "there are no earlier events without an alert, so that none is usual"
+    if f.usual is None:
+        return f"{f.known} of {peers} have it"
+    return f"of {peers} {f.known} have it, half of these {f.usual:,.4g} or less"
 
 
 def _words(change: Change, then: StoredAssessment, names: Mapping[int, str]) -> str:

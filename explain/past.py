@@ -144,9 +144,11 @@ class Past:
     def __init__(
         self, schema: FeatureSchema, new_scorers: Callable[[], Sequence[Scorer]], policy: Policy, shelf: Shelf | None = None,
         rules_of: Callable[[str], RuleSet | None] = lambda version: None,
+        policy_of: Callable[[str], Policy | None] = lambda version: None,
     ) -> None:  # fmt: skip
-        """`new_scorers`: all of them, as they are configured now, without lists and rules; `rules_of`: the rules of a version, None where
-        they are not kept."""
+        """`new_scorers`: all of them, as they are configured now, without lists and rules; `policy`: that of now; `rules_of`, `policy_of`:
+        of a version, None where it is not kept."""
+        self._policy_of = policy_of
         self.schema, self.policy, self._shelf, self._rules_of = schema, policy, shelf, rules_of
         self._new_scorers, self._kept = new_scorers, threading.local()
         self._evaluators: dict[tuple[str, bool], Evaluator] = {}
@@ -160,7 +162,9 @@ class Past:
             for s in self._scorers()
         ]  # fmt: skip
         names = [s.name for s in scorers]
-        policy = _policy_of(self.policy, then)
+        version = then.assessment.versions.policy.partition("@")[0]
+        known = None if version == self.policy.version else self._policy_of(version)
+        policy = _as_moved(known or self.policy, then)
         models = PastModels(then, lambda id_, stale: self._evaluator(id_, names, stale=stale))
         return Assessor(scorers, policy, self.schema, AlertLevels(policy), models), models
 
@@ -224,7 +228,7 @@ class Past:
         return assessor.assess(events, features, seq, ring_ids=ring_ids, learn=False, look=True, explained=explained)
 
 
-def _policy_of(policy: Policy, then: StoredAssessment) -> Policy:
+def _as_moved(policy: Policy, then: StoredAssessment) -> Policy:
     """With the levels of then, where the version names them: those that an alert budget had moved."""
     _, moved, levels = then.assessment.versions.policy.partition("@")
     tenant = then.assessment.tenant

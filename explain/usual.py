@@ -21,6 +21,8 @@ class Usual(msgspec.Struct, frozen=True):
     """Median: a value that one of them has."""
     high: NDArray[np.float32]
     """95 % lie at or below."""
+    known: NDArray[np.int64]
+    """Peers that have it."""
     peers: int
     of_type: bool
     """Whether they are of the event's type; else of any."""
@@ -40,4 +42,4 @@ def usual_of(schema: FeatureSchema, then: StoredAssessment, peers: Peers) -> Usu
         for row, share in zip(found, (0.5, _HIGH), strict=True):
             at = np.floor((known[some] - 1) * share).astype(np.int64)
             row[some] = np.take_along_axis(ordered, at[None], axis=0)[0]
-    return Usual(found[0], found[1], n, of_type)
+    return Usual(found[0], found[1], known, n, of_type)

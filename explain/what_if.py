@@ -12,7 +12,7 @@ from itertools import combinations
 import msgspec
 import numpy as np
 
-from explain.changes import AsUsual, Change, Variant, WithoutEntity, WithoutUser, applied
+from explain.changes import AsUsual, Change, Variant, WithoutEntity, WithoutUser, applied, joins
 from explain.others import Others
 from explain.past import Past
 from explain.usual import Usual
@@ -23,6 +23,8 @@ from ringwatch.model import Action
 _PAIRED, _PAIRED_OTHERS, _MOST = 14, 3, 6
 """Changes looked at in pairs, beside them other users; changes in a set at most."""
 _LEAST = 1e-9
+_LEAST_PEERS = 30
+"""Of fewer nothing is usual."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -34,13 +36,15 @@ class Outcome(msgspec.Struct, frozen=True):
     action: str
     less: float
     """How much lower the score is than it was; negative where it is higher."""
+    patterns_gone: tuple[str, ...] = ()
+    """Fraud patterns that it fitted, and had not."""
 
 
 class WhatIf:
     """Of one decision. Raises NotFound or Corrupt where what made it is not there any more."""
 
     def __init__(self, past: Past, then: StoredAssessment, usual: Usual) -> None:
-        self._then, self._usual, self._schema = then, usual, past.schema
+        self._then, self._usual, self.schema = then, usual, past.schema
         self._assessor, self._models = past.assessor(then)
         self._vector = past.vector(then)
         self.links = Others(past.schema, then)
@@ -51,7 +55,7 @@ class WhatIf:
         deadline.check()
         if not sets:
             return []
-        made = [applied(self._schema, self._then, self._vector, changes, self.links) for changes in sets]
+        made = [applied(self.schema, self._then, self._vector, changes, self.links) for changes in sets]
         made = [msgspec.structs.replace(v, gone=self._models.saw(v.gone)) for v in made]
         row_of: dict[tuple[object, ...], int] = {}
         rows = [row_of.setdefault(_content(v), len(row_of)) for v in made]
@@ -62,11 +66,24 @@ class WhatIf:
         )  # fmt: skip
         told = [decisions.assessment(row) for row in range(len(once))]
         found = [told[row] for row in rows]
-        before = self._then.assessment.score
+        then = self._then.assessment
         return [
-            Outcome(tuple(changes), a.score, a.level, a.action, before - a.score)
+            Outcome(
+                tuple(changes), a.score, a.level, a.action, then.score - a.score,
+                tuple(p for p in then.patterns if p not in a.patterns),
+            )
             for changes, a in zip(sets, found, strict=True)
-        ]
+        ]  # fmt: skip
+
+    def trouble(self) -> str:
+        """What the event is given today where that is not what it was given: changes are told of the decision of then, or not at all."""
+        (now,), then = self.of([()]), self._then.assessment
+        if (now.score, now.level, now.action) == (then.score, then.level, then.action):
+            return ""
+        return (
+            f"what decided then is not what decides now: the event as it was is given {now.score:.2f}, {now.level}, {now.action} today, not "
+            f"{then.score:.2f}, {then.level}, {then.action} (replay tells which versions differ)"
+        )
 
     @property
     def network_counts(self) -> bool | None:
@@ -74,8 +91,19 @@ class WhatIf:
         return self._models.network_counts
 
     def entities(self) -> list[Outcome]:
-        """Without each of the event's entities but its user, the strongest first."""
-        return self._each()[0]
+        """Without each of the event's entities but its user. First those that a fraud pattern goes with; then, where the user is in a ring,
+        those that can hold one together; each sort the strongest first, and what does not lower the score last."""
+        kinds, in_ring = self.schema.kind_index, self._then.assessment.ring is not None
+
+        def sort(o: Outcome) -> int:
+            (change,) = o.changes
+            assert isinstance(change, WithoutEntity)
+            if o.less <= _LEAST:
+                return 3
+            holds = in_ring and joins(self.schema.kinds[kinds[change.kind]])
+            return 0 if o.patterns_gone else 1 if holds else 2
+
+        return sorted(self._each()[0], key=sort)
 
     def others(self) -> list[Outcome]:
         """Without each other user on each of the event's entities, and on all of them where it is on several, the strongest first; those
@@ -90,12 +118,12 @@ class WhatIf:
 
     def _each(self) -> tuple[list[Outcome], list[Outcome], list[Outcome]]:
         if self._alone is None:
-            there = ~np.isnan(self._vector)
+            there = ~np.isnan(self._vector) & (self._usual.peers >= _LEAST_PEERS)
             differ = there & ~np.isclose(self._vector, self._usual.middle, rtol=1e-4, atol=1e-6, equal_nan=True)
             at = np.flatnonzero(differ).tolist()
             usual = [float(self._usual.middle[i]) for i in at]
             named = [WithoutEntity(kind, id_) for kind, id_ in self._then.event.entities.items() if kind != "user"]
-            odd = [AsUsual(self._schema.names[i], None if u != u else u) for i, u in zip(at, usual, strict=True)]
+            odd = [AsUsual(self.schema.names[i], None if u != u else u) for i, u in zip(at, usual, strict=True)]
             users = [WithoutUser(key, kinds) for key, of in self.links.by_user.items() for kinds in _on(of)]
             every: list[Change] = [*named, *odd, *users]
             found = self.of([(change,) for change in every])
@@ -105,7 +133,7 @@ class WhatIf:
 
     def _decomposable(self, outcome: Outcome) -> bool:
         (change,) = outcome.changes
-        return isinstance(change, AsUsual) and self._schema.features[self._schema.column(change.feature)].decomposable
+        return isinstance(change, AsUsual) and self.schema.features[self.schema.column(change.feature)].decomposable
 
     def flip(self) -> Outcome | None:
         """The smallest set found that has the event's action milder; None where no set of these does."""

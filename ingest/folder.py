@@ -12,7 +12,9 @@ from ringwatch.errors import BadInput, Conflict
 
 MARKER = "ringwatch.json"
 _DESK = ("audit.key", "desk.sqlite", "desk.sqlite-wal", "desk.sqlite-shm")
-_BESIDE = frozenset({"owner.lock", "personal.key", "rules", "models", "registry", "datasets", "training", *_DESK})
+_BESIDE = frozenset(
+    {"owner.lock", "personal.key", "rules", "policies", "models", "registry", "datasets", "training", *_DESK}
+)
 """What may be there before the first event: commands that need not own the folder write it."""
 _FORMAT = 1
 

@@ -129,6 +129,7 @@ def open_assessor(settings: Settings, schema: FeatureSchema, *, serves: bool = F
     from scorers.learned.book import ModelBook
     from scorers.lists import Lists, load_lists
     from scorers.policy import load_policy
+    from scorers.policy_history import PolicyHistory
     from scorers.registry import build_scorers
     from scorers.settings import load_overrides
 
@@ -136,6 +137,7 @@ def open_assessor(settings: Settings, schema: FeatureSchema, *, serves: bool = F
     scorers = build_scorers(overrides=load_overrides(settings.detectors), lists=Lists(fixed), rules=rules)
     fixed.check_kinds([kind.name for kind in schema.kinds])
     policy.check_scorers([scorer.name for scorer in scorers])
+    PolicyHistory(settings.data_dir).keep(policy)
     levels = AlertLevels(policy, int(settings.alert_window_h * HOUR_US), int(settings.ring_alert_window_days * DAY_US))
     names = [s.name for s in scorers]
     models = ModelBook(open_shelf(settings), schema, names, networks=whole) if serves else None
@@ -176,6 +178,7 @@ def open_past(settings: Settings, schema: FeatureSchema) -> Past:
     from explain.others import warm
     from explain.past import Past
     from scorers.policy import load_policy
+    from scorers.policy_history import PolicyHistory
     from scorers.registry import build_scorers
     from scorers.rules.history import RuleHistory
     from scorers.rules.load import parse_rules, rules_text
@@ -192,7 +195,8 @@ def open_past(settings: Settings, schema: FeatureSchema) -> Past:
 
     policy, shelf = load_policy(settings.policy), open_shelf(settings)
     warm()
-    return Past(schema, lambda: build_scorers(overrides=overrides), policy, shelf, rules_of)
+    policies = PolicyHistory(settings.data_dir)
+    return Past(schema, lambda: build_scorers(overrides=overrides), policy, shelf, rules_of, policies.policy)
 
 
 def open_stream(settings: Settings, schema: FeatureSchema, *, serves: bool = False) -> ScoringStream:

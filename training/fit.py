@@ -245,8 +245,8 @@ def _finished(
     chosen = Chosen(
         grown.inputs.names, grown.families, b, np.repeat(oof, weight), np.repeat(y, weight), words, grown.gains
     )
-    share = float(b.weights[trees]) if added is not None else 0.0
-    return View(grown.inputs.names, joined(grown.trees, of_trees), share, alone, stays), chosen
+    share, usual = (0.0, 0.0) if added is None else (float(b.weights[trees]), float(np.average(added, weights=weight)))
+    return View(grown.inputs.names, joined(grown.trees, of_trees), share, alone, stays, usual), chosen
 
 
 def _strongest(inputs: Inputs, given: _Given, before: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[float]]:

@@ -57,6 +57,9 @@ class WhatIf:
     level: str = strawberry.field(description="LOW, MEDIUM, HIGH or CRITICAL")
     action: str = strawberry.field(description="What the policy had advised")
     less: float = strawberry.field(description="How much lower the score is; negative where it is higher")
+    patterns_gone: list[str] = strawberry.field(
+        description="Fraud patterns that the event fits, and had not fitted then"
+    )
 
 
 @strawberry.type(description="A link of the event's user and what hangs on it")
@@ -163,6 +166,9 @@ class Explanation:
         description="Whether the changes count what the model's graph network had said without what is thought away; false where what it saw was "
         "not kept, so that its answer stays as it was; null where it had no part in the score"
     )
+    trouble: str | None = strawberry.field(
+        description="Why nothing is told of changes: what made the decision is not there any more; null where it is told"
+    )
 
     @described("Alerts like it that had ended before, the most alike first, of the latest 500; at most 20")
     def similar(self, info: Info[Any, Any], first: First = 5) -> list[SimilarAlert]:
@@ -213,7 +219,14 @@ def _things(found: Iterable[tuple[str, str]]) -> list[Thing]:
 def explanation_of(found: e.Explanation, then: StoredAssessment) -> Explanation:
     def what_if(o: Outcome) -> WhatIf:
         changes = [_change(c, then, found.names) for c in o.changes]
-        return WhatIf(changes=changes, score=o.score, level=o.level, action=o.action, less=o.less)
+        return WhatIf(
+            changes=changes,
+            score=o.score,
+            level=o.level,
+            action=o.action,
+            less=o.less,
+            patterns_gone=list(o.patterns_gone),
+        )
 
     def other(x: e.OtherUser) -> OtherUser:
         return OtherUser(
@@ -244,6 +257,7 @@ def explanation_of(found: e.Explanation, then: StoredAssessment) -> Explanation:
             Habit(kind=x.kind, entity=x.entity, what=x.what, value=x.value, usual=x.usual, text=x.text) for x in found.habits
         ],
         flip=None if found.flip is None else what_if(found.flip), peers=found.peers, of_type=found.of_type, network_counts=found.network_counts,
+        trouble=found.trouble or None,
         summary=list(found.summary),
     )  # fmt: skip
 

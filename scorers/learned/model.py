@@ -30,6 +30,8 @@ class View:
     """The same trees as they were blended without the network: they answer where it has weight and is not asked."""
     rule: bool = False
     """Whether the robust rule's scorers keep their say beside it."""
+    network_usual: float = 0.0
+    """Mean of the network's margins over what the blend was fitted on: what its part is counted from."""
 
     def of(self, asked: bool) -> Trees:
         """Those that answer with the network, or without it."""
@@ -115,7 +117,8 @@ class Evaluator:
         network: NDArray[np.float64] | None = None,
     ) -> Addends:  # fmt: skip
         """What inputs add to the log-odds of rows whose view is the one without labels (`stale`), or with them. The network is one
-        input, the last of them, where it has weight and was asked: about all of the rows (n,), or about none (None)."""
+        input, the last of them, where it has weight and was asked: about all of the rows (n,), or about none (None). Its part is the
+        Shapley value of a linear term, weight times (margin - mean): Lundberg and Lee 2017, corollary 1."""
         inputs, view = (self._untold, self.model.untold) if stale else (self._told, self.model.told)
         trees = view.of(network is not None)
         values, columns = inputs.values(features, scores), trees.columns
@@ -124,9 +127,9 @@ class Evaluator:
         if network is None or not view.network:
             return Addends(names, values[:, columns], found)
         looked_at = np.column_stack([values[:, columns], probability(network)]).astype(np.float32)
-        return Addends(
-            (*names, NETWORK), looked_at, np.insert(found, found.shape[1] - 1, view.network * network, axis=1)
-        )
+        part = view.network * (network - view.network_usual)
+        found[:, -1] += view.network * view.network_usual
+        return Addends((*names, NETWORK), looked_at, np.insert(found, found.shape[1] - 1, part, axis=1))
 
 
 def _given(network: NDArray[np.float64] | None) -> NDArray[np.float64]:

@@ -34,6 +34,7 @@ def save(model: LearnedModel, path: Path, *, schema: str, card: Mapping[str, Any
         "network": None if gnn is None else header_of(gnn),
         "rule": {"told": model.told.rule, "untold": model.untold.rule},
         "network_weights": {"told": model.told.network, "untold": model.untold.network},
+        "network_usual": {"told": model.told.network_usual, "untold": model.untold.network_usual},
     }  # fmt: skip
     views = {"told": model.told, "untold": model.untold}
     arrays = {f"{view}.{name}": a for view, of in views.items() for name, a in of.trees.arrays().items()}
@@ -61,10 +62,14 @@ def load(path: Path, *, schema: str) -> tuple[LearnedModel, dict[str, Any]]:
     try:
         patience_s, card = header["patience_s"], dict(header["card"])
         weights, of_network, rule = header["network_weights"], header["network"], dict(header["rule"])
+        usual = dict(header.get("network_usual", {}))
         told, untold = (
-            replace(_view(path, name, header[name], arrays, weights[name]), rule=bool(rule[name]))
+            replace(
+                _view(path, name, header[name], arrays, weights[name]),
+                rule=bool(rule[name]), network_usual=_finite(path, name, usual.get(name, 0.0)),
+            )
             for name in ("told", "untold")
-        )
+        )  # fmt: skip
     except (KeyError, TypeError) as error:
         raise Corrupt(f"{path}: the header lacks or cannot use {error}", hint=_ANEW) from None
     if not (patience_s is None or (isinstance(patience_s, int | float) and patience_s >= 0)):
@@ -96,6 +101,12 @@ def _view(path: Path, view: str, names: list[str], arrays: Mapping[str, Any], ne
     except Corrupt as error:
         raise Corrupt(f"{path}: {view}, alone: {error.message}", hint=_ANEW) from None
     return View(tuple(names), trees, float(network), alone)
+
+
+def _finite(path: Path, view: str, usual: object) -> float:
+    if not (isinstance(usual, int | float) and np.isfinite(usual)):
+        raise Corrupt(f"{path}: {view}: the network's mean is {usual!r}", hint=_ANEW)
+    return float(usual)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -8,6 +8,7 @@ from support.expected import events_of, market
 from support.models import SCHEMA, new_stream
 
 from explain.changes import AsUsual, WithoutEntity, applied
+from explain.explanation import explain
 from explain.others import Others
 from explain.past import Past
 from explain.usual import Usual, usual_of
@@ -19,7 +20,7 @@ from features.seen import pack
 from ledger.store import Peers, StoredAssessment
 from ringwatch.model import Action, Event, Level
 from scorers.decision import Decisions
-from scorers.policy import Policy
+from scorers.policy import Policy, TenantPolicy
 from scorers.registry import build_scorers
 
 PAST = Past(SCHEMA, build_scorers, Policy())
@@ -169,3 +170,45 @@ def test_peers_are_of_the_events_type_where_there_are_enough(told: list[StoredAs
     none = usual_of(SCHEMA, payment, peers_of([]))
     assert none.peers == 0
     assert np.isnan(none.middle).all()
+
+
+def test_a_policy_of_then_counts_and_where_it_is_not_kept_no_change_is_told(told: list[StoredAssessment]) -> None:
+    then = max(told, key=lambda t: len(t.event.entities) * (Level[t.assessment.level] >= Level.MEDIUM))
+    other = Policy(TenantPolicy(levels={"MEDIUM": 0.97, "HIGH": 0.98, "CRITICAL": 0.99}, other_weight=0.3))
+    peers = peers_of([t for t in told if t.assessment.level == "LOW"][-400:])
+    wanted = explain(PAST, then, peers)
+    assert wanted.evidence
+    assert not wanted.trouble
+    kept = Past(
+        SCHEMA, build_scorers, other, policy_of=lambda version: Policy() if version == Policy().version else None
+    )
+    assert explain(kept, then, peers) == wanted
+    bare = explain(Past(SCHEMA, build_scorers, other), then, peers)
+    assert "what decided then is not what decides now" in bare.trouble
+    assert (bare.evidence, bare.others, bare.features, bare.flip) == ((), None, (), None)
+    assert bare.habits == wanted.habits
+    assert bare.summary[:-1] == wanted.summary[: len(bare.summary) - 1]
+    assert bare.trouble in bare.summary[-1]
+
+
+def test_what_is_said_of_usual_is_said_of_those_that_have_it(told: list[StoredAssessment]) -> None:
+    """Every number of the sentence is counted again."""
+    peers = peers_of([t for t in told if t.assessment.level == "LOW"][-400:])
+    sentences = 0
+    for then in alerted(told)[:40]:
+        found = explain(PAST, then, peers)
+        if not found.features:
+            continue
+        f, same = found.features[0], np.array([t == then.event.type for t in peers.types])
+        values = peers.features[same if found.of_type else slice(None)][:, SCHEMA.column(f.name)]
+        known = values[~np.isnan(values)]
+        assert (len(values), len(known)) == (found.peers, f.known)
+        if f.usual is not None:
+            assert np.sum(known <= f.usual) >= len(known) / 2
+            assert np.sum(known < f.usual) <= len(known) / 2
+            assert f"{f.known} have it, half of these {f.usual:,.4g} or less" in " ".join(found.summary)
+        sentences += 1
+    assert sentences > 5
+    nobody = explain(PAST, alerted(told)[0], peers_of([]))
+    assert not nobody.features
+    assert nobody.flip is None or not any(isinstance(c, AsUsual) for c in nobody.flip.changes)
